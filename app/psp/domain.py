@@ -1,0 +1,375 @@
+"""The port every payment service provider is plugged into, and the states of a connection.
+
+Pure: no network, no database. An adapter translates a provider's own words into the words of this module, so that
+payments never has to know which provider it talks to.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Protocol
+
+import msgspec
+
+from app.core import errors
+from app.core.money import Money
+from app.core.state import Machine
+
+
+class Outcome(StrEnum):
+    """What became of one call to a provider: five answers, not two."""
+
+    SUCCEEDED = "succeeded"
+    PENDING = "pending"
+    DECLINED = "declined"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"
+
+
+class Operation(StrEnum):
+    """The verbs a provider understands."""
+
+    AUTHORISE = "authorise"
+    START_REDIRECT = "start_redirect"
+    CAPTURE = "capture"
+    VOID = "void"
+    REFUND = "refund"
+    LOOKUP = "lookup"
+
+
+class Capability(StrEnum):
+    """What a provider can do; a missing one means its button is not shown."""
+
+    AUTHORISE = "authorise"
+    REDIRECT = "redirect"
+    MANUAL_CAPTURE = "manual_capture"
+    PARTIAL_CAPTURE = "partial_capture"
+    MULTIPLE_CAPTURES = "multiple_captures"
+    VOID = "void"
+    REFUND = "refund"
+    PARTIAL_REFUND = "partial_refund"
+    LOOKUP = "lookup"
+    WEBHOOKS = "webhooks"
+
+
+class ProviderStatus(StrEnum):
+    """Where the payment stands in the provider's own books, in one vocabulary for all of them."""
+
+    REQUIRES_ACTION = "requires_action"
+    PROCESSING = "processing"
+    IN_REVIEW = "in_review"
+    AUTHORISED = "authorised"
+    PARTIALLY_CAPTURED = "partially_captured"
+    CAPTURED = "captured"
+    PARTIALLY_REFUNDED = "partially_refunded"
+    REFUNDED = "refunded"
+    VOIDED = "voided"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+class EventKind(StrEnum):
+    """What a provider's webhook reports, in one vocabulary for all of them."""
+
+    PAYMENT_ACTION = "payment.requires_action"
+    PAYMENT_REVIEW = "payment.in_review"
+    PAYMENT_AUTHORISED = "payment.authorised"
+    PAYMENT_CAPTURED = "payment.captured"
+    PAYMENT_FAILED = "payment.failed"
+    PAYMENT_EXPIRED = "payment.expired"
+    PAYMENT_VOIDED = "payment.voided"
+    CAPTURE_SUCCEEDED = "capture.succeeded"
+    CAPTURE_FAILED = "capture.failed"
+    REFUND_SUCCEEDED = "refund.succeeded"
+    REFUND_FAILED = "refund.failed"
+    OTHER = "other"
+
+
+class Category(StrEnum):
+    """What kind of no it was: decides who has to do something about it."""
+
+    SOFT = "soft"
+    HARD = "hard"
+    TECHNICAL = "technical"
+    NEEDS_CUSTOMER = "needs_customer"
+    FRAUD = "fraud"
+    CONFIGURATION = "configuration"
+
+
+# Our unified codes, by category. Adapters map a provider's codes to these; the raw code stays in the evidence.
+CODES: dict[Category, str] = {
+    Category.SOFT: "insufficient_funds velocity_exceeded try_again_later",
+    Category.HARD: "do_not_honor generic_decline lost_card stolen_card pick_up_card expired_card restricted_card"
+    " invalid_account stop_payment currency_not_supported",
+    Category.FRAUD: "fraud_suspected",
+    Category.NEEDS_CUSTOMER: "incorrect_number incorrect_cvc authentication_required authentication_failed"
+    " buyer_cancelled session_expired",
+    Category.TECHNICAL: "processing_error issuer_unavailable connection_refused connect_timeout name_not_resolved"
+    " tls_failed rate_limited read_timeout deadline_exceeded connection_lost server_error malformed_answer in_progress",
+    Category.CONFIGURATION: "address_refused credentials_refused invalid_request idempotency_key_reused not_found"
+    " amount_too_large not_allowed_now",
+}
+CATEGORIES: dict[str, Category] = {code: category for category, codes in CODES.items() for code in codes.split()}
+
+
+class MethodSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be kept about the buyer's means of payment: never its number."""
+
+    kind: str = "card"
+    brand: str | None = None
+    last4: str | None = None
+    expiry: str | None = None
+    fingerprint: str | None = None
+    country: str | None = None
+
+
+class Instruction(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing a provider is asked to do, under a reference and an idempotency key that were stored before."""
+
+    amount: Money
+    reference: str
+    idempotency_key: str
+    token: str | None = None
+    return_url: str | None = None
+    capture: bool = False
+    original: str | None = None
+    description: str | None = None
+    metadata: dict[str, str] = {}
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider answered, translated; the evidence is redacted and safe to store."""
+
+    outcome: Outcome
+    provider_reference: str | None = None
+    code: str | None = None
+    network_code: str | None = None
+    message: str | None = None
+    redirect_url: str | None = None
+    status: ProviderStatus | None = None
+    amount: Money | None = None
+    fee: Money | None = None
+    method: MethodSummary | None = None
+    retry_after: int | None = None
+    evidence: dict[str, str] = {}
+    latency_ms: int = 0
+
+    @property
+    def category(self) -> Category | None:
+        """Say what kind of failure this is, or nothing when it is none."""
+        if self.outcome in (Outcome.SUCCEEDED, Outcome.PENDING):
+            return None
+        fallback = Category.HARD if self.outcome is Outcome.DECLINED else Category.TECHNICAL
+        return CATEGORIES.get(self.code or "", fallback)
+
+    @property
+    def retryable(self) -> bool:
+        """Say whether the same request may be sent again without a person: never when it may have happened."""
+        if self.outcome is Outcome.NOT_SENT:
+            return self.category is Category.TECHNICAL
+        return self.outcome is Outcome.DECLINED and self.category in (Category.SOFT, Category.TECHNICAL)
+
+    @property
+    def is_technical_failure(self) -> bool:
+        """Say whether this counts against the provider's health: an issuer's no never does."""
+        if self.outcome is Outcome.UNKNOWN:
+            return True
+        return self.outcome is Outcome.NOT_SENT and self.category is Category.TECHNICAL
+
+
+class PspEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing a provider told us by webhook."""
+
+    provider_event_id: str
+    kind: EventKind
+    provider_reference: str
+    our_reference: str | None
+    amount: Money | None
+    occurred_at: datetime
+    payload: dict[str, str]
+
+
+class PspAdapter(Protocol):
+    """How the house talks to any provider; an adapter keeps no state and never raises for the provider's misbehaviour."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
+
+    async def authorise(self, instruction: Instruction) -> Result:
+        """Ask to reserve (or, with `capture`, to take) the amount on a tokenised method."""
+
+    async def start_redirect(self, instruction: Instruction) -> Result:
+        """Open the provider's hosted payment page; pending, with the address to send the buyer to."""
+
+    async def capture(self, instruction: Instruction) -> Result:
+        """Take an authorised amount, or a part of it."""
+
+    async def void(self, instruction: Instruction) -> Result:
+        """Release what is authorised and not captured."""
+
+    async def refund(self, instruction: Instruction) -> Result:
+        """Give back a captured amount, or a part of it."""
+
+    async def lookup(self, reference: str) -> Result:
+        """Ask what became of our reference; not_sent means the provider certainly has no such operation."""
+
+    async def ping(self) -> Result:
+        """Make one harmless call that proves the address and the credentials."""
+
+    def verify_webhook(self, raw: bytes, headers: Mapping[str, str]) -> list[PspEvent]:
+        """Check the signature over the raw body and read its events; raises SignatureRejected."""
+
+    async def fetch_event_object(self, event: PspEvent) -> Result:
+        """Fetch the present state of what an event is about, for money is never believed from a webhook."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connection needs to know; each provider's subclass generates its settings form."""
+
+    api_base_url: str
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """How a provider declares itself: everything the console shows and the factory of its adapter."""
+
+    name: str
+    title: str
+    monogram: str
+    methods: tuple[str, ...]
+    capabilities: frozenset[Capability]
+    webhook_kinds: tuple[str, ...]
+    config: type[Config]
+    adapter: Callable[[Config], PspAdapter]
+
+
+class ConnectionStatus(StrEnum):
+    """Whether a connection takes payments."""
+
+    DRAFT = "draft"
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+CONNECTION = Machine(
+    "connection",
+    states=ConnectionStatus,
+    initial=ConnectionStatus.DRAFT,
+    transitions={
+        "enable": ((ConnectionStatus.DRAFT, ConnectionStatus.DISABLED), ConnectionStatus.ACTIVE),
+        "disable": ((ConnectionStatus.DRAFT, ConnectionStatus.ACTIVE), ConnectionStatus.DISABLED),
+    },
+)
+
+
+class ChangeStatus(StrEnum):
+    """Where a proposed change of credentials stands."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+    REJECTED = "rejected"
+
+
+CREDENTIAL_CHANGE = Machine(
+    "credential_change",
+    states=ChangeStatus,
+    initial=ChangeStatus.PENDING,
+    transitions={
+        "apply": ((ChangeStatus.PENDING,), ChangeStatus.APPLIED),
+        "reject": ((ChangeStatus.PENDING,), ChangeStatus.REJECTED),
+    },
+)
+
+
+class ChangePolicy(StrEnum):
+    """Who must agree before new credentials are used."""
+
+    SINGLE = "single"
+    FOUR_EYES = "four_eyes"
+
+
+class InboxStatus(StrEnum):
+    """Where a webhook stands in our inbox."""
+
+    RECEIVED = "received"
+    APPLIED = "applied"
+    IGNORED = "ignored"
+    FAILED = "failed"
+
+
+_OPEN = (InboxStatus.RECEIVED, InboxStatus.FAILED)
+INBOX = Machine(
+    "psp_event",
+    states=InboxStatus,
+    initial=InboxStatus.RECEIVED,
+    transitions={
+        "apply": (_OPEN, InboxStatus.APPLIED),
+        "ignore": (_OPEN, InboxStatus.IGNORED),
+        "fail": (_OPEN, InboxStatus.FAILED),
+    },
+)
+
+
+class Circuit(StrEnum):
+    """Whether calls to a connection are let through, judged from technical failures only."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class EventReceived(msgspec.Struct, frozen=True):
+    """A provider's webhook was verified and stored for the first time."""
+
+    topic: ClassVar[str] = "psp.event_received"
+    connection_id: str
+    kind: str
+    our_reference: str | None
+
+
+class ConnectionNotFound(errors.NotFound):
+    code = "connection_not_found"
+    title = "There is no such connection"
+
+
+class EventNotFound(errors.NotFound):
+    code = "psp_event_not_found"
+    title = "There is no such PSP event"
+
+
+class ChangeNotFound(errors.NotFound):
+    code = "credential_change_not_found"
+    title = "There is no such change of credentials"
+
+
+class ProviderUnknown(errors.Invalid):
+    code = "provider_unknown"
+    title = "There is no such payment provider"
+
+
+class ConnectionNotActive(errors.Conflict):
+    code = "connection_not_active"
+    title = "This connection does not take payments now"
+
+
+class ChangeNeedsSecondPerson(errors.Forbidden):
+    code = "change_needs_second_person"
+    title = "Somebody else has to approve this change"
+
+
+class ChangeIsStale(errors.Conflict):
+    code = "change_is_stale"
+    title = "The change is not the one you looked at"
+
+
+class SignatureRejected(errors.Invalid):
+    code = "signature_rejected"
+    title = "The signature does not match"
+    status = 400
+
+
+class WebhookTooLarge(errors.Invalid):
+    code = "webhook_too_large"
+    title = "The message is larger than one mebibyte"
+    status = 413
