@@ -1,0 +1,30 @@
+"""The clock: the only place that asks what time it is, so that tests can travel."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+_offset = timedelta(0)
+
+
+def now() -> datetime:
+    """The present moment, in UTC."""
+    return datetime.now(UTC) + _offset
+
+
+def today(timezone: str = "UTC") -> date:
+    """The present date in a time zone."""
+    return now().astimezone(ZoneInfo(timezone)).date()
+
+
+@contextmanager
+def travel(to: timedelta | datetime) -> Iterator[None]:
+    """Move the clock by a span, or to a moment, for the length of a block; for tests."""
+    global _offset  # noqa: PLW0603 - one clock per process is the point
+    before = _offset
+    _offset = before + to if isinstance(to, timedelta) else to - datetime.now(UTC)
+    try:
+        yield
+    finally:
+        _offset = before

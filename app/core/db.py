@@ -1,0 +1,104 @@
+"""The database: tables' base class and the unit of work, the only place that commits.
+
+Row-level security is the second wall between merchants: every unit of work says for which merchant (and person) it runs, for
+exactly one transaction, so a pooled connection never carries a merchant over to the next borrower.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+import msgspec
+from sqlalchemy import BigInteger, Date, DateTime, LargeBinary, MetaData, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+from app.core.ids import MerchantId, PersonId
+from app.core.settings import settings
+
+LIMITS = "-c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
+_SCOPE = text("select set_config('app.merchant_id', :merchant, true), set_config('app.person_id', :person, true)")
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """What every table starts from: names of constraints by one rule, and Python types to column types by one table."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        int: BigInteger,
+        bytes: LargeBinary,
+        UUID: Uuid,
+        datetime: DateTime(timezone=True),
+        date: Date,
+        dict[str, Any]: JSONB,
+        dict[str, str]: JSONB,
+        list[str]: JSONB,
+    }
+
+
+class Database:
+    """The connections of one event loop to one database."""
+
+    def __init__(self, url: str, *, pool_size: int) -> None:
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=10,
+            pool_recycle=1800,
+            connect_args={"options": LIMITS, "application_name": "countinghouse"},
+            json_serializer=lambda value: msgspec.json.encode(value).decode(),
+            json_deserializer=msgspec.json.decode,
+        )
+        self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+
+    async def dispose(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+_databases: WeakKeyDictionary[asyncio.AbstractEventLoop, Database] = WeakKeyDictionary()
+
+
+def database() -> Database:
+    """The application's database for the running event loop, opened on first use."""
+    loop = asyncio.get_running_loop()
+    found = _databases.get(loop)
+    if found is None:
+        found = _databases[loop] = Database(settings().database_url, pool_size=settings().database_pool_size)
+    return found
+
+
+async def dispose() -> None:
+    """Close the running loop's connections, if it has any."""
+    found = _databases.pop(asyncio.get_running_loop(), None)
+    if found is not None:
+        await found.dispose()
+
+
+@asynccontextmanager
+async def unit_of_work(merchant_id: MerchantId | None, *, person_id: PersonId | None = None) -> AsyncIterator[AsyncSession]:
+    """One transaction for one merchant: everything in the block happens, or nothing does."""
+    async with database().sessions() as session:
+        await session.execute(_SCOPE, {"merchant": str(merchant_id or ""), "person": str(person_id or "")})
+        yield session
+        await session.commit()
+
+
+async def enter_merchant(session: AsyncSession, merchant_id: MerchantId | None) -> None:
+    """Continue the present transaction for another merchant, as when an object's owner is found only after looking it up."""
+    await session.execute(text("select set_config('app.merchant_id', :merchant, true)"), {"merchant": str(merchant_id or "")})
