@@ -1,0 +1,108 @@
+"""The broker that carries jobs: PostgreSQL by default, RabbitMQ when BROKER_URL says amqp://. Nothing else here depends on which."""
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+from uuid import UUID, uuid5
+
+import dramatiq
+import msgspec
+import psycopg
+from dramatiq.asyncio import get_event_loop_thread
+from dramatiq.middleware import AsyncIO, Middleware, Retries, ShutdownNotifications, TimeLimit
+from dramatiq_postgres import PostgresBroker, init
+from dramatiq_postgres.broker import QUERIES
+from dramatiq_postgres.utils import tidy4json
+from psycopg.types.json import Json
+
+from app.core.db import dispose
+from workers.jobs import JOBS, Message, TryAgain, run_job
+
+QUEUE = "default"
+JOB_MILLISECONDS = 120_000
+# A killed worker's jobs go to another one after about ten seconds; the package's own minute is too long for somebody who waits for money.
+HEARTBEAT = {"heartbeat_interval": 2.0, "heartbeat_ttl": 10.0, "maintenance_interval": 4.0, "poll_interval": 0.5}
+
+
+class CloseDatabase(Middleware):
+    """Closes the database connections of the worker's event loop before AsyncIO ends the loop."""
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """Give the connections back when the last job is done."""
+        loop = get_event_loop_thread()
+        if loop is not None:
+            loop.run_coroutine(dispose())
+
+
+class BrokerUnknown(Exception):
+    """BROKER_URL names a kind of broker we cannot speak to."""
+
+
+def middleware() -> list[Middleware]:
+    """What Dramatiq does around a job. Counting tries is ours (`run_job`); its Prometheus server is left out, it would listen on every address."""
+    retries = Retries(max_retries=100, min_backoff=1_000, max_backoff=60_000)
+    return [TimeLimit(time_limit=JOB_MILLISECONDS), ShutdownNotifications(), AsyncIO(), CloseDatabase(), retries]
+
+
+def connect(url: str) -> dramatiq.Broker:
+    """The broker at an address."""
+    scheme = urlsplit(url).scheme
+    if scheme in ("postgresql", "postgres"):
+        return PostgresBroker(url=url, results=False, middleware=middleware(), **HEARTBEAT)
+    if scheme in ("amqp", "amqps"):
+        from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+        return RabbitmqBroker(url=url, confirm_delivery=True, middleware=middleware())
+    raise BrokerUnknown(f"BROKER_URL begins with {scheme}://; it must be postgresql:// or amqp://")
+
+
+def prepare(url: str) -> None:
+    """Create the queue's tables when the broker is a PostgreSQL and they are missing."""
+    if urlsplit(url).scheme in ("postgresql", "postgres"):
+        with psycopg.connect(url) as connection, connection.cursor() as cursor:
+            init(cursor)
+
+
+def declare(broker: dramatiq.Broker) -> None:
+    """Make every registered job known to the broker as a Dramatiq actor."""
+    for name in JOBS:
+        declare_one(broker, name)
+
+
+def declare_one(broker: dramatiq.Broker, name: str) -> None:
+    """Make one job known: its message is unpacked, the try counted, a wish for another try passed on."""
+
+    async def run(body: dict[str, object]) -> None:
+        try:
+            await run_job(name, msgspec.convert(body, Message))
+        except TryAgain as again:
+            raise dramatiq.errors.Retry(str(again), delay=again.delay_ms) from again
+
+    dramatiq.actor(run, actor_name=name, queue_name=QUEUE, broker=broker)
+
+
+def envelope(actor: str, message: Message) -> "dramatiq.Message[None]":
+    """The event addressed to one actor. Its id follows from both, so that publishing twice puts one message into the queue."""
+    return dramatiq.Message(
+        queue_name=QUEUE,
+        actor_name=actor,
+        args=(msgspec.to_builtins(message),),
+        kwargs={},
+        options={},
+        message_id=str(message_id(message.event_id, actor)),
+    )
+
+
+def message_id(event_id: UUID, actor: str) -> UUID:
+    """The id of the message that carries an event to an actor."""
+    return uuid5(event_id, actor)
+
+
+def send(broker: dramatiq.Broker, messages: Sequence["dramatiq.Message[None]"]) -> None:
+    """Put messages into the queue; on return the broker has confirmed them."""
+    if isinstance(broker, PostgresBroker):
+        rows = [(message.queue_name, message.message_id, Json(tidy4json(message)), 0) for message in messages]
+        with broker.pool.connection() as connection, connection.cursor() as cursor:
+            cursor.executemany(QUERIES.ENQUEUE, rows)
+        return
+    for message in messages:
+        broker.enqueue(message)

@@ -1,0 +1,136 @@
+"""A job: one actor's work on one event, tried a limited number of times, each try counted before it begins.
+
+Actors are written as plain async functions under `@job`; only `workers.main` turns them into Dramatiq's, so tests call them directly.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import structlog
+from sqlalchemy import text
+
+from app.core.clock import now
+from app.core.db import unit_of_work
+from app.core.failpoints import failpoint
+from app.core.ids import MerchantId
+
+MAX_ATTEMPTS = 5
+log = structlog.get_logger(__name__)
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as it travels: what happened, to which object of which merchant."""
+
+    event_id: UUID
+    topic: str
+    merchant_id: UUID | None = None
+    object_id: UUID | None = None
+    payload: dict[str, Any] = {}
+
+    @property
+    def merchant(self) -> MerchantId:
+        """The merchant the event belongs to; asking a house-wide event for one is a mistake in the routing table."""
+        if self.merchant_id is None:
+            raise ValueError(f"{self.topic} belongs to no merchant")
+        return MerchantId(self.merchant_id)
+
+
+Work = Callable[[Message], Awaitable[object]]
+JOBS: dict[str, Work] = {}
+
+
+INFRASTRUCTURE = frozenset({"__init__", "broker", "jobs", "main", "relay", "routes", "scheduler"})
+
+
+def load_jobs() -> None:
+    """Import every module of jobs, which registers them."""
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.stem not in INFRASTRUCTURE:
+            import_module(f"workers.{path.stem}")
+
+
+class TryAgain(Exception):
+    """The job failed and has tries left; the broker delivers the message again after the delay."""
+
+    def __init__(self, delay_ms: int) -> None:
+        super().__init__(f"again in {delay_ms} ms")
+        self.delay_ms = delay_ms
+
+
+def job(work: Work) -> Work:
+    """Register an actor under `<module>.<function>`, the name the routing table uses."""
+    name = f"{work.__module__.rpartition('.')[2]}.{work.__name__}"
+    if name in JOBS:
+        raise ValueError(f"two jobs are called {name}")
+    JOBS[name] = work
+    return work
+
+
+async def run_job(actor: str, message: Message) -> None:
+    """Do an actor's work on an event once; a job that failed or killed its process five times is set aside as dead."""
+    attempts = await begin(actor, message)
+    if attempts is None:
+        return
+    if attempts > MAX_ATTEMPTS:
+        await finish(actor, message, state="dead", error="its process was killed at every try")
+        return
+    await failpoint("workers.job_begun")
+    try:
+        await JOBS[actor](message)
+    except Exception as error:
+        await failed(actor, message, attempts=attempts, error=error)
+    else:
+        await failpoint("workers.job_worked")
+        await finish(actor, message, state="done")
+
+
+async def failed(actor: str, message: Message, *, attempts: int, error: Exception) -> None:
+    """Record a failed try and ask for another one while there are any left."""
+    final = attempts >= MAX_ATTEMPTS
+    reason = f"{type(error).__name__}: {error}"
+    log.error("job_dead" if final else "job_failed", actor=actor, topic=message.topic, attempt=attempts, error=reason, exc_info=final)
+    await finish(actor, message, state="dead" if final else "failed", error=reason)
+    if not final:
+        raise TryAgain(delay(attempts)) from error
+
+
+def delay(attempts: int) -> int:
+    """Milliseconds until the next try: about 1, 4, 16, 60 seconds, spread so that a recovered service is not stormed."""
+    return int(min(60_000, 1_000 * 4 ** (attempts - 1)) * random.uniform(0.8, 1.2))  # noqa: S311 - spreading, not secrecy
+
+
+async def begin(actor: str, message: Message) -> int | None:
+    """Count this try, durably, before it runs; None when the work was already done or given up."""
+    values = {
+        "event_id": message.event_id,
+        "actor": actor,
+        "merchant_id": message.merchant_id,
+        "topic": message.topic,
+        "payload": msgspec.json.encode(message).decode(),
+        "now": now(),
+    }
+    async with unit_of_work(None) as session:
+        attempts: int | None = (await session.execute(_BEGIN, values)).scalar_one_or_none()
+    return attempts
+
+
+async def finish(actor: str, message: Message, *, state: str, error: str | None = None) -> None:
+    """Write down how the try ended."""
+    values = {"event_id": message.event_id, "actor": actor, "state": state, "error": error and error[:2000], "now": now()}
+    async with unit_of_work(None) as session:
+        await session.execute(_FINISH, values)
+
+
+_BEGIN = text("""
+insert into job_run (event_id, actor, merchant_id, topic, payload, attempts, state, first_at, last_at)
+values (:event_id, :actor, :merchant_id, :topic, cast(:payload as jsonb), 1, 'running', :now, :now)
+on conflict (event_id, actor) do update set attempts = job_run.attempts + 1, state = 'running', last_at = excluded.last_at
+where job_run.state in ('running', 'failed')
+returning attempts
+""")
+_FINISH = text("update job_run set state = :state, error = :error, last_at = :now where event_id = :event_id and actor = :actor")
