@@ -22,13 +22,20 @@ def metadata() -> MetaData:
     return Base.metadata
 
 
+def compared() -> MetaData | None:
+    """The tables to compare with, for the commands that compare; an upgrade runs the files as they are and loads no feature."""
+    command = getattr(context.config.cmd_opts, "cmd", (None,))[0]
+    wanted = context.config.attributes.get("compare", False) or getattr(command, "__name__", "") in ("check", "revision")
+    return metadata() if wanted else None
+
+
 def migrate(connection: Connection) -> None:
     """Run what the command asked for on an open connection."""
     connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
     connection.commit()
     context.configure(
         connection=connection,
-        target_metadata=metadata(),
+        target_metadata=compared(),
         transaction_per_migration=True,
         include_schemas=True,
         compare_type=True,
