@@ -1,0 +1,50 @@
+"""Tables of people and their factors. A person belongs to no merchant; membership (tenancy) connects them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.db import Base
+
+
+class Person(Base):
+    __tablename__ = "person"
+    __table_args__ = (
+        CheckConstraint("status in ('active', 'disabled')", name="status"),
+        CheckConstraint("theme in ('auto', 'light', 'dark')", name="theme"),
+        CheckConstraint("density in ('compact', 'comfortable')", name="density"),
+        CheckConstraint("totp_enrolled_at is null or totp_secret is not null", name="totp"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    email: Mapped[str]
+    email_lc: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    status: Mapped[str]
+    password_hash: Mapped[str]
+    password_changed_at: Mapped[datetime]
+    totp_secret: Mapped[str | None]
+    totp_enrolled_at: Mapped[datetime | None]
+    totp_last_step: Mapped[int] = mapped_column(server_default=text("0"))
+    theme: Mapped[str] = mapped_column(server_default=text("'auto'"))
+    density: Mapped[str] = mapped_column(server_default=text("'compact'"))
+    created_at: Mapped[datetime]
+
+
+class RecoveryCode(Base):
+    __tablename__ = "recovery_code"
+
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class SignInThrottle(Base):
+    __tablename__ = "sign_in_throttle"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    failures: Mapped[int]
+    retry_at: Mapped[datetime]

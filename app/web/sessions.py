@@ -1,0 +1,140 @@
+"""Login sessions: a random id in a cookie, its hash in a table, an end after silence and an end in any case.
+
+The id changes when somebody proves who they are (sign-in, step-up), so an id that was known before is worth nothing afterwards; an
+id nobody issued is never adopted.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ForeignKey, Index, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.clock import now
+from app.core.db import Base
+from app.core.errors import NotFound
+from app.core.ids import MerchantId, PersonId, new_id
+from app.core.secrets import digest
+from app.core.settings import settings
+from app.web.context import MerchantBadge, PersonBadge
+from app.web.csrf import new_seed
+
+
+class SessionNotFound(NotFound):
+    """The session has ended already, or was never yours."""
+
+    code = "session_not_found"
+    title = "There is no such session"
+
+
+class WebSession(Base):
+    __tablename__ = "web_session"
+    __table_args__ = (Index(None, "person_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    csrf_seed: Mapped[bytes]
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    merchant_id: Mapped[UUID | None]
+    factor: Mapped[str | None]
+    factor_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    address: Mapped[str | None]
+    user_agent: Mapped[str]
+
+
+class Visitor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a valid session cookie, and what that person may do at the merchant they are in."""
+
+    session_id: UUID
+    csrf_seed: bytes
+    person_id: PersonId
+    person: PersonBadge
+    factor_at: datetime | None
+    enrolled: bool
+    theme: str
+    density: str
+    merchant_id: MerchantId | None = None
+    merchant: MerchantBadge | None = None
+    merchants: list[MerchantBadge] = []
+    permissions: frozenset[str] = frozenset()
+
+    @property
+    def complete(self) -> bool:
+        """Whether both factors were proven; until then only enrolment and the second factor are open."""
+        return self.factor_at is not None
+
+
+LoadVisitor = Callable[[str], Awaitable[Visitor | None]]
+"""Given the cookie's value, who comes; answered by a higher floor, which knows people and merchants."""
+
+
+async def open_session(
+    session: AsyncSession, *, person_id: PersonId, address: str | None, user_agent: str, merchant_id: MerchantId | None = None
+) -> str:
+    """Start a session for somebody whose password was right; gives the id that only the cookie will hold."""
+    token, moment = secrets.token_urlsafe(32), now()
+    row = WebSession(
+        id=new_id(),
+        digest=digest(token),
+        csrf_seed=new_seed(),
+        person_id=person_id,
+        merchant_id=merchant_id,
+        created_at=moment,
+        last_seen_at=moment,
+        expires_at=moment + timedelta(hours=settings().session_absolute_hours),
+        address=address,
+        user_agent=user_agent[:300],
+    )
+    session.add(row)
+    await session.flush()
+    return token
+
+
+async def prove_factor(session: AsyncSession, session_id: UUID, *, factor: str) -> str:
+    """Note that the second factor was shown just now; the session goes on under a new id."""
+    token = secrets.token_urlsafe(32)
+    changed = update(WebSession).where(WebSession.id == session_id).values(digest=digest(token), factor=factor, factor_at=now())
+    found = await session.scalar(changed.returning(WebSession.id))
+    if found is None:
+        raise SessionNotFound()
+    return token
+
+
+async def enter(session: AsyncSession, session_id: UUID, merchant_id: MerchantId) -> None:
+    """From now on the session's pages are about this merchant."""
+    await session.execute(update(WebSession).where(WebSession.id == session_id).values(merchant_id=merchant_id))
+
+
+async def sessions_of(session: AsyncSession, person_id: PersonId) -> list[WebSession]:
+    """The sessions of a person that are still open, the last used first."""
+    quiet = now() - timedelta(minutes=settings().session_idle_minutes)
+    alive = select(WebSession).where(WebSession.person_id == person_id, WebSession.expires_at > now(), WebSession.last_seen_at > quiet)
+    return list(await session.scalars(alive.order_by(WebSession.last_seen_at.desc())))
+
+
+async def end_session(session: AsyncSession, *, person_id: PersonId, session_id: UUID) -> None:
+    """End one session of a person at once, on every device and in every process."""
+    gone = delete(WebSession).where(WebSession.person_id == person_id, WebSession.id == session_id).returning(WebSession.id)
+    if await session.scalar(gone) is None:
+        raise SessionNotFound()
+
+
+async def end_all_sessions(session: AsyncSession, *, person_id: PersonId, keep: UUID | None = None) -> int:
+    """End every session of a person, or every other one; gives how many ended."""
+    gone = delete(WebSession).where(WebSession.person_id == person_id)
+    if keep is not None:
+        gone = gone.where(WebSession.id != keep)
+    return len((await session.scalars(gone.returning(WebSession.id))).all())
+
+
+async def prune_sessions(session: AsyncSession) -> int:
+    """Forget sessions that ended by time more than a day ago."""
+    gone = delete(WebSession).where(WebSession.expires_at < now() - timedelta(days=1)).returning(WebSession.id)
+    return len((await session.scalars(gone)).all())
