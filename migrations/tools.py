@@ -43,3 +43,13 @@ def definer(op: Operations, signature: str, *, role: str = APP) -> None:
     """Close a SECURITY DEFINER function to everybody but the role that needs it."""
     op.execute(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC")
     op.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO {role}")
+
+
+def due(op: Operations, name: str, *, table: str, where: str, order: str) -> None:
+    """A look across merchants for what is due: only whose and which, so that a worker can then work inside that merchant's wall."""
+    op.execute(
+        f"CREATE FUNCTION {name}(moment timestamptz, most integer) RETURNS TABLE (merchant_id uuid, id uuid)"
+        f" LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS"
+        f" $$ SELECT t.merchant_id, t.id FROM {table} t WHERE {where} ORDER BY {order} LIMIT most $$"
+    )
+    definer(op, f"{name}(timestamptz, integer)")

@@ -130,6 +130,10 @@ class EmbeddedPostgres:
         passwords = json.loads((self._home / "passwords.json").read_text())
         return f"postgresql://{role}:{passwords[role]}@127.0.0.1:{self.port}/{database}"
 
+    def exists(self) -> bool:
+        """Tell whether a database was ever made here."""
+        return self.directory.exists() and (self._reachable_home() / "data").exists()
+
     def start(self) -> Self:
         """Start the server (creating it the first time), or attach when another process owns it; ready when this returns."""
         self.directory.mkdir(parents=True, exist_ok=True)

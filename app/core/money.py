@@ -41,7 +41,7 @@ class MalformedAmount(Invalid):
 
 
 def _exponents() -> dict[str, int]:
-    return {c.code: c.exponent for c in Currency if c.exponent is not None and not c.code.startswith("X")}
+    return {c.code: c.exponent for c in Currency if c.exponent is not None}
 
 
 CURRENCIES: dict[str, int] = _exponents()

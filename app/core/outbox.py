@@ -5,7 +5,7 @@ minutes” and “these funds become available on Thursday” are kept across re
 """
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -15,16 +15,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.clock import now
 from app.core.db import Base
+from app.core.events import Event
 from app.core.ids import MerchantId, new_id
-
-CHANNEL = "countinghouse_outbox"
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened. Subclasses name their topic as it appears on the wire: ``payment.captured``."""
-
-    topic: ClassVar[str]
-
 
 class OutboxMessage(Base):
     __tablename__ = "outbox"

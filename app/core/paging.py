@@ -7,8 +7,9 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy import Select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.errors import Invalid
 
@@ -61,21 +62,21 @@ def _plain(value: object) -> str | int:
     return value if isinstance(value, int) else value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _typed(values: Sequence[str | int], columns: Sequence[ColumnElement[Any]]) -> list[object]:
+def _typed(values: Sequence[str | int], columns: Sequence[InstrumentedAttribute[Any]]) -> list[object]:
     readers: dict[type, Callable[[str], object]] = {UUID: UUID, datetime: datetime.fromisoformat, int: int, str: str}
     if len(values) != len(columns):
         raise MalformedCursor("Go back to the first page of the list.")
     try:
-        return [readers[column.type.python_type](str(value)) for value, column in zip(values, columns, strict=True)]
+        return [readers[column.expression.type.python_type](str(value)) for value, column in zip(values, columns, strict=True)]
     except (ValueError, KeyError):
         raise MalformedCursor("Go back to the first page of the list.") from None
 
 
 async def fetch_page(
     session: AsyncSession,
-    statement: Select[Any],
+    statement: Select[*tuple[Any, ...]],
     *,
-    keys: Sequence[ColumnElement[Any]],
+    keys: Sequence[InstrumentedAttribute[Any]],
     after: str | None = None,
     size: int = PAGE_SIZE,
     descending: bool = True,
@@ -96,9 +97,9 @@ async def fetch_page(
     return _page(rows, keys, has_next=more or backwards, has_previous=(more if backwards else cursor is not None))
 
 
-def _page(rows: list[Any], keys: Sequence[ColumnElement[Any]], *, has_next: bool, has_previous: bool) -> Page[Any]:
+def _page(rows: list[Any], keys: Sequence[InstrumentedAttribute[Any]], *, has_next: bool, has_previous: bool) -> Page[Any]:
     def pointer(row: Any, *, backwards: bool) -> str:
-        return Cursor(tuple(_plain(getattr(row, str(getattr(key, "key", "")))) for key in keys), backwards).encode()
+        return Cursor(tuple(_plain(getattr(row, key.key)) for key in keys), backwards).encode()
 
     if not rows:
         return Page([])

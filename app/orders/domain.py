@@ -1,0 +1,125 @@
+"""Orders: what a buyer owes at one checkout, with a line for each thing a seller delivers."""
+
+from enum import StrEnum
+from typing import ClassVar
+
+import msgspec
+
+from app.core.errors import Conflict, Invalid, NotFound
+from app.core.ids import SellerId
+from app.core.money import MAX_MINOR, Money
+from app.core.events import Event
+from app.core.state import Machine
+
+MAX_LINES = 200
+
+
+class OrderStatus(StrEnum):
+    OPEN = "open"
+    PARTIALLY_PAID = "partially_paid"
+    PAID = "paid"
+    PARTIALLY_REFUNDED = "partially_refunded"
+    REFUNDED = "refunded"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+S = OrderStatus
+COLLECTED = (S.PARTIALLY_PAID, S.PAID, S.PARTIALLY_REFUNDED, S.REFUNDED)
+
+ORDER = Machine(
+    "order",
+    states=OrderStatus,
+    initial=S.OPEN,
+    transitions={
+        "collect_part": ((S.OPEN, *COLLECTED), S.PARTIALLY_PAID),
+        "collect_all": ((S.OPEN, *COLLECTED), S.PAID),
+        "refund_part": (COLLECTED, S.PARTIALLY_REFUNDED),
+        "refund_all": (COLLECTED, S.REFUNDED),
+        "cancel": ((S.OPEN,), S.CANCELLED),
+        "expire": ((S.OPEN,), S.EXPIRED),
+    },
+)
+
+
+class OrderNotFound(NotFound):
+    """The order does not exist, or belongs to another merchant."""
+
+    code = "order_not_found"
+    title = "There is no such order"
+
+
+class OrderReferenceTaken(Conflict):
+    """Your own reference names another order already."""
+
+    code = "order_reference_taken"
+    title = "Another order has this reference"
+
+
+class OrderNotPayable(Conflict):
+    """The order is paid, cancelled or expired."""
+
+    code = "order_not_payable"
+    title = "This order cannot be paid"
+
+
+class OrderLinesInvalid(Invalid):
+    """The lines of the order do not make an order."""
+
+    code = "order_lines_invalid"
+    title = "The lines of the order are not valid"
+
+
+class OrderCreated(Event, frozen=True):
+    """An order was created and waits for payment."""
+
+    topic: ClassVar[str] = "order.created"
+    order_id: str
+    reference: str
+
+
+class OrderCancelled(Event, frozen=True):
+    """An order was cancelled before it was paid."""
+
+    topic: ClassVar[str] = "order.cancelled"
+    order_id: str
+
+
+class NewLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing a seller delivers, with the amount of the whole line."""
+
+    seller_id: SellerId
+    description: str
+    amount: Money
+    quantity: int = 1
+
+
+def order_total(lines: list[NewLine], currency: str) -> Money:
+    """What the buyer owes: the sum of the lines, all in the order's currency."""
+    if not 1 <= len(lines) <= MAX_LINES:
+        raise OrderLinesInvalid(f"An order has 1 to {MAX_LINES} lines.", fields={"lines": f"Send 1 to {MAX_LINES} lines."})
+    for number, line in enumerate(lines):
+        _check_line(line, f"lines[{number}]", currency)
+    whole = sum(line.amount.minor for line in lines)
+    if whole > MAX_MINOR:
+        raise OrderLinesInvalid("The sum of the lines is too large.", fields={"lines": "The sum is too large."})
+    return Money(whole, currency)
+
+
+def _check_line(line: NewLine, where: str, currency: str) -> None:
+    if line.amount.currency != currency:
+        detail = f"The order is in {currency}, this line in {line.amount.currency}."
+        raise OrderLinesInvalid(detail, fields={f"{where}.amount.currency": detail})
+    if not line.amount.is_positive:
+        detail = "The amount of a line is more than zero."
+        raise OrderLinesInvalid(detail, fields={f"{where}.amount.minor": detail})
+    if line.quantity < 1:
+        detail = "The quantity is at least one."
+        raise OrderLinesInvalid(detail, fields={f"{where}.quantity": detail})
+
+
+def collected_event(*, total_minor: int, captured_minor: int, refunded_minor: int) -> str:
+    """Which event brings the order to where its money stands."""
+    if refunded_minor > 0:
+        return "refund_all" if refunded_minor >= captured_minor else "refund_part"
+    return "collect_all" if captured_minor >= total_minor else "collect_part"

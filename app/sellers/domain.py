@@ -1,0 +1,81 @@
+"""Sellers: who is owed money, and what the platform keeps of each sale."""
+
+from enum import StrEnum
+from typing import ClassVar
+
+import msgspec
+
+from app.core.errors import Conflict, Invalid, NotFound
+from app.core.money import Money
+from app.core.events import Event
+from app.core.state import Machine
+
+MAX_BASIS_POINTS = 10_000
+
+
+class SellerStatus(StrEnum):
+    ACTIVE = "active"
+    BLOCKED = "blocked"
+
+
+SELLER = Machine(
+    "seller",
+    states=SellerStatus,
+    initial=SellerStatus.ACTIVE,
+    transitions={
+        "block": ((SellerStatus.ACTIVE,), SellerStatus.BLOCKED),
+        "unblock": ((SellerStatus.BLOCKED,), SellerStatus.ACTIVE),
+    },
+)
+
+
+class SellerNotFound(NotFound):
+    """The seller does not exist, or belongs to another merchant."""
+
+    code = "seller_not_found"
+    title = "There is no such seller"
+
+
+class SellerReferenceTaken(Conflict):
+    """Another seller of this merchant already has the reference."""
+
+    code = "seller_reference_taken"
+    title = "Another seller has this reference"
+
+
+class SellerBlocked(Conflict):
+    """A blocked seller takes no new orders."""
+
+    code = "seller_blocked"
+    title = "This seller is blocked"
+
+
+class FeeOutOfRange(Invalid):
+    """A platform fee is between 0 and 100 percent, and its fixed part is not negative."""
+
+    code = "fee_out_of_range"
+    title = "This platform fee is not possible"
+
+
+class SellerAdded(Event, frozen=True):
+    """A seller was added and can be named in orders."""
+
+    topic: ClassVar[str] = "seller.added"
+    seller_id: str
+    reference: str
+
+
+class FeeTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the platform keeps of one sale: a share in basis points and a fixed amount."""
+
+    basis_points: int = 0
+    fixed_minor: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.basis_points <= MAX_BASIS_POINTS or self.fixed_minor < 0:
+            raise FeeOutOfRange("Use 0 to 100 percent and a fixed part that is not negative.")
+
+    def of(self, sale: Money) -> Money:
+        """The fee on a sale, never more than the sale itself."""
+        fee = sale.percent(self.basis_points) + Money(self.fixed_minor, sale.currency)
+        return min(fee, sale)

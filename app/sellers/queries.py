@@ -1,0 +1,93 @@
+"""Reads about sellers."""
+
+from collections.abc import Collection
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.ids import MerchantId, SellerId, parse_id
+from app.core.paging import Page, fetch_page
+from app.sellers.domain import SELLER, FeeTerms, SellerNotFound, SellerStatus
+from app.sellers.models import PlatformFee, Seller
+from app.sellers.schemas import FeeRow, SellerDetailPage, SellerListPage, SellerView
+
+MISSING = "There is no seller with this id for this merchant."
+
+
+async def seller(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> Seller:
+    """One seller."""
+    found = await session.get(Seller, (merchant_id, seller_id))
+    if found is None:
+        raise SellerNotFound(MISSING)
+    return found
+
+
+async def sellers_by_id(session: AsyncSession, *, merchant_id: MerchantId, ids: Collection[SellerId]) -> dict[SellerId, Seller]:
+    """Several sellers at once; an unknown one is refused."""
+    statement = select(Seller).where(Seller.merchant_id == merchant_id, Seller.id.in_(list(ids)))
+    found = {SellerId(row.id): row for row in (await session.execute(statement)).scalars()}
+    if len(found) < len(set(ids)):
+        raise SellerNotFound(MISSING)
+    return found
+
+
+async def seller_names(session: AsyncSession, *, merchant_id: MerchantId, ids: Collection[SellerId]) -> dict[SellerId, str]:
+    """What the sellers are called."""
+    statement = select(Seller.id, Seller.name).where(Seller.merchant_id == merchant_id, Seller.id.in_(list(ids)))
+    return {SellerId(row.id): row.name for row in await session.execute(statement)}
+
+
+async def fee_terms(session: AsyncSession, *, merchant_id: MerchantId, ids: Collection[SellerId], currency: str) -> dict[SellerId, FeeTerms]:
+    """What the platform keeps of each seller's sales in a currency: the seller's own rule, else the merchant's, else nothing."""
+    statement = select(PlatformFee).where(
+        PlatformFee.merchant_id == merchant_id,
+        PlatformFee.currency == currency,
+        or_(PlatformFee.seller_id.is_(None), PlatformFee.seller_id.in_(list(ids))),
+    )
+    rules = {row.seller_id: FeeTerms(basis_points=row.basis_points, fixed_minor=row.fixed_minor) for row in (await session.execute(statement)).scalars()}
+    general = rules.get(None, FeeTerms())
+    return {seller_id: rules.get(seller_id, general) for seller_id in ids}
+
+
+async def seller_list_page(session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None) -> SellerListPage:
+    """The list of sellers, found by name, reference or id."""
+    return SellerListPage(
+        sellers=await sellers(session, merchant_id=merchant_id, query=query, status=status, after=after),
+        query=query,
+        status=status,
+        fees=await _fee_rows(session, merchant_id=merchant_id, seller_id=None),
+    )
+
+
+async def sellers(session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None, size: int = 25) -> Page[SellerView]:
+    """A page of sellers, newest first."""
+    statement = select(Seller).where(Seller.merchant_id == merchant_id)
+    if status in set(SellerStatus):
+        statement = statement.where(Seller.status == status)
+    text = query.strip().lower()
+    if text.startswith("sel_"):
+        statement = statement.where(Seller.id == parse_id("sel", text))
+    elif text:
+        statement = statement.where(or_(Seller.name_lc.startswith(text, autoescape=True), func.lower(Seller.reference) == text))
+    columns = statement.with_only_columns(Seller.id, Seller)
+    page = await fetch_page(session, columns, keys=[Seller.id], after=after, size=size)
+    return page.map(lambda row: SellerView.of(row.Seller))
+
+
+async def seller_detail_page(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> SellerDetailPage:
+    """One seller with its terms."""
+    row = await seller(session, merchant_id=merchant_id, seller_id=seller_id)
+    own = await _fee_rows(session, merchant_id=merchant_id, seller_id=seller_id)
+    general = await _fee_rows(session, merchant_id=merchant_id, seller_id=None)
+    covered = {fee.currency for fee in own}
+    return SellerDetailPage(
+        seller=SellerView.of(row),
+        fees=own + [fee for fee in general if fee.currency not in covered],
+        events=SELLER.events(SellerStatus(row.status)),
+    )
+
+
+async def _fee_rows(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId | None) -> list[FeeRow]:
+    owned = PlatformFee.seller_id.is_(None) if seller_id is None else PlatformFee.seller_id == seller_id
+    statement = select(PlatformFee).where(PlatformFee.merchant_id == merchant_id, owned).order_by(PlatformFee.currency)
+    return [FeeRow.of(row) for row in (await session.execute(statement)).scalars()]

@@ -1,0 +1,91 @@
+"""Wallets: what a seller has. Pending until the funds are safe, then available; every bucket is an account of the ledger."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import ClassVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from app.core.errors import Invalid, NotFound
+from app.core.events import Event
+from app.core.state import Machine
+
+MAX_AVAILABILITY_DAYS = 90
+DEFAULT_AVAILABILITY_DAYS = 2
+
+
+class Bucket(StrEnum):
+    """Where a seller's money stands."""
+
+    PENDING = "pending"
+    AVAILABLE = "available"
+    RESERVE = "reserve"
+    DISPUTE_HOLD = "dispute_hold"
+    PAYOUT_RESERVED = "payout_reserved"
+    RECEIVABLE = "receivable"
+
+
+ACCOUNT_OF: dict[Bucket, str] = {
+    Bucket.PENDING: "2100",
+    Bucket.AVAILABLE: "2110",
+    Bucket.RESERVE: "2120",
+    Bucket.DISPUTE_HOLD: "2130",
+    Bucket.PAYOUT_RESERVED: "2140",
+    Bucket.RECEIVABLE: "1300",
+}
+BUCKET_OF = {code: bucket for bucket, code in ACCOUNT_OF.items()}
+
+
+class ReleaseStatus(StrEnum):
+    WAITING = "waiting"
+    RELEASED = "released"
+    USED_UP = "used_up"
+
+
+RELEASE = Machine(
+    "release of funds",
+    states=ReleaseStatus,
+    initial=ReleaseStatus.WAITING,
+    transitions={
+        "release": ((ReleaseStatus.WAITING,), ReleaseStatus.RELEASED),
+        "use_up": ((ReleaseStatus.WAITING,), ReleaseStatus.USED_UP),
+    },
+)
+
+
+class WalletNotFound(NotFound):
+    """The seller has no wallet in this currency yet."""
+
+    code = "wallet_not_found"
+    title = "There is no such wallet"
+
+
+class AvailabilityOutOfRange(Invalid):
+    """Funds become available 0 to 90 days after the capture."""
+
+    code = "availability_out_of_range"
+    title = "This waiting time is not possible"
+
+
+class FundsReleased(Event, frozen=True):
+    """A seller's pending funds became available."""
+
+    topic: ClassVar[str] = "wallet.funds_released"
+    seller_id: str
+    amount_minor: int
+    currency: str
+
+
+class Shares(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of an amount is taken from funds that are still pending, and how much from available ones."""
+
+    pending_minor: int
+    available_minor: int
+
+
+def release_at(captured_on: date, *, days: int, timezone: str = "UTC") -> datetime:
+    """When funds captured on a day become available: at the start of the day, so many days later, in the merchant's time zone."""
+    if not 0 <= days <= MAX_AVAILABILITY_DAYS:
+        raise AvailabilityOutOfRange(f"Use 0 to {MAX_AVAILABILITY_DAYS} days.")
+    return datetime.combine(captured_on + timedelta(days=days), time(), tzinfo=ZoneInfo(timezone)).astimezone(UTC)
