@@ -2,8 +2,11 @@
 
 import msgspec
 from litestar import Request
+from litestar.datastructures import State
 
 from app.core.actors import Actor
+
+HttpRequest = Request[object, object, State]
 
 CSRF_FIELD = "csrf_token"
 CSRF_HEADER = "x-csrf-token"
@@ -48,13 +51,13 @@ class WebContext(msgspec.Struct, kw_only=True):
         return self.actor is not None and self.actor.can(permission)
 
 
-def web_context(request: Request) -> WebContext:
+def web_context(request: HttpRequest) -> WebContext:
     """The context the request middleware prepared."""
     context: WebContext = request.state.web
     return context
 
 
-def wants_fragment(request: Request) -> bool:
+def wants_fragment(request: HttpRequest) -> bool:
     """Whether htmx asked for a part of the page only.
 
     litestar-htmx still reads the headers of htmx 2, so they are read here.

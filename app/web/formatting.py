@@ -1,0 +1,64 @@
+"""How moments and amounts are written for people: `20 Nov, 14:32`, `€1,249.00`, `31 min`."""
+
+from datetime import date, datetime, timedelta
+
+from babel.numbers import get_currency_symbol
+
+from app.core import clock
+from app.core.money import Money
+
+_MINUTE = 60
+_HOUR = 3600
+_DAY = 86_400
+
+
+def money_text(amount: Money, sign: bool = False) -> str:
+    """The amount as people write it; `sign` puts a plus before what is more than nothing."""
+    text = amount.format()
+    return f"+{text}" if sign and amount.is_positive else text
+
+
+def currency_symbol(currency: str) -> str:
+    """The sign before an amount: € for EUR, the code where there is none."""
+    return str(get_currency_symbol(currency, locale="en"))
+
+
+def iso(at: datetime | date) -> str:
+    """The exact moment, for titles and machines."""
+    return at.isoformat(timespec="seconds") if isinstance(at, datetime) else at.isoformat()
+
+
+def moment(at: datetime | date, style: str = "short") -> str:
+    """A moment as people read it: short, time, date, full or age. A year is named only when it is not this one."""
+    if not isinstance(at, datetime):
+        return _day(at)
+    match style:
+        case "time":
+            return f"{at:%H:%M}"
+        case "date":
+            return _day(at.date())
+        case "full":
+            return f"{_day(at.date())}, {at:%H:%M:%S}"
+        case "age":
+            return age(clock.now() - at)
+        case _:
+            return f"{_day(at.date())}, {at:%H:%M}"
+
+
+def _day(on: date) -> str:
+    text = f"{on.day} {on:%b}"
+    return text if on.year == clock.today().year else f"{text} {on.year}"
+
+
+def age(span: timedelta) -> str:
+    """How long something has waited: `31 min`, `3 h 12 min`, `4 days`."""
+    seconds = max(0, int(span.total_seconds()))
+    if seconds < _MINUTE:
+        return f"{seconds} s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE} min"
+    if seconds < _DAY:
+        hours, minutes = divmod(seconds // _MINUTE, 60)
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days = seconds // _DAY
+    return "1 day" if days == 1 else f"{days} days"
