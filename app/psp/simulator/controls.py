@@ -52,7 +52,7 @@ def open_account(world: World, wanted: AccountRequest) -> Account:
     if account is None:
         account = Account(
             name=wanted.name,
-            secret_keys=[wanted.secret_key or f"sk_sim_{secrets.token_urlsafe(24)}"],
+            secret_keys=[wanted.secret_key or f"sk_sim_{secrets.token_hex(20)}"],
             webhook_secret=wanted.webhook_secret or f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}",
         )
     elif wanted.secret_key and wanted.secret_key not in account.secret_keys:

@@ -4,10 +4,10 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-import httpx2
 import msgspec
 from standardwebhooks import Webhook
 
+from app.core import outbound
 from app.psp.simulator import operations, payments
 from app.psp.simulator.domain import Event
 from app.psp.simulator.world import World
@@ -30,15 +30,13 @@ class Courier:
     def __init__(self, world: World) -> None:
         self.world = world
         self.waiting: list[Delivery] = []
-        self.client = httpx2.AsyncClient(timeout=10.0, follow_redirects=False, trust_env=False)
 
     async def run(self) -> None:
         """Work until cancelled."""
-        async with self.client:
-            while True:
-                self.settle()
-                await self.deliver()
-                await asyncio.sleep(TICK_SECONDS)
+        while True:
+            self.settle()
+            await self.deliver()
+            await asyncio.sleep(TICK_SECONDS)
 
     def settle(self) -> None:
         """Let happen what has become due at the provider."""
@@ -104,10 +102,8 @@ class Courier:
             "webhook-timestamp": str(int(moment.timestamp())),
             "webhook-signature": Webhook(secret).sign(event.id, moment, event.body),
         }
-        try:
-            return (await self.client.post(url, content=event.body.encode(), headers=headers)).status_code
-        except httpx2.HTTPError:
-            return 0
+        answer = await outbound.pool().call("POST", url, headers=headers, body=event.body.encode(), allow_insecure=True)
+        return answer.status
 
     def _done(self, event: Event) -> None:
         event.delivered = True

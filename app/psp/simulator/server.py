@@ -13,6 +13,7 @@ from litestar.static_files import create_static_files_router
 from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.core import outbound
 from app.psp.simulator import console, controls, hosted
 from app.psp.simulator.api import Api
 from app.psp.simulator.courier import Courier
@@ -39,6 +40,7 @@ def create_simulator(*, base_url: str, journal: Path | None = None, salt: str | 
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        outbound.close()
 
     app = Litestar(
         route_handlers=[
@@ -93,6 +95,7 @@ def serve(
             log_level="warning",
             access_log=False,
             server_header=False,
+            timeout_keep_alive=30,
             timeout_graceful_shutdown=1,
         )
     )
