@@ -44,7 +44,7 @@ Work = Callable[[Message], Awaitable[object]]
 JOBS: dict[str, Work] = {}
 
 
-INFRASTRUCTURE = frozenset({"__init__", "broker", "jobs", "main", "relay", "routes", "scheduler"})
+INFRASTRUCTURE = frozenset({"__init__", "broker", "jobs", "main", "processes", "relay", "routes", "scheduler"})
 
 
 def load_jobs() -> None:

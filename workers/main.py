@@ -11,6 +11,7 @@ def make_broker() -> dramatiq.Broker:
     """The broker with every job declared."""
     logs.configure(settings())
     load_jobs()
+    brokers.prepare(settings().broker_url)
     made = brokers.connect(settings().broker_url)
     dramatiq.set_broker(made)
     brokers.declare(made)

@@ -10,7 +10,6 @@ from threading import Event
 from typing import Any
 
 import dramatiq
-import msgspec
 import psycopg
 import structlog
 from psycopg.rows import class_row
@@ -19,6 +18,7 @@ from app.core.clock import now
 from app.core.settings import Settings
 from workers import broker as brokers
 from workers.jobs import Message
+from workers.processes import run_process
 from workers.routes import ROUTES
 
 BATCH = 500
@@ -55,9 +55,9 @@ def relay_once(connection: psycopg.Connection[Any], send: Send, *, at: datetime,
 
 def run(settings: Settings, stop: Event) -> None:
     """Relay until asked to stop, waiting out a database that is away."""
+    brokers.prepare(settings.broker_url)
     broker = brokers.connect(settings.broker_url)
-    for queue in (brokers.QUEUE,):
-        broker.declare_queue(queue)
+    broker.declare_queue(brokers.QUEUE)
     wait = IDLE_SECONDS
     while not stop.is_set():
         try:
@@ -72,6 +72,5 @@ def run(settings: Settings, stop: Event) -> None:
     broker.close()
 
 
-def describe(message: Message) -> str:
-    """One line about an event, for a terminal."""
-    return f"{message.topic} {message.object_id or ''} {msgspec.json.encode(message.payload).decode()}"
+if __name__ == "__main__":
+    run_process(run)

@@ -13,6 +13,7 @@ from apscheduler.triggers.cron import CronTrigger
 from app.core.clock import now
 from app.core.ids import new_id
 from app.core.settings import Settings
+from workers.processes import run_process
 from workers.routes import CALENDAR, Recurring
 
 TICK_SECONDS, BROKEN_SECONDS = 0.5, 2.0
@@ -69,3 +70,7 @@ def run(settings: Settings, stop: Event) -> None:
         except psycopg.OperationalError as error:
             log.warning("scheduler_waits_for_the_database", error=str(error).strip())
             stop.wait(BROKEN_SECONDS)
+
+
+if __name__ == "__main__":
+    run_process(run)

@@ -152,6 +152,11 @@ class EmbeddedPostgres:
             raise
         return self
 
+    def revive(self) -> None:
+        """Start the server again when it was killed and is ours to keep."""
+        if self.owns_server and self.pid is None:
+            self.start()
+
     def stop(self) -> None:
         """Stop the server in PostgreSQL's fast mode when this process owns it; harmless when it is not running."""
         if self._lock is None:

@@ -1,0 +1,223 @@
+"""`countinghouse demo` and `countinghouse dev`: everything on this machine, in one terminal."""
+
+import asyncio
+import http.client
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+import psycopg
+
+from app.cli import installation as installations
+from app.cli.installation import Installation
+from app.cli.migrate import upgrade
+from app.cli.output import step
+from app.cli.strays import forget, remember, stop_strays
+from app.cli.supervisor import Supervisor
+from app.core.embedded import EmbeddedPostgres, free_port, port_is_free
+from app.core.errors import Conflict, Unavailable
+
+READY_SECONDS = 60.0
+
+
+class PortTaken(Conflict):
+    """Another program listens on the port the demo wants."""
+
+    code = "port_taken"
+    title = "The port is taken"
+
+
+class NotReady(Unavailable):
+    """A process did not answer in time."""
+
+    code = "process_not_ready"
+    title = "A process did not become ready"
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65534), default=8000, show_default=True, help="Port of the web pages; the simulator takes the next free one.")
+@click.option("--check", is_flag=True, help="Start everything apart on free ports, take one order through to both wallets, stop.")
+@click.option("--empty", is_flag=True, help="Without demo data.")
+@click.pass_obj
+def demo(settled: dict[str, Path], port: int, check: bool, empty: bool) -> None:
+    """Run the whole house on this machine, with demo data that is kept from run to run.
+
+    \b
+    Examples:
+      countinghouse demo
+      countinghouse demo --port 9000
+      countinghouse demo --check        # exit code 0 when an order reached both wallets
+    """
+    if check:
+        with scratch() as data:
+            run_check(data)
+        return
+    run(settled["data"], port=port, environment="demo", with_data=not empty)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65534), default=8000, show_default=True, help="Port of the web pages.")
+@click.pass_obj
+def dev(settled: dict[str, Path], port: int) -> None:
+    """Run the demo for a developer: the web server starts again when the code changes.
+
+    \b
+    Example:
+      countinghouse dev
+    """
+    run(settled["data"], port=port, environment="development", with_data=True)
+
+
+def run(data: Path, *, port: int, environment: str, with_data: bool) -> None:
+    """Start everything, say where it is, and keep it running until Ctrl-C."""
+    began = time.perf_counter()
+    stop_strays(data)
+    require_free(port)
+    with started(data, port=port, simulator_port=next_free(port + 1), environment=environment, with_data=with_data) as (here, supervisor, watch):
+        supervisor.stop_on_signals()
+        click.echo(welcome(here, time.perf_counter() - began))
+        supervisor.watch(watch)
+        click.echo("\nStopping; a second run finds everything as it is now.")
+
+
+def run_check(data: Path) -> None:
+    """Take one two-seller order over HTTP through to both wallets, on an installation of its own."""
+    from app.cli.check import take_an_order
+
+    began = time.perf_counter()
+    with started(data, port=free_port(), simulator_port=free_port(), environment="demo", with_data=True, quiet=True) as (here, _, _watch):
+        asyncio.run(take_an_order(msgspec.json.decode(here.demo_file.read_bytes())))
+    click.echo(f"The whole check took {time.perf_counter() - began:.1f} s.")
+
+
+Started = tuple[Installation, Supervisor, Callable[[], None]]
+
+
+@contextmanager
+def started(data: Path, *, port: int, simulator_port: int, environment: str, with_data: bool, quiet: bool = False) -> Iterator[Started]:
+    """Everything running; on leaving, the processes end before the database does."""
+    data.mkdir(parents=True, exist_ok=True)
+    server = None if "DATABASE_URL" in os.environ else EmbeddedPostgres(data / "postgres")
+    with step("Database is running"):
+        urls = server.start().urls if server else installations.given_urls(os.environ)
+    here = Installation(data=data, urls=urls, port=port, simulator_port=simulator_port, environment=environment)
+    supervisor = Supervisor(here.environ(), quiet=quiet)
+    try:
+        prepare(here)
+        start_processes(here, supervisor, with_data=with_data)
+        yield here, supervisor, (server.revive if server else lambda: None)
+    finally:
+        supervisor.stop()
+        forget(data)
+        if server:
+            server.stop()
+
+
+def prepare(here: Installation) -> None:
+    """Keys and tables."""
+    installations.use(here.environ())
+    with step("Keys are there"):
+        installations.ensure_keys(here.key_file)
+    with step("Migrations are applied"):
+        upgrade(here.urls.owner)
+
+
+def start_processes(here: Installation, supervisor: Supervisor, *, with_data: bool) -> None:
+    """Start the processes; the demo data are made while they come up, because the simulator has a part in them."""
+    reload = ["--reload"] if here.environment == "development" else []
+    supervisor.start("simulator", "simulator", "--port", str(here.simulator_port))
+    supervisor.start("web", "web", *reload)
+    supervisor.start("relay", "relay")
+    supervisor.start("scheduler", "scheduler")
+    supervisor.start("worker", "worker")
+    remember(here.data, [child.process.pid for child in supervisor.children if child.process])
+    with step("Simulator answers"):
+        wait_for(here.simulator_port, "/")
+    with step("Demo data are there"):
+        sow(here, with_data=with_data)
+    with step("Web answers"):
+        wait_for(here.port, "/healthz")
+
+
+def sow(here: Installation, *, with_data: bool) -> None:
+    """Make the demo data in an empty house, and write down how to use it."""
+    known = msgspec.json.decode(here.demo_file.read_bytes()) if here.demo_file.exists() else {}
+    if with_data and is_empty(here.urls.owner):
+        from app.seed import plant
+
+        known = asyncio.run(plant(simulator_url=here.simulator_url))
+    known |= {"url": here.web_url, "port": here.port, "simulator_url": here.simulator_url, "simulator_port": here.simulator_port}
+    write(here.demo_file, msgspec.json.format(msgspec.json.encode(known), indent=2))
+
+
+def is_empty(owner_url: str) -> bool:
+    """Tell whether no merchant was ever made."""
+    with psycopg.connect(owner_url) as connection:
+        return connection.execute("select 1 from merchant limit 1").fetchone() is None
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file only we can read: it holds the demo's passwords."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+
+
+def wait_for(port: int, path: str) -> None:
+    """Wait until a page on this machine answers."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", path)
+            if connection.getresponse().status < 500:
+                return
+        except OSError:
+            time.sleep(0.05)
+        finally:
+            connection.close()
+    raise NotReady(f"Nothing answered on port {port} within {READY_SECONDS:.0f} s; the lines above say why.")
+
+
+def require_free(port: int) -> None:
+    """Refuse a port another program listens on."""
+    if not port_is_free(port):
+        raise PortTaken(f"Another program listens on port {port}. Stop it, or choose another port: make demo ARGS='--port {next_free(port + 1)}'.")
+
+
+def next_free(port: int) -> int:
+    """The first free port from here on."""
+    while not port_is_free(port):
+        port += 1
+    return port
+
+
+def welcome(here: Installation, seconds: float) -> str:
+    """Where everything is and how to get in."""
+    known = msgspec.json.decode(here.demo_file.read_bytes())
+    people = known.get("people", [])
+    lines = ["", click.style(f"Countinghouse is ready after {seconds:.1f} s: {here.web_url}", bold=True), f"  PSP simulator    {here.simulator_url}"]
+    for person in people[:1]:
+        lines.append(f"  Sign in as       {person['email']}  password {person['password']}")
+        lines.append(f"  Second factor    countinghouse code {person['email']}   (or put {person['totp_secret']} into an authenticator app)")
+    lines += [f"  All people       {here.demo_file}", f"  Python           {sys.executable}", "  Ctrl-C stops everything; the data stay.", ""]
+    return "\n".join(lines)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A data directory that is deleted afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="countinghouse-check-"))
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        EmbeddedPostgres(directory / "postgres").destroy()
+        shutil.rmtree(directory, ignore_errors=True)

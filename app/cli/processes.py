@@ -1,0 +1,102 @@
+"""The processes of an installation, each of which can run alone: web, worker, relay, scheduler, simulator."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import uvicorn
+
+from app.cli.installation import attached
+from app.core.settings import settings
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; the setting otherwise.")
+@click.option("--port", type=int, help="Port to listen on; the setting otherwise.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes; the setting otherwise.")
+@click.option("--reload", is_flag=True, help="Start again when the code changes (one process).")
+@click.pass_obj
+def web(settled: dict[str, Path], host: str | None, port: int | None, workers: int | None, reload: bool) -> None:
+    """Serve the pages and the API.
+
+    \b
+    Example:
+      countinghouse web --port 8080 --workers 4
+    """
+    with attached(settled["data"]):
+        here = settings()
+        uvicorn.run(
+            "app.main:create_app",
+            factory=True,
+            host=host or here.host,
+            port=port or here.port,
+            workers=None if reload else workers or here.web_workers,
+            reload=reload,
+            reload_dirs=["app", "templates", "static"] if reload else None,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(here.trusted_proxies),
+            forwarded_allow_ips=here.trusted_proxies or None,
+            timeout_graceful_shutdown=10,
+            timeout_keep_alive=30,
+        )
+
+
+@click.command()
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+@click.option("--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Jobs at a time in each process.")
+@click.pass_obj
+def worker(settled: dict[str, Path], processes: int, threads: int) -> None:
+    """Do the jobs that events ask for.
+
+    \b
+    Example:
+      countinghouse worker --processes 2
+    """
+    shape = ["--processes", str(processes), "--threads", str(threads)]
+    become(settled["data"], "dramatiq", "workers.main", *shape, "--skip-logging")
+
+
+@click.command()
+@click.pass_obj
+def relay(settled: dict[str, Path]) -> None:
+    """Carry events from the outbox to the broker."""
+    become(settled["data"], "workers.relay")
+
+
+@click.command()
+@click.pass_obj
+def scheduler(settled: dict[str, Path]) -> None:
+    """Publish what the calendar says."""
+    become(settled["data"], "workers.scheduler")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=int, default=8001, show_default=True, help="Port to listen on.")
+def simulator(host: str, port: int) -> None:
+    """Play a payment provider: accounts, hosted payment page, webhooks, and every fault a provider can have.
+
+    \b
+    Example:
+      countinghouse simulator --port 9001
+    """
+    from app.psp.simulator import serve
+
+    serve(host=host, port=port)
+
+
+def become(data: Path, module: str, *arguments: str) -> None:
+    """Run a module as this process; where the private PostgreSQL has to be kept running meanwhile, as a child of it."""
+    command = [sys.executable, "-m", module, *arguments]
+    if "DATABASE_URL" in os.environ:
+        os.execve(command[0], command, os.environ)  # noqa: S606 - our own interpreter and module
+    with attached(data):
+        child = subprocess.Popen(command)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda received, _: child.send_signal(received))
+        sys.exit(child.wait())
