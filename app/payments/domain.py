@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import msgspec
 
+from app.core import secrets
 from app.core.errors import Conflict, Invalid, NotFound
-from app.core.ids import SellerId
+from app.core.ids import MerchantId, PaymentId, SellerId, parse_id, public_id
 from app.core.money import Money
 from app.core.events import Event
 from app.core.state import Machine
@@ -333,3 +334,17 @@ def money_event(*, amount_minor: int, captured_minor: int, refunded_minor: int, 
     if refunded_minor > 0:
         return "refund_part"
     return "capture_part" if open_rest else "capture_all"
+
+
+def return_path(merchant_id: MerchantId, payment_id: PaymentId) -> str:
+    """Where the PSP sends the buyer back to: a path nobody can guess, for a page that shows the amount and how it went, nothing else."""
+    payment, merchant = public_id("pay", payment_id), public_id("mer", merchant_id)
+    return f"/payments/{payment}/return?key={merchant}.{secrets.mac(f'{merchant}/{payment}', purpose='return')}"
+
+
+def returning_payment(payment: str, key: str) -> tuple[MerchantId, PaymentId]:
+    """Read a return path back; one we did not write leads nowhere."""
+    merchant, _, proof = key.partition(".")
+    if not secrets.mac_matches(proof, f"{merchant}/{payment}", purpose="return"):
+        raise PaymentNotFound("This address is not valid. Go back to the shop and look at your order there.")
+    return MerchantId(parse_id("mer", merchant)), PaymentId(parse_id("pay", payment))

@@ -1,0 +1,43 @@
+"""Reads about payments."""
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.ids import MerchantId, PaymentId
+from app.payments.domain import PaymentNotFound
+from app.payments.models import Payment, PaymentOperation, PaymentPart
+from app.payments.schemas import PaymentView
+
+MISSING = "There is no payment with this id for this merchant."
+
+
+async def payment(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId, lock: bool = False) -> Payment:
+    """One payment as it stands now; ``lock`` keeps others from changing it until the transaction ends."""
+    statement = select(Payment).where(Payment.merchant_id == merchant_id, Payment.id == payment_id)
+    fresh = (statement.with_for_update() if lock else statement).execution_options(populate_existing=True)
+    found = (await session.execute(fresh)).scalar_one_or_none()
+    if found is None:
+        raise PaymentNotFound(MISSING)
+    return found
+
+
+async def parts(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId) -> list[PaymentPart]:
+    """What the payment holds for each seller, always in the same order."""
+    of_payment = (PaymentPart.merchant_id == merchant_id, PaymentPart.payment_id == payment_id)
+    return list((await session.execute(select(PaymentPart).where(*of_payment).order_by(PaymentPart.seller_id))).scalars())
+
+
+async def operations(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId) -> list[PaymentOperation]:
+    """The captures, voids and refunds of a payment, oldest first."""
+    of_payment = (PaymentOperation.merchant_id == merchant_id, PaymentOperation.payment_id == payment_id)
+    return list((await session.execute(select(PaymentOperation).where(*of_payment).order_by(PaymentOperation.id))).scalars())
+
+
+async def payment_view(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId) -> PaymentView:
+    """One payment with its parts, captures and refunds."""
+    row = await payment(session, merchant_id=merchant_id, payment_id=payment_id)
+    return PaymentView.of(
+        row,
+        await parts(session, merchant_id=merchant_id, payment_id=payment_id),
+        await operations(session, merchant_id=merchant_id, payment_id=payment_id),
+    )
