@@ -9,9 +9,9 @@ import msgspec
 
 from app.core import secrets
 from app.core.errors import Conflict, Invalid, NotFound
+from app.core.events import Event
 from app.core.ids import MerchantId, PaymentId, SellerId, parse_id, public_id
 from app.core.money import Money
-from app.core.events import Event
 from app.core.state import Machine
 
 
