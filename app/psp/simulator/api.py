@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
+from urllib.parse import unquote
 
 import msgspec
 from litestar.types import Receive, Scope, Send
@@ -119,10 +120,7 @@ class Api:
     def _serve(self, call: Call, fault: FaultRule | None) -> Reply:
         """Do what is asked, once per idempotency key, and write it to the journal before anybody hears of it."""
         try:
-            if call.method == "GET":
-                reply = self._get(call)
-            else:
-                reply = self._once(call, fault)
+            reply = self._get(call) if call.method == "GET" else self._once(call, fault)
         except Refusal as refusal:
             reply = refusal.status, _encode(views.error(refusal))
         except msgspec.DecodeError as problem:
@@ -179,13 +177,14 @@ class Api:
             case ["payments" | "operations", object_id]:
                 return 200, _encode(views.view(self.world, self._object(call.account, object_id)))
             case ["payments" | "operations"]:
-                reference = call.query.removeprefix("reference=")
+                reference = unquote(call.query.removeprefix("reference="))
                 found = self.world.store.found(call.account.name, reference)
                 return 200, _encode({"data": [views.view(self.world, subject) for subject in found]})
             case ["events"]:
                 events = [event for event in self.world.store.events.values() if event.account == call.account.name]
                 return 200, _encode({"data": [msgspec.Raw(event.body.encode()) for event in events[-100:]]})
-        raise Refusal(404, "not_found", "There is no such address.")
+            case _:
+                raise Refusal(404, "not_found", "There is no such address.")
 
     def _object(self, account: Account, object_id: str) -> Payment | Operation:
         subject = self.world.store.payments.get(object_id) or self.world.store.operations.get(object_id)
@@ -198,7 +197,9 @@ class Api:
             await self._slow(call, rule, send)
             return
         reply = (500, b"{}") if rule.fault in BEFORE else self._serve(call, rule)
-        client: tuple[str, int] = scope["client"]  # type: ignore[assignment]
+        if rule.fault in CUTS:
+            await self._cut(rule, scope["client"], receive)  # type: ignore[arg-type]
+            return
         match rule.fault:
             case Fault.RATE_LIMIT:
                 body = _encode(views.error(Refusal(429, "rate_limited", "Too many requests.")))
@@ -207,22 +208,21 @@ class Api:
                 await _answer(send, 422, _encode(views.error(Refusal(422, "invalid", "The scenario refuses this."))))
             case Fault.ERROR_BEFORE | Fault.ERROR_AFTER:
                 await _answer(send, 500, _encode(views.error(Refusal(500, "internal", "Something broke."))))
-            case Fault.LOST_ANSWER:
-                self.world.wire.cut(client)
-            case Fault.RESET_BEFORE | Fault.RESET_AFTER:
-                self.world.wire.reset(client)
-            case Fault.TIMEOUT_BEFORE | Fault.TIMEOUT_AFTER:
-                await _silence(receive, rule.seconds)
-                self.world.wire.cut(client)
             case Fault.DRIP:
                 await _drip(send, *reply, rule.seconds)
             case Fault.MALFORMED:
                 await _answer(send, reply[0], b"<html>It works!</html>")
             case _:
                 await _answer(send, *reply)
-                return
-        if rule.fault in CUTS:
-            await _silence(receive, 1.0)  # until the server has noticed that the connection is gone
+
+    async def _cut(self, rule: FaultRule, client: tuple[str, int], receive: Receive) -> None:
+        if rule.fault in (Fault.TIMEOUT_BEFORE, Fault.TIMEOUT_AFTER):
+            await _silence(receive, rule.seconds)
+        if rule.fault in (Fault.RESET_BEFORE, Fault.RESET_AFTER):
+            self.world.wire.reset(client)
+        else:
+            self.world.wire.cut(client)
+        await _silence(receive, 1.0)  # until the server has noticed that the connection is gone
 
     async def _slow(self, call: Call, rule: FaultRule, send: Send) -> None:
         mark = (call.account.name, call.key or "")
@@ -249,7 +249,8 @@ def _operation(method: str, path: list[str]) -> str:
             return "void"
         case ["refunds"]:
             return "refund"
-    return "unknown"
+        case _:
+            return "unknown"
 
 
 async def _answer(send: Send, status: int, body: bytes, *extra: tuple[bytes, bytes]) -> None:

@@ -122,9 +122,7 @@ async def get_charges(request: Req, reference: str = "", account: str = "") -> J
     """List what was really charged, so that a test can say “exactly once”."""
     world = _world(request)
     subjects: list[Payment] = [
-        payment
-        for payment in world.store.payments.values()
-        if reference in ("", payment.reference) and account in ("", payment.account)
+        payment for payment in world.store.payments.values() if reference in ("", payment.reference) and account in ("", payment.account)
     ]
     charged = [payment for payment in subjects if payment.status not in NOT_CHARGED]
     shown = [views.view(world, payment) for payment in subjects[-1000:]]

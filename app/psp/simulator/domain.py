@@ -176,9 +176,7 @@ DECLINES: dict[str, Decline] = {
 
 # 100.51 and the like: the cents are the response code of the card network.
 AMOUNTS: dict[int, str] = {
-    10_000 + int(decline.network_code): decline.code
-    for decline in reversed(DECLINES.values())
-    if decline.network_code.isdecimal()
+    10_000 + int(decline.network_code): decline.code for decline in reversed(DECLINES.values()) if decline.network_code.isdecimal()
 }
 
 BRANDS: dict[str, Card] = {
@@ -243,7 +241,8 @@ def behaviour(token: str) -> Behaviour:
             return Behaviour(card=card, processing=True)
         case "capture_fails":
             return Behaviour(card=card, capture_fails="expired_card")
-    raise Refusal(422, "token_unknown", f"There is no token {token[:80]!r}.")
+        case _:
+            raise Refusal(422, "token_unknown", f"There is no token {token[:80]!r}.")
 
 
 # Test cards of the hosted page; any expiry in the future and any security code do.

@@ -26,9 +26,7 @@ def capture(world: World, payment: Payment, request: OperationRequest, *, fault:
     _allowed(payment, CAPTURABLE, "captured")
     _amount(payment, request, _capturable(world, payment))
     code = payment.capture_fails or ("generic_decline" if fault is Fault.REFUSE else None)
-    return _start(
-        world, payment, "capture", request, fails_with=code, later=world.scenario(payment.account).async_captures
-    )
+    return _start(world, payment, "capture", request, fails_with=code, later=world.scenario(payment.account).async_captures)
 
 
 def void(world: World, payment: Payment, request: OperationRequest, *, fault: Fault | None = None) -> Operation:
@@ -43,9 +41,7 @@ def refund(world: World, payment: Payment, request: OperationRequest, *, fault: 
     _allowed(payment, REFUNDABLE, "refunded")
     _amount(payment, request, payment.amount_captured - payment.amount_refunded - _waiting(world, payment, "refund"))
     code = "generic_decline" if fault is Fault.REFUSE else None
-    return _start(
-        world, payment, "refund", request, fails_with=code, later=world.scenario(payment.account).async_refunds
-    )
+    return _start(world, payment, "refund", request, fails_with=code, later=world.scenario(payment.account).async_refunds)
 
 
 def later(world: World, operation: Operation) -> None:
@@ -107,7 +103,7 @@ def _apply(world: World, payment: Payment, operation: Operation) -> None:
             payment.fee += operation.fee
         case "void":
             payment.amount_cancelled += operation.amount
-        case "refund":
+        case _:
             payment.amount_refunded += operation.amount
     payment.status = _status(payment)
 

@@ -11,9 +11,7 @@ from app.core.money import exponent
 from app.psp.simulator.domain import Payment
 
 ROOT = Path(__file__).resolve().parents[3]
-_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
+_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 
 def _icon_url(name: str) -> str:

@@ -51,7 +51,7 @@ class Dice:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.random = random.Random(scenario.seed)
+        self.random = random.Random(scenario.seed)  # noqa: S311 - faults must be repeatable, nothing is secret
 
     def draw(self, operation: str) -> FaultRule | None:
         """The fault that meets this call, if any; the first rule that fits wins."""

@@ -82,9 +82,7 @@ class ServerWire:
         return [peer.transport for peer in peers if peer.client == tuple(client)]
 
 
-def serve(
-    *, host: str, port: int, base_url: str | None = None, journal: Path | None = None, salt: str | None = None
-) -> None:
+def serve(*, host: str, port: int, base_url: str | None = None, journal: Path | None = None, salt: str | None = None) -> None:
     """Run the simulator until it is stopped."""
     app = create_simulator(base_url=base_url or f"http://{host}:{port}", journal=journal, salt=salt)
     server = uvicorn.Server(

@@ -18,12 +18,8 @@ class Config(domain.Config, frozen=True, kw_only=True):
     """What a connection to the simulator needs."""
 
     api_base_url: Annotated[str, msgspec.Meta(title="API address", description="Where the simulator listens.")]
-    account: Annotated[
-        str, msgspec.Meta(title="Account", description="The name of the account, as on the simulator's page.")
-    ]
-    secret_key: Annotated[
-        str, msgspec.Meta(title="Secret key", description="Begins with sk_sim_.", min_length=8, extra={"secret": True})
-    ]
+    account: Annotated[str, msgspec.Meta(title="Account", description="The name of the account, as on the simulator's page.")]
+    secret_key: Annotated[str, msgspec.Meta(title="Secret key", description="Begins with sk_sim_.", min_length=8, extra={"secret": True})]
     webhook_secret: Annotated[
         str,
         msgspec.Meta(

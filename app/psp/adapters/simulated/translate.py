@@ -319,6 +319,4 @@ def _money(minor: int, currency: str) -> Money:
 def _method(card: _Card | None) -> MethodSummary | None:
     if card is None:
         return None
-    return MethodSummary(
-        brand=card.brand, last4=card.last4, expiry=card.expiry, fingerprint=card.fingerprint, country=card.country
-    )
+    return MethodSummary(brand=card.brand, last4=card.last4, expiry=card.expiry, fingerprint=card.fingerprint, country=card.country)

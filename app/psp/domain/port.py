@@ -1,4 +1,4 @@
-"""The port every payment service provider is plugged into, and the states of a connection.
+"""The port every payment service provider is plugged into.
 
 Pure: no network, no database. An adapter translates a provider's own words into the words of this module, so that
 payments never has to know which provider it talks to.
@@ -7,13 +7,12 @@ payments never has to know which provider it talks to.
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import msgspec
 
 from app.core import errors
 from app.core.money import Money
-from app.core.state import Machine
 
 
 class Outcome(StrEnum):
@@ -102,8 +101,7 @@ CODES: dict[Category, str] = {
     Category.HARD: "do_not_honor generic_decline lost_card stolen_card pick_up_card expired_card restricted_card"
     " invalid_account stop_payment currency_not_supported",
     Category.FRAUD: "fraud_suspected",
-    Category.NEEDS_CUSTOMER: "incorrect_number incorrect_cvc authentication_required authentication_failed"
-    " buyer_cancelled session_expired",
+    Category.NEEDS_CUSTOMER: "incorrect_number incorrect_cvc authentication_required authentication_failed buyer_cancelled session_expired",
     Category.TECHNICAL: "processing_error issuer_unavailable connection_refused connect_timeout name_not_resolved"
     " tls_failed rate_limited read_timeout deadline_exceeded connection_lost server_error malformed_answer in_progress",
     Category.CONFIGURATION: "address_refused credentials_refused invalid_request idempotency_key_reused not_found"
@@ -244,132 +242,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     adapter: Callable[[Config], PspAdapter]
 
 
-class ConnectionStatus(StrEnum):
-    """Whether a connection takes payments."""
-
-    DRAFT = "draft"
-    ACTIVE = "active"
-    DISABLED = "disabled"
-
-
-CONNECTION = Machine(
-    "connection",
-    states=ConnectionStatus,
-    initial=ConnectionStatus.DRAFT,
-    transitions={
-        "enable": ((ConnectionStatus.DRAFT, ConnectionStatus.DISABLED), ConnectionStatus.ACTIVE),
-        "disable": ((ConnectionStatus.DRAFT, ConnectionStatus.ACTIVE), ConnectionStatus.DISABLED),
-    },
-)
-
-
-class ChangeStatus(StrEnum):
-    """Where a proposed change of credentials stands."""
-
-    PENDING = "pending"
-    APPLIED = "applied"
-    REJECTED = "rejected"
-
-
-CREDENTIAL_CHANGE = Machine(
-    "credential_change",
-    states=ChangeStatus,
-    initial=ChangeStatus.PENDING,
-    transitions={
-        "apply": ((ChangeStatus.PENDING,), ChangeStatus.APPLIED),
-        "reject": ((ChangeStatus.PENDING,), ChangeStatus.REJECTED),
-    },
-)
-
-
-class ChangePolicy(StrEnum):
-    """Who must agree before new credentials are used."""
-
-    SINGLE = "single"
-    FOUR_EYES = "four_eyes"
-
-
-class InboxStatus(StrEnum):
-    """Where a webhook stands in our inbox."""
-
-    RECEIVED = "received"
-    APPLIED = "applied"
-    IGNORED = "ignored"
-    FAILED = "failed"
-
-
-_OPEN = (InboxStatus.RECEIVED, InboxStatus.FAILED)
-INBOX = Machine(
-    "psp_event",
-    states=InboxStatus,
-    initial=InboxStatus.RECEIVED,
-    transitions={
-        "apply": (_OPEN, InboxStatus.APPLIED),
-        "ignore": (_OPEN, InboxStatus.IGNORED),
-        "fail": (_OPEN, InboxStatus.FAILED),
-    },
-)
-
-
-class Circuit(StrEnum):
-    """Whether calls to a connection are let through, judged from technical failures only."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-
-
-class EventReceived(msgspec.Struct, frozen=True):
-    """A provider's webhook was verified and stored for the first time."""
-
-    topic: ClassVar[str] = "psp.event_received"
-    connection_id: str
-    kind: str
-    our_reference: str | None
-
-
-class ConnectionNotFound(errors.NotFound):
-    code = "connection_not_found"
-    title = "There is no such connection"
-
-
-class EventNotFound(errors.NotFound):
-    code = "psp_event_not_found"
-    title = "There is no such PSP event"
-
-
-class ChangeNotFound(errors.NotFound):
-    code = "credential_change_not_found"
-    title = "There is no such change of credentials"
-
-
-class ProviderUnknown(errors.Invalid):
-    code = "provider_unknown"
-    title = "There is no such payment provider"
-
-
-class ConnectionNotActive(errors.Conflict):
-    code = "connection_not_active"
-    title = "This connection does not take payments now"
-
-
-class ChangeNeedsSecondPerson(errors.Forbidden):
-    code = "change_needs_second_person"
-    title = "Somebody else has to approve this change"
-
-
-class ChangeIsStale(errors.Conflict):
-    code = "change_is_stale"
-    title = "The change is not the one you looked at"
-
-
 class SignatureRejected(errors.Invalid):
     code = "signature_rejected"
     title = "The signature does not match"
     status = 400
-
-
-class WebhookTooLarge(errors.Invalid):
-    code = "webhook_too_large"
-    title = "The message is larger than one mebibyte"
-    status = 413

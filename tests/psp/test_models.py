@@ -1,0 +1,17 @@
+"""The tables of psp behind their walls."""
+
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from app.core.ids import MerchantId, new_id
+from app.core.db import unit_of_work
+from sqlalchemy import text
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+async def test_tables_exist() -> None:
+    async with unit_of_work(MerchantId(new_id())) as session:
+        assert (await session.execute(text("select count(*) from psp_connection"))).scalar_one() == 0
