@@ -4,12 +4,14 @@ import asyncio
 import http.client
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import msgspec
@@ -25,6 +27,7 @@ from app.core.embedded import EmbeddedPostgres, free_port, port_is_free
 from app.core.errors import Conflict, Unavailable
 
 READY_SECONDS = 60.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class PortTaken(Conflict):
@@ -80,11 +83,13 @@ def run(data: Path, *, port: int, environment: str, with_data: bool) -> None:
     began = time.perf_counter()
     stop_strays(data)
     require_free(port)
-    with started(data, port=port, simulator_port=next_free(port + 1), environment=environment, with_data=with_data) as (here, supervisor, watch):
-        supervisor.stop_on_signals()
-        click.echo(welcome(here, time.perf_counter() - began))
-        supervisor.watch(watch)
-        click.echo("\nStopping; a second run finds everything as it is now.")
+    plan = started(data, port=port, simulator_port=next_free(port + 1), environment=environment, with_data=with_data)
+    try:
+        with ended_by_signals(), plan as (here, supervisor, watch):
+            click.echo(welcome(here, time.perf_counter() - began))
+            supervisor.watch(watch)
+    except KeyboardInterrupt:
+        click.echo("\nStopped. The next run finds the data as they are now.")
 
 
 def run_check(data: Path) -> None:
@@ -92,9 +97,27 @@ def run_check(data: Path) -> None:
     from app.cli.check import take_an_order
 
     began = time.perf_counter()
-    with started(data, port=free_port(), simulator_port=free_port(), environment="demo", with_data=True, quiet=True) as (here, _, _watch):
+    plan = started(data, port=free_port(), simulator_port=free_port(), environment="demo", with_data=True, quiet=True)
+    with ended_by_signals(), plan as (here, _, _watch):
         asyncio.run(take_an_order(msgspec.json.decode(here.demo_file.read_bytes())))
     click.echo(f"The whole check took {time.perf_counter() - began:.1f} s.")
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Ctrl-C, a closed terminal and a polite kill all leave the block, whose clean-up is then not interrupted again."""
+
+    def leave(number: int, frame: object) -> NoReturn:
+        for ignored in SIGNALS:
+            signal.signal(ignored, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, leave) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 Started = tuple[Installation, Supervisor, Callable[[], None]]

@@ -95,7 +95,6 @@ class Supervisor:
         self.quiet = quiet
         self.kept: deque[str] = deque(maxlen=200)
         self.children: list[Child] = []
-        self.stopping = threading.Event()
         self._colours = itertools.cycle(COLOURS)
         self._print = threading.Lock()
 
@@ -109,23 +108,18 @@ class Supervisor:
         return child
 
     def watch(self, also: Callable[[], None]) -> None:
-        """Keep everything running until asked to stop."""
-        while not self.stopping.wait(0.2):
+        """Keep everything running; Ctrl-C leaves."""
+        while True:
+            time.sleep(0.2)
             for child in self.children:
                 child.restart_when_dead()
             also()
 
     def stop(self) -> None:
         """Stop everything, last started first."""
-        self.stopping.set()
         for child in reversed(self.children):
             child.ask_to_stop()
             child.wait_or_kill(STOP_SECONDS)
-
-    def stop_on_signals(self) -> None:
-        """Ctrl-C and a polite kill end the watch; a second Ctrl-C does not hurry past a clean end."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: self.stopping.set())
 
     def _show(self, prefix: str, line: str) -> None:
         with self._print:

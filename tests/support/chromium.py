@@ -1,0 +1,87 @@
+"""Finds a Chromium for the browser tests and says which, fetching one only when the machine has none."""
+
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+DOWNLOAD_SECONDS = 300
+
+
+class ChromiumMissing(Exception):
+    """There is no browser and none could be fetched."""
+
+
+@cache
+def find() -> str:
+    """The path of a Chromium: CHROMIUM_PATH, one on the PATH, Playwright's own, Debian's package when we may install it."""
+    for look in (named, on_path, playwrights, downloaded, installed):
+        found = look()
+        if found is not None:
+            path, how = found
+            say(f"{path} ({how})")
+            return path
+    raise ChromiumMissing("no Chromium: set CHROMIUM_PATH, or install one (Debian: apt-get install chromium)")
+
+
+def named() -> tuple[str, str] | None:
+    """The one CHROMIUM_PATH names; a wrong path is an error, not a reason to take another browser."""
+    path = os.environ.get("CHROMIUM_PATH")
+    if path is None:
+        return None
+    if not os.access(path, os.X_OK):
+        raise ChromiumMissing(f"CHROMIUM_PATH is {path}, which is not a program")
+    return path, "CHROMIUM_PATH"
+
+
+def on_path() -> tuple[str, str] | None:
+    """One of the usual names on the PATH."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    return (found, "found on the PATH") if found else None
+
+
+def playwrights() -> tuple[str, str] | None:
+    """The one Playwright downloaded earlier."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return (path, "Playwright's own") if Path(path).exists() else None
+
+
+def downloaded() -> tuple[str, str] | None:
+    """Let Playwright download its own."""
+    say("none on this machine; asking Playwright to download its own")
+    return playwrights() if runs([sys.executable, "-m", "playwright", "install", "chromium"]) else None
+
+
+def installed() -> tuple[str, str] | None:
+    """Debian's package, when we are root on a Debian."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return None
+    say("installing Debian's package")
+    runs(["apt-get", "update", "-qq"])
+    return on_path() if runs(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]) else None
+
+
+def runs(command: list[str]) -> bool:
+    """Run a command and tell whether it went well."""
+    try:
+        return subprocess.run(command, capture_output=True, timeout=DOWNLOAD_SECONDS, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def say(text: str) -> None:
+    """Tell what is done, on the error stream so that the path can be captured."""
+    print(f"Chromium: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        print(find())
+    except ChromiumMissing as missing:
+        sys.exit(f"Chromium: {missing}")
