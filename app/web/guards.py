@@ -18,7 +18,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now
-from app.core.errors import AppError, Forbidden
+from app.core.errors import AppError, Forbidden, Invalid
 from app.core.settings import settings
 from app.web import csrf
 from app.web.context import CSRF_FIELD, HttpRequest
@@ -33,14 +33,6 @@ class NotSignedIn(AppError):
     status = 401
     code = "not_signed_in"
     title = "Please sign in"
-
-
-class StepUpRefused(AppError):
-    """The code was wrong, used already, or too many were tried."""
-
-    status = 403
-    code = "step_up_refused"
-    title = "That code was not accepted"
 
 
 class KeptField(msgspec.Struct, frozen=True):
@@ -62,7 +54,7 @@ class StepUpRequired(Forbidden):
 
 
 StepUp = Callable[[HttpRequest, Visitor, str], Awaitable[Visitor]]
-"""Check a code and renew the session; answered by a higher floor. Raises StepUpRefused."""
+"""Check a code and renew the session; answered by a higher floor. Raises Invalid when the code is not right."""
 
 
 class Guard:
@@ -125,9 +117,10 @@ async def _demand_fresh_factor(request: HttpRequest, actor: Actor, visitor: Visi
     if code:
         try:
             await request.app.state.step_up(request, visitor, code)
-            return
-        except StepUpRefused as refused:
+        except Invalid as refused:
             problem = refused.detail
+        else:
+            return
     kept = [KeptField(name, value) for name, value in fields if name not in {STEP_UP_FIELD, CSRF_FIELD}]
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     raise StepUpRequired(path=path, kept=kept, problem=problem, has_form=has_form)

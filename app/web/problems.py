@@ -118,8 +118,8 @@ async def respond(request: HttpRequest, error: Exception) -> Response[Any]:
         return Response(problem.body(), status_code=problem.status, headers=headers, media_type=PROBLEM_JSON)
     try:
         return await _shown(request, error, problem, headers)
-    except Exception as broken:
-        log.error("error_page_failed", exc_info=broken)
+    except Exception:
+        log.exception("error_page_failed")
         return Response(f"{problem.title}\n\n{problem.detail}", status_code=problem.status, headers=headers, media_type=MediaType.TEXT)
 
 
@@ -131,6 +131,7 @@ async def _shown(request: HttpRequest, error: Exception, problem: Problem, heade
     if isinstance(error, AppError):
         again = await rendering.invalid_answer(request, error)
         if again is not None:
+            again.headers.update(headers)
             return again
     return rendering.render(
         request, "errors/problem.html", ProblemPage(problem=problem), fragment="errors/_problem.html", status=problem.status, headers=dict(headers)

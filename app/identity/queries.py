@@ -1,0 +1,79 @@
+"""Reads about people: by address, by id, and what their security page shows."""
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.clock import now
+from app.core.ids import PersonId, public_id
+from app.identity.domain import PersonNotFound, PersonStatus, normalised
+from app.identity.models import Person, RecoveryCode
+from app.identity.schemas import SecurityPage, SessionRow
+from app.web import sessions
+from app.web.sessions import Visitor, WebSession
+
+
+async def person(session: AsyncSession, person_id: PersonId) -> Person:
+    """A person by id."""
+    found = await session.get(Person, person_id)
+    if found is None:
+        raise PersonNotFound()
+    return found
+
+
+async def person_by_email(session: AsyncSession, email: str) -> Person:
+    """The person with this e-mail address, however it is capitalised."""
+    found = await session.scalar(select(Person).where(Person.email_lc == normalised(email)))
+    if found is None:
+        raise PersonNotFound("Nobody with this e-mail address is here.")
+    return found
+
+
+async def someone(session: AsyncSession, email: str) -> Person | None:
+    """The active person with this address, or nobody; for the sign-in, which must not tell the two apart."""
+    wanted = select(Person).where(Person.email_lc == normalised(email), Person.status == PersonStatus.ACTIVE)
+    return (await session.scalars(wanted)).one_or_none()
+
+
+async def recovery_codes_left(session: AsyncSession, person_id: PersonId) -> int:
+    """How many recovery codes are still unused."""
+    unused = select(func.count()).where(RecoveryCode.person_id == person_id, RecoveryCode.used_at.is_(None))
+    return await session.scalar(unused) or 0
+
+
+async def security(session: AsyncSession, visitor: Visitor) -> SecurityPage:
+    """What a person sees about their own account: factors, recovery codes, open sessions."""
+    who = await person(session, visitor.person_id)
+    rows = await sessions.sessions_of(session, visitor.person_id)
+    return SecurityPage(
+        email=who.email,
+        password_changed_at=who.password_changed_at,
+        totp_enrolled_at=who.totp_enrolled_at,
+        codes_left=await recovery_codes_left(session, visitor.person_id),
+        density=who.density,
+        sessions=[_session_row(row, current=row.id == visitor.session_id) for row in rows],
+        now=now(),
+    )
+
+
+def _session_row(row: WebSession, *, current: bool) -> SessionRow:
+    return SessionRow(
+        id=public_id("ses", row.id),
+        device=device(row.user_agent),
+        address=row.address or "unknown",
+        started_at=row.created_at,
+        last_seen_at=row.last_seen_at,
+        ends_at=row.expires_at,
+        complete=row.factor_at is not None,
+        current=current,
+    )
+
+
+_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"), ("Mac OS X", "macOS"), ("Linux", "Linux"))
+
+
+def device(user_agent: str) -> str:
+    """A browser and a system in words, as far as the browser tells the truth."""
+    browser = next((name for mark, name in _BROWSERS if mark in user_agent), "A program")
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
+    return f"{browser} on {system}" if system else browser

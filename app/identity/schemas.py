@@ -1,0 +1,84 @@
+"""What crosses the edge about people: the forms of sign-in and security, and their pages."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from app.identity.domain import Density, Theme
+
+Password = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Code = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class SignInForm(msgspec.Struct):
+    email: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
+    password: Password
+    next: str = "/"
+
+
+class CodeForm(msgspec.Struct):
+    code: Code
+    next: str = "/"
+
+
+class PasswordForm(msgspec.Struct):
+    current_password: Password
+    password: Password
+    code: Code
+
+
+class ThemeForm(msgspec.Struct):
+    theme: Theme
+    next: str = "/"
+
+
+class DensityForm(msgspec.Struct):
+    density: Density
+    next: str = "/security"
+
+
+class SignInPage(msgspec.Struct, kw_only=True):
+    next: str = "/"
+
+
+class SecondFactorPage(msgspec.Struct, kw_only=True):
+    email: str
+    next: str = "/"
+
+
+class EnrolPage(msgspec.Struct, kw_only=True):
+    email: str
+    secret: str
+    qr_svg: str
+    next: str = "/"
+
+
+class RecoveryCodesPage(msgspec.Struct, kw_only=True):
+    codes: list[str]
+    next: str
+
+
+class SessionRow(msgspec.Struct, kw_only=True):
+    id: str
+    device: str
+    address: str
+    started_at: datetime
+    last_seen_at: datetime
+    ends_at: datetime
+    complete: bool
+    current: bool
+
+
+class SecurityPage(msgspec.Struct, kw_only=True):
+    email: str
+    password_changed_at: datetime
+    totp_enrolled_at: datetime | None
+    codes_left: int
+    density: str
+    sessions: list[SessionRow]
+    now: datetime
+
+
+class PasswordPage(msgspec.Struct, kw_only=True):
+    email: str

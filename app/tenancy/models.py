@@ -1,0 +1,43 @@
+"""Tables of merchants and memberships. A sandbox is a merchant of its own, linked to the live one."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.db import Base
+from app.tenancy.domain import Role
+
+_ROLES = ", ".join(f"'{role}'" for role in Role)
+
+
+class Merchant(Base):
+    __tablename__ = "merchant"
+    __table_args__ = (CheckConstraint("status in ('active', 'closed')", name="status"), CheckConstraint("sandbox_of <> id", name="sandbox"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    sandbox_of: Mapped[UUID | None] = mapped_column(ForeignKey("merchant.id"), unique=True)
+    name: Mapped[str]
+    legal_name: Mapped[str] = mapped_column(server_default=text("''"))
+    website: Mapped[str] = mapped_column(server_default=text("''"))
+    support_email: Mapped[str] = mapped_column(server_default=text("''"))
+    timezone: Mapped[str] = mapped_column(server_default=text("'UTC'"))
+    status: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Membership(Base):
+    __tablename__ = "membership"
+    __table_args__ = (
+        UniqueConstraint("merchant_id", "person_id"),
+        Index("ix_membership_person_id", "person_id"),
+        CheckConstraint(f"role in ({_ROLES})", name="role"),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(ForeignKey("merchant.id"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id"))
+    role: Mapped[str]
+    created_at: Mapped[datetime]
+    last_entered_at: Mapped[datetime | None]

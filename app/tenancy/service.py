@@ -1,0 +1,139 @@
+"""Writes about merchants and their teams, each in one transaction and each in the audit trail."""
+
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import audit, outbox
+from app.core.actors import Actor, ActorKind
+from app.core.clock import now
+from app.core.db import enter_merchant
+from app.core.errors import Invalid
+from app.core.ids import MerchantId, PersonId, new_id
+from app.tenancy import queries
+from app.tenancy.domain import LastOwner, MemberExists, MerchantNotFound, MerchantOpened, MerchantStatus, OwnRole, Role
+from app.tenancy.models import Membership, Merchant
+from app.web import sessions
+
+
+async def open_merchant(session: AsyncSession, actor: Actor, *, name: str) -> tuple[Merchant, Merchant]:
+    """Open a merchant together with its sandbox; the person who does it becomes owner of both."""
+    live = await _open(session, actor, name=name, sandbox_of=None)
+    sandbox = await _open(session, actor, name=name, sandbox_of=live.id)
+    await enter_merchant(session, actor.merchant_id)
+    return live, sandbox
+
+
+async def _open(session: AsyncSession, actor: Actor, *, name: str, sandbox_of: UUID | None) -> Merchant:
+    merchant_id = MerchantId(new_id())
+    await enter_merchant(session, merchant_id)
+    row = Merchant(id=merchant_id, sandbox_of=sandbox_of, name=name.strip(), status=MerchantStatus.ACTIVE, created_at=now())
+    row.legal_name, row.website, row.support_email, row.timezone = "", "", "", "UTC"
+    session.add(row)
+    await session.flush()
+    after = {"name": row.name, "sandbox": sandbox_of is not None}
+    await audit.record(session, actor, action="merchant.opened", object_type="merchant", object_id=row.id, after=after, merchant_id=merchant_id)
+    opened = MerchantOpened(name=row.name, sandbox=sandbox_of is not None)
+    await outbox.publish(session, merchant_id=merchant_id, event=opened, object_id=row.id)
+    if actor.kind is ActorKind.USER and actor.id is not None:
+        await _join(session, actor, merchant_id=merchant_id, person_id=PersonId(actor.id), role=Role.OWNER)
+    return row
+
+
+async def add_member(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, person_id: PersonId, role: Role) -> Membership:
+    """Let a person work for a merchant. Only an owner makes an owner."""
+    await enter_merchant(session, merchant_id)
+    if actor.kind is ActorKind.USER:
+        await _check_grant(session, actor, role)
+    row = await _join(session, actor, merchant_id=merchant_id, person_id=person_id, role=role)
+    await enter_merchant(session, actor.merchant_id)
+    return row
+
+
+async def _join(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, person_id: PersonId, role: Role) -> Membership:
+    row = Membership(merchant_id=merchant_id, id=new_id(), person_id=person_id, role=role, created_at=now(), last_entered_at=None)
+    session.add(row)
+    try:
+        await session.flush()
+    except IntegrityError:
+        raise MemberExists(fields={"email": "This person is in the team already."}) from None
+    after = {"person": str(person_id), "role": role.value}
+    await audit.record(session, actor, action="member.added", object_type="membership", object_id=row.id, after=after, merchant_id=merchant_id)
+    return row
+
+
+async def _check_grant(session: AsyncSession, actor: Actor, *roles: str) -> None:
+    """Giving or taking the owner's role is an owner's right; an admin cannot rise that way."""
+    if Role.OWNER in roles and await queries.own_role(session, actor) != Role.OWNER:
+        problem = "Only an owner gives or takes the owner’s role."
+        raise Invalid(problem, fields={"role": problem})
+
+
+async def change_role(session: AsyncSession, actor: Actor, *, member_id: UUID, role: Role) -> Membership:
+    """Give a member another role, from their next request on."""
+    row = await _other_member(session, actor, member_id=member_id)
+    before = row.role
+    await _check_grant(session, actor, before, role)
+    if before == Role.OWNER and role != Role.OWNER:
+        await _keep_an_owner(session, actor, leaving=row.id)
+    row.role = role
+    await session.flush()
+    old, new = {"role": before}, {"role": role.value}
+    await audit.record(session, actor, action="member.role_changed", object_type="membership", object_id=row.id, before=old, after=new)
+    return row
+
+
+async def remove_member(session: AsyncSession, actor: Actor, *, member_id: UUID) -> None:
+    """Take a person out of the team, from their next request on."""
+    row = await _other_member(session, actor, member_id=member_id)
+    await _check_grant(session, actor, row.role)
+    if row.role == Role.OWNER:
+        await _keep_an_owner(session, actor, leaving=row.id)
+    before = {"person": str(row.person_id), "role": row.role}
+    await session.execute(delete(Membership).where(Membership.merchant_id == actor.merchant, Membership.id == row.id))
+    await audit.record(session, actor, action="member.removed", object_type="membership", object_id=row.id, before=before)
+
+
+async def _other_member(session: AsyncSession, actor: Actor, *, member_id: UUID) -> Membership:
+    row = await queries.membership(session, actor, member_id=member_id)
+    if row.person_id == actor.id:
+        raise OwnRole("Ask another owner.")
+    return row
+
+
+async def _keep_an_owner(session: AsyncSession, actor: Actor, *, leaving: UUID) -> None:
+    """Two owners who remove each other at once must not both succeed: the owners' rows are locked in one order."""
+    owners = select(Membership.id).where(Membership.merchant_id == actor.merchant, Membership.role == Role.OWNER)
+    held = (await session.scalars(owners.order_by(Membership.id).with_for_update())).all()
+    if not set(held) - {leaving}:
+        raise LastOwner("Make somebody else an owner first.")
+
+
+async def change_profile(
+    session: AsyncSession, actor: Actor, *, name: str, legal_name: str, website: str, support_email: str, timezone: str
+) -> None:
+    """Change what is known about the merchant itself."""
+    if timezone not in available_timezones():
+        raise Invalid(fields={"timezone": "Choose a time zone from the list."})
+    if website and not website.startswith(("https://", "http://")):
+        raise Invalid(fields={"website": "Begin with https://"})
+    row = await queries.merchant(session, actor.merchant)
+    after = {"name": name, "legal_name": legal_name, "website": website, "support_email": support_email, "timezone": timezone}
+    before = {field: getattr(row, field) for field in after}
+    await session.execute(update(Merchant).where(Merchant.id == actor.merchant).values(**after))
+    changed = [field for field in after if after[field] != before[field]]
+    if changed:
+        old, new = {f: before[f] for f in changed}, {f: after[f] for f in changed}
+        await audit.record(session, actor, action="merchant.changed", object_type="merchant", object_id=row.id, before=old, after=new)
+
+
+async def enter(session: AsyncSession, actor: Actor, *, session_id: UUID, merchant_id: MerchantId) -> None:
+    """Go on working in another merchant one belongs to; the next sign-in starts there."""
+    await enter_merchant(session, merchant_id)
+    mine = update(Membership).where(Membership.merchant_id == merchant_id, Membership.person_id == actor.id)
+    if await session.scalar(mine.values(last_entered_at=now()).returning(Membership.id)) is None:
+        raise MerchantNotFound()
+    await sessions.enter(session, session_id, merchant_id)
