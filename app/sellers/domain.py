@@ -1,16 +1,18 @@
 """Sellers: who is owed money, and what the platform keeps of each sale."""
 
+import re
 from enum import StrEnum
 from typing import ClassVar
 
 import msgspec
 
 from app.core.errors import Conflict, Invalid, NotFound
-from app.core.money import Money
 from app.core.events import Event
+from app.core.money import Money
 from app.core.state import Machine
 
 MAX_BASIS_POINTS = 10_000
+_PERCENT = re.compile(r"(\d{1,3})(?:[.,](\d{1,2}))?")
 
 
 class SellerStatus(StrEnum):
@@ -65,6 +67,15 @@ class SellerAdded(Event, frozen=True):
     reference: str
 
 
+def basis_points(percent: str) -> int:
+    """Read a percentage as people write it: ``2.9`` is 290 basis points. More than two decimals are refused, never rounded."""
+    found = _PERCENT.fullmatch(percent.strip().removesuffix("%").strip())
+    if found is None:
+        detail = "Write a percentage from 0 to 100 with at most two decimals, like 2.9."
+        raise FeeOutOfRange(detail, fields={"percent": detail})
+    return int(found[1]) * 100 + int((found[2] or "0").ljust(2, "0"))
+
+
 class FeeTerms(msgspec.Struct, frozen=True, kw_only=True):
     """What the platform keeps of one sale: a share in basis points and a fixed amount."""
 
@@ -73,7 +84,8 @@ class FeeTerms(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 0 <= self.basis_points <= MAX_BASIS_POINTS or self.fixed_minor < 0:
-            raise FeeOutOfRange("Use 0 to 100 percent and a fixed part that is not negative.")
+            detail = "Use 0 to 100 percent and a fixed part that is not negative."
+            raise FeeOutOfRange(detail, fields={"fixed" if self.fixed_minor < 0 else "percent": detail})
 
     def of(self, sale: Money) -> Money:
         """The fee on a sale, never more than the sale itself."""

@@ -1,17 +1,31 @@
 """Reads about sellers."""
 
 from collections.abc import Collection
+from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.audit import AuditEntry
+from app.core.errors import Invalid
 from app.core.ids import MerchantId, SellerId, parse_id
+from app.core.money import CURRENCIES
 from app.core.paging import Page, fetch_page
 from app.sellers.domain import SELLER, FeeTerms, SellerNotFound, SellerStatus
 from app.sellers.models import PlatformFee, Seller
-from app.sellers.schemas import FeeRow, SellerDetailPage, SellerListPage, SellerView
+from app.sellers.schemas import (
+    ChangeRow,
+    FeeFormPage,
+    FeeRow,
+    SellerDetailPage,
+    SellerFormPage,
+    SellerListPage,
+    SellerStatusPage,
+    SellerView,
+)
 
 MISSING = "There is no seller with this id for this merchant."
+USUAL_CURRENCIES = ["EUR", "USD", "GBP", "CHF", "SEK", "DKK", "NOK", "PLN", "CZK", "JPY", "CAD", "AUD"]
 
 
 async def seller(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> Seller:
@@ -59,19 +73,36 @@ async def seller_list_page(session: AsyncSession, *, merchant_id: MerchantId, qu
     )
 
 
-async def sellers(session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None, size: int = 25) -> Page[SellerView]:
-    """A page of sellers, newest first."""
-    statement = select(Seller).where(Seller.merchant_id == merchant_id)
+async def sellers(
+    session: AsyncSession,
+    *,
+    merchant_id: MerchantId,
+    query: str = "",
+    status: str = "",
+    after: str | None = None,
+    size: int = 25,
+    among: Select[tuple[UUID]] | None = None,
+) -> Page[SellerView]:
+    """A page of sellers, newest first; `among` narrows it to ids that another query selects."""
+    statement = select(Seller.id, Seller).where(Seller.merchant_id == merchant_id)
     if status in set(SellerStatus):
         statement = statement.where(Seller.status == status)
     text = query.strip().lower()
     if text.startswith("sel_"):
-        statement = statement.where(Seller.id == parse_id("sel", text))
+        statement = statement.where(Seller.id == _id_or_nothing(text))
     elif text:
-        statement = statement.where(or_(Seller.name_lc.startswith(text, autoescape=True), func.lower(Seller.reference) == text))
-    columns = statement.with_only_columns(Seller.id, Seller)
-    page = await fetch_page(session, columns, keys=[Seller.id], after=after, size=size)
+        statement = statement.where(or_(Seller.name_lc.contains(text, autoescape=True), func.lower(Seller.reference) == text))
+    if among is not None:
+        statement = statement.where(Seller.id.in_(among))
+    page = await fetch_page(session, statement, keys=[Seller.id], after=after, size=size)
     return page.map(lambda row: SellerView.of(row.Seller))
+
+
+def _id_or_nothing(text: str) -> SellerId | None:
+    try:
+        return SellerId(parse_id("sel", text))
+    except Invalid:
+        return None
 
 
 async def seller_detail_page(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> SellerDetailPage:
@@ -84,7 +115,40 @@ async def seller_detail_page(session: AsyncSession, *, merchant_id: MerchantId, 
         seller=SellerView.of(row),
         fees=own + [fee for fee in general if fee.currency not in covered],
         events=SELLER.events(SellerStatus(row.status)),
+        changes=await _changes(session, merchant_id=merchant_id, seller_id=seller_id),
     )
+
+
+async def _changes(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> list[ChangeRow]:
+    of_seller = (AuditEntry.merchant_id == merchant_id, AuditEntry.object_type == "seller", AuditEntry.object_id == seller_id)
+    statement = select(AuditEntry).where(*of_seller).order_by(AuditEntry.id.desc()).limit(10)
+    return [ChangeRow.of(entry) for entry in (await session.execute(statement)).scalars()]
+
+
+async def seller_form_page(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> SellerFormPage:
+    """The form with what the seller is called and how it is reached."""
+    return SellerFormPage(seller=await seller_view(session, merchant_id=merchant_id, seller_id=seller_id))
+
+
+async def seller_view(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> SellerView:
+    """One seller as the API shows it."""
+    return SellerView.of(await seller(session, merchant_id=merchant_id, seller_id=seller_id))
+
+
+async def seller_status_page(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, event: str) -> SellerStatusPage:
+    """The question before a seller is blocked or let sell again."""
+    return SellerStatusPage(seller=await seller_view(session, merchant_id=merchant_id, seller_id=seller_id), event=event)
+
+
+async def fee_form_page(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId | None, currency: str = "") -> FeeFormPage:
+    """The form of one fee rule; a currency that has none yet starts from the merchant's."""
+    view = None if seller_id is None else await seller_view(session, merchant_id=merchant_id, seller_id=seller_id)
+    own = await _fee_rows(session, merchant_id=merchant_id, seller_id=seller_id)
+    general = [] if seller_id is None else await _fee_rows(session, merchant_id=merchant_id, seller_id=None)
+    rule = next((fee for fee in own + general if fee.currency == currency), None)
+    taken = {fee.currency for fee in own}
+    choice = [currency] if currency in CURRENCIES else [code for code in [*USUAL_CURRENCIES, *sorted(CURRENCIES.keys() - USUAL_CURRENCIES)] if code not in taken]
+    return FeeFormPage(seller=view, rule=rule, currencies=choice)
 
 
 async def _fee_rows(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId | None) -> list[FeeRow]:

@@ -1,6 +1,6 @@
 """Writes about sellers."""
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -73,3 +73,16 @@ async def set_fee(session: AsyncSession, actor: Actor, *, currency: str, terms: 
     await session.execute(row.on_conflict_do_update(index_elements=["merchant_id", "seller_id", "currency"], set_=values))
     after = {"currency": currency, "basis_points": terms.basis_points, "fixed_minor": terms.fixed_minor}
     await audit.record(session, actor, action="seller.fee_set", object_type="seller", object_id=seller_id, after=after)
+
+
+async def remove_fee(session: AsyncSession, actor: Actor, *, currency: str, seller_id: SellerId | None = None) -> bool:
+    """Take a rule away: a seller follows the merchant's again, a merchant keeps nothing in that currency. Taking it away twice changes nothing."""
+    owned = PlatformFee.seller_id.is_(None) if seller_id is None else PlatformFee.seller_id == seller_id
+    statement = delete(PlatformFee).where(PlatformFee.merchant_id == actor.merchant, owned, PlatformFee.currency == currency)
+    removed = (await session.execute(statement.returning(PlatformFee.basis_points, PlatformFee.fixed_minor))).one_or_none()
+    if removed is None:
+        return False
+    before = {"currency": currency, "basis_points": removed.basis_points, "fixed_minor": removed.fixed_minor}
+    after = {"currency": currency}
+    await audit.record(session, actor, action="seller.fee_removed", object_type="seller", object_id=seller_id, before=before, after=after)
+    return True

@@ -1,0 +1,37 @@
+"""Sellers as JSON."""
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.actors import Actor
+from app.core.ids import SellerId, parse_id
+from app.core.paging import Page
+from app.sellers import queries, service
+from app.sellers.schemas import SellerRequest, SellerView
+from app.web.context import HttpRequest
+from app.web.guards import requires
+
+
+@get("/v1/sellers", name="sellers:api_list", guards=[requires("sellers.read")])
+async def list_sellers(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Page[SellerView]:
+    """Everybody who sells here, newest first; `q` finds by name, reference or id, `after` is the `next` of the page before."""
+    asked = request.query_params
+    return await queries.sellers(session, merchant_id=actor.merchant, query=asked.get("q", ""), status=asked.get("status", ""), after=asked.get("after"))
+
+
+@post("/v1/sellers", name="sellers:api_add", status_code=201, guards=[requires("sellers.write")])
+async def add_seller(data: SellerRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[SellerView]:
+    """Add a seller. The reference is yours and unique, so that a repeated request is refused rather than doubled."""
+    seller = await service.add_seller(session, actor, reference=data.reference, name=data.name, email=data.email, country=data.country)
+    view = SellerView.of(seller)
+    return Response(view, status_code=201, headers={"Location": f"/v1/sellers/{view.id}"})
+
+
+@get("/v1/sellers/{seller_id:str}", name="sellers:api_show", guards=[requires("sellers.read")])
+async def show_seller(seller_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> SellerView:
+    """One seller."""
+    return await queries.seller_view(session, merchant_id=actor.merchant, seller_id=SellerId(parse_id("sel", seller_id)))
+
+
+ROUTES = [list_sellers, add_seller, show_seller]
