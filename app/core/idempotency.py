@@ -104,6 +104,11 @@ async def claim(session: AsyncSession, *, merchant_id: MerchantId, key: str, req
     return Claim(key=key, resource_id=row.resource_id)
 
 
+async def name_resource(session: AsyncSession, *, merchant_id: MerchantId, key: str, resource_id: UUID) -> None:
+    """Name the object the key's work is about, in the transaction that makes it, so that whoever takes over continues it."""
+    await session.execute(_NAME, {"m": merchant_id, "k": key, "r": resource_id})
+
+
 async def finish(session: AsyncSession, *, merchant_id: MerchantId, key: str, answer: Answer) -> None:
     """Keep the answer for every later request with the key."""
     await session.execute(_FINISH, {"m": merchant_id, "k": key, "status": answer.status, "body": answer.body, "at": now()})
@@ -115,4 +120,5 @@ _CLAIM = text(
 )
 _HELD = text("select fingerprint, resource_id, lease_until, status, body from idempotency_key where merchant_id = :m and key = :k for update")
 _TAKE_OVER = text("update idempotency_key set lease_until = :lease where merchant_id = :m and key = :k")
+_NAME = text("update idempotency_key set resource_id = :r where merchant_id = :m and key = :k")
 _FINISH = text("update idempotency_key set status = :status, body = :body, finished_at = :at where merchant_id = :m and key = :k")

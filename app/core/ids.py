@@ -10,7 +10,7 @@ import time
 from typing import NewType
 from uuid import UUID
 
-from app.core.errors import Invalid
+from app.core.errors import Invalid, NotFound
 
 MerchantId = NewType("MerchantId", UUID)
 PersonId = NewType("PersonId", UUID)
@@ -72,3 +72,11 @@ def parse_id(prefix: str, text: str) -> UUID:
     if number >= 1 << 128:
         raise MalformedId(f"“{text[:60]}” is not an id of this kind.")
     return UUID(int=number)
+
+
+def path_id(prefix: str, text: str, *, otherwise: NotFound) -> UUID:
+    """Read an id that is part of an address; a malformed one leads nowhere, exactly like an unknown one."""
+    try:
+        return parse_id(prefix, text)
+    except MalformedId:
+        raise otherwise from None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -121,3 +121,12 @@ async def expire_order(session: AsyncSession, *, merchant_id: MerchantId, order_
         return False
     order.status, order.updated_at = ORDER.next(OrderStatus.OPEN, "expire"), now()
     return True
+
+
+async def due_to_expire(session: AsyncSession, *, most: int = 500) -> list[tuple[MerchantId, OrderId]]:
+    """Open orders of all merchants whose time has passed."""
+    rows = await session.execute(_EXPIRED, {"moment": now(), "most": most})
+    return [(MerchantId(row.merchant_id), OrderId(row.id)) for row in rows]
+
+
+_EXPIRED = text("select merchant_id, id from orders_expired(:moment, :most)")

@@ -8,7 +8,7 @@ from typing import ClassVar
 import msgspec
 
 from app.core import secrets
-from app.core.errors import Conflict, Invalid, NotFound
+from app.core.errors import Conflict, Invalid, NotFound, UpstreamFailed
 from app.core.events import Event
 from app.core.ids import MerchantId, PaymentId, SellerId, parse_id, public_id
 from app.core.money import Money
@@ -166,6 +166,13 @@ class CaptureNotSupported(Conflict):
 
     code = "operation_not_supported"
     title = "The PSP of this payment cannot do this"
+
+
+class EventNotConfirmed(UpstreamFailed):
+    """A PSP told us something and could not be asked whether it is so."""
+
+    code = "psp_event_not_confirmed"
+    title = "The PSP could not be asked about its own event"
 
 
 class PaymentChanged(Event, frozen=True):

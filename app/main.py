@@ -1,0 +1,72 @@
+"""The web application: every feature's routes behind one frame."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+
+from app.api_access import pages as api_access_pages
+from app.api_access import queries as api_access
+from app.core import db, logs
+from app.core.settings import settings
+from app.identity import pages as identity
+from app.ledger import pages as ledger
+from app.orders import api as orders_api
+from app.orders import pages as orders
+from app.payments import api as payments_api
+from app.payments import pages as payments
+from app.psp import api as psp_api
+from app.psp import pages as psp
+from app.reports import pages as reports
+from app.sellers import api as sellers_api
+from app.sellers import pages as sellers
+from app.tenancy import pages as tenancy
+from app.tenancy import queries as people
+from app.wallets import api as wallets_api
+from app.wallets import pages as wallets
+from app.web import health, metrics, patterns, problems, requests
+from app.web.static import static_route
+
+FEATURES = (
+    health,
+    patterns,
+    identity,
+    tenancy,
+    api_access_pages,
+    ledger,
+    psp,
+    psp_api,
+    sellers,
+    sellers_api,
+    orders,
+    orders_api,
+    wallets,
+    wallets_api,
+    payments,
+    payments_api,
+    reports,
+)
+
+
+@asynccontextmanager
+async def _lifespan(_app: Litestar) -> AsyncIterator[None]:
+    metrics.serve(settings())
+    yield
+    await db.dispose()
+
+
+def create_app() -> Litestar:
+    """Put the house together: routes, dependencies, the frame around every request."""
+    logs.configure(settings())
+    app = Litestar(
+        route_handlers=[static_route(), *(route for feature in FEATURES for route in feature.ROUTES)],
+        dependencies=requests.DEPENDENCIES,
+        exception_handlers=problems.EXCEPTION_HANDLERS,
+        request_max_body_size=requests.MAX_BODY,
+        lifespan=[_lifespan],
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+    requests.install(app, visitors=people.visitor, key_holders=api_access.key_holder, step_up=identity.step_up)
+    return app

@@ -1,0 +1,295 @@
+"""Payments and the network: claim → call → record.
+
+The claim (idempotency key, payment, attempt) is committed before the PSP hears anything; the record commits state, ledger and the
+answer together. Dying anywhere in between leaves an attempt that is due and gets asked about, and a key that the next try continues.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import idempotency
+from app.core.actors import Actor
+from app.core.clock import now
+from app.core.db import unit_of_work
+from app.core.failpoints import failpoint
+from app.core.ids import AttemptId, ConnectionId, MerchantId, OrderId, PaymentId, PspEventId, SellerId, new_id, public_id
+from app.core.money import Money
+from app.core.settings import settings
+from app.payments import queries, service
+from app.payments.attempts import queries as attempt_queries
+from app.payments.attempts import service as attempts
+from app.payments.domain import CaptureMode, EventNotConfirmed, Operation, PaymentStatus, return_path
+from app.payments.records import service as records
+from app.psp import queries as psp_queries
+from app.psp.service import connections, health, inbox
+from app.psp.domain import Instruction, Outcome, PspAdapter, Result
+
+log = structlog.get_logger()
+
+DECIDED, STILL_OPEN = 201, 202
+OPEN_STATUSES = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN, PaymentStatus.IN_REVIEW)
+
+Begin = Callable[[AsyncSession], Awaitable[service.Asked]]
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a request, kept byte for byte under its key."""
+
+    status: int
+    body: bytes
+    payment_id: PaymentId
+    replayed: bool = False
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One call that is ready to be made: to whom, what, and under which attempt the answer is recorded."""
+
+    merchant_id: MerchantId
+    payment_id: PaymentId
+    attempt_id: AttemptId
+    connection_id: ConnectionId
+    operation: Operation
+    instruction: Instruction
+    has_answer: bool
+
+
+async def pay(
+    actor: Actor,
+    *,
+    order_id: OrderId,
+    connection_id: ConnectionId | None = None,
+    token: str | None = None,
+    capture_mode: CaptureMode = CaptureMode.AUTOMATIC,
+    return_url: str | None = None,
+    key: str,
+    request: bytes,
+) -> Answered:
+    """Collect an order: with a token at once, without one on the PSP's hosted page. The same key pays once, whatever happens in between."""
+    payment_id = PaymentId(new_id())
+
+    async def begin(session: AsyncSession) -> service.Asked:
+        chosen = connection_id or await psp_queries.default_connection(session, merchant_id=actor.merchant)
+        return await service.begin_payment(
+            session, actor, payment_id=payment_id, order_id=order_id, connection_id=chosen, capture_mode=capture_mode, return_url=return_url
+        )
+
+    return await _once(actor, begin=begin, resource_id=payment_id, key=key, request=request, token=token)
+
+
+async def capture(
+    actor: Actor,
+    *,
+    payment_id: PaymentId,
+    amount: Money | None = None,
+    is_final: bool = False,
+    split: Mapping[SellerId, int] | None = None,
+    key: str,
+    request: bytes,
+) -> Answered:
+    """Take an authorised amount, or a part of it."""
+
+    async def begin(session: AsyncSession) -> service.Asked:
+        return await service.begin_capture(session, actor, payment_id=payment_id, amount=amount, is_final=is_final, split=split)
+
+    return await _once(actor, begin=begin, key=key, request=request)
+
+
+async def refund(
+    actor: Actor,
+    *,
+    payment_id: PaymentId,
+    amount: Money | None = None,
+    split: Mapping[SellerId, int] | None = None,
+    reason: str = "",
+    keep_fee: bool = False,
+    key: str,
+    request: bytes,
+) -> Answered:
+    """Give a captured amount back to the buyer, or a part of it."""
+
+    async def begin(session: AsyncSession) -> service.Asked:
+        return await service.begin_refund(session, actor, payment_id=payment_id, amount=amount, split=split, reason=reason, keep_fee=keep_fee)
+
+    return await _once(actor, begin=begin, key=key, request=request)
+
+
+async def void(actor: Actor, *, payment_id: PaymentId, reason: str = "", key: str, request: bytes) -> Answered:
+    """Release what is authorised and not captured."""
+
+    async def begin(session: AsyncSession) -> service.Asked:
+        return await service.begin_void(session, actor, payment_id=payment_id, reason=reason)
+
+    return await _once(actor, begin=begin, key=key, request=request)
+
+
+async def _once(actor: Actor, *, begin: Begin, key: str, request: bytes, resource_id: PaymentId | None = None, token: str | None = None) -> Answered:
+    """Do a money operation exactly once per key."""
+    async with unit_of_work(actor.merchant) as session:
+        claim = await idempotency.claim(session, merchant_id=actor.merchant, key=key, request=request)
+        if claim.replay is not None:
+            attempt = await attempt_queries.attempt(session, merchant_id=actor.merchant, attempt_id=AttemptId(_known(claim)))
+            return Answered(status=claim.replay.status, body=claim.replay.body, payment_id=PaymentId(attempt.payment_id), replayed=True)
+        if claim.resource_id is None:
+            asked = await begin(session)
+            await idempotency.name_resource(session, merchant_id=actor.merchant, key=key, resource_id=asked.attempt.id)
+        else:
+            asked = service.Asked(*await attempts.lock_attempt(session, merchant_id=actor.merchant, attempt_id=AttemptId(claim.resource_id)))
+        call = _prepare(asked, token=token)
+        adapter = await connections.adapter_for(session, merchant_id=actor.merchant, connection_id=call.connection_id)
+    await failpoint("payments.claimed")
+    result = await (_send(adapter, call) if claim.is_new else _resume(adapter, call))
+    await failpoint("payments.called")
+    return await _record(actor, call, result, key=key)
+
+
+def _known(claim: idempotency.Claim) -> AttemptId:
+    if claim.resource_id is None:
+        raise idempotency.RequestInProgress("The first request with this key is still running.", retry_after=1)
+    return AttemptId(claim.resource_id)
+
+
+def _prepare(asked: service.Asked, *, token: str | None = None) -> Call:
+    payment, attempt = asked.payment, asked.attempt
+    reference = public_id("att", attempt.id)
+    merchant_id, payment_id = MerchantId(payment.merchant_id), PaymentId(payment.id)
+    instruction = Instruction(
+        amount=Money(attempt.amount_minor, payment.currency),
+        reference=reference,
+        idempotency_key=reference,
+        token=token,
+        return_url=payment.return_url or settings().public_url + return_path(merchant_id, payment_id),
+        capture=attempt.operation == Operation.CAPTURE or (attempt.operation == Operation.AUTHORISE and payment.capture_mode == CaptureMode.AUTOMATIC),
+        original=payment.provider_reference if attempt.operation != Operation.AUTHORISE else None,
+        description=payment.order_reference,
+        metadata={"payment": public_id("pay", payment.id), "order": payment.order_reference},
+    )
+    return Call(
+        merchant_id=merchant_id,
+        payment_id=payment_id,
+        attempt_id=AttemptId(attempt.id),
+        connection_id=ConnectionId(attempt.connection_id),
+        operation=Operation(attempt.operation),
+        instruction=instruction,
+        has_answer=attempts.is_decided(attempt),
+    )
+
+
+async def _send(adapter: PspAdapter, call: Call) -> Result:
+    match call.operation:
+        case Operation.AUTHORISE:
+            return await (adapter.authorise if call.instruction.token else adapter.start_redirect)(call.instruction)
+        case Operation.CAPTURE:
+            return await adapter.capture(call.instruction)
+        case Operation.REFUND:
+            return await adapter.refund(call.instruction)
+        case Operation.VOID:
+            return await adapter.void(call.instruction)
+
+
+async def _resume(adapter: PspAdapter, call: Call) -> Result | None:
+    """Continue a request whose process died: ask first; only what the PSP certainly does not know is sent, under the same key."""
+    if call.has_answer:
+        return None
+    found = await adapter.lookup(call.instruction.reference)
+    return await _send(adapter, call) if found.outcome is Outcome.NOT_SENT and _certain(found) else found
+
+
+def _certain(result: Result) -> bool:
+    """Whether “not sent” means that the PSP answered it has no such operation, not that the question failed to reach it."""
+    return result.code == "not_found"
+
+
+async def _record(actor: Actor, call: Call, result: Result | None, *, key: str) -> Answered:
+    async with unit_of_work(call.merchant_id) as session:
+        if result is not None:
+            await records.record_result(session, actor, merchant_id=call.merchant_id, attempt_id=call.attempt_id, result=result)
+            await health.record_call(session, merchant_id=call.merchant_id, connection_id=call.connection_id, result=result)
+        view = await queries.payment_view(session, merchant_id=call.merchant_id, payment_id=call.payment_id)
+        status = STILL_OPEN if view.status in OPEN_STATUSES else DECIDED
+        answer = idempotency.Answer(status, msgspec.json.encode(view))
+        await idempotency.finish(session, merchant_id=call.merchant_id, key=key, answer=answer)
+    await failpoint("payments.recorded")
+    return Answered(status=answer.status, body=answer.body, payment_id=call.payment_id)
+
+
+async def ask(*, merchant_id: MerchantId, attempt_id: AttemptId) -> None:
+    """Ask the PSP what became of an attempt. What it certainly does not know is sent again under the same key, except a card payment, whose token we never keep."""
+    actor = Actor.worker(merchant_id, "Payment follow-up")
+    async with unit_of_work(merchant_id) as session:
+        attempt = await attempts.count_question(session, merchant_id=merchant_id, attempt_id=attempt_id)
+        if attempts.is_decided(attempt):
+            return
+        payment = await queries.payment(session, merchant_id=merchant_id, payment_id=PaymentId(attempt.payment_id))
+        call = _prepare(service.Asked(payment, attempt))
+        adapter = await connections.adapter_for(session, merchant_id=merchant_id, connection_id=call.connection_id)
+    await failpoint("payments.before_ask")
+    result = await adapter.lookup(call.instruction.reference)
+    if result.outcome is Outcome.NOT_SENT:
+        if not _certain(result):
+            return
+        if call.operation is not Operation.AUTHORISE:
+            result = await _send(adapter, call)
+    await failpoint("payments.asked")
+    async with unit_of_work(merchant_id) as session:
+        await records.record_result(session, actor, merchant_id=merchant_id, attempt_id=attempt_id, result=result)
+
+
+async def refresh(*, merchant_id: MerchantId, payment_id: PaymentId) -> None:
+    """Ask the PSP about everything of a payment that is undecided; nothing is asked when nothing is."""
+    async with unit_of_work(merchant_id) as session:
+        undecided = await attempt_queries.undecided_attempts(session, merchant_id=merchant_id, payment_id=payment_id)
+    for attempt_id in undecided:
+        await ask(merchant_id=merchant_id, attempt_id=attempt_id)
+
+
+async def apply_psp_event(*, merchant_id: MerchantId, event_id: PspEventId) -> None:
+    """Apply what a PSP told us: find the attempt it is about, fetch the PSP's present word on it, and record that, whatever the order of arrival."""
+    async with unit_of_work(merchant_id) as session:
+        event, connection_id = await psp_queries.received_event(session, merchant_id=merchant_id, event_id=event_id)
+        attempt = await attempt_queries.attempt_of_event(session, merchant_id=merchant_id, connection_id=connection_id, event=event)
+        if attempt is None:
+            await inbox.mark_ignored(session, merchant_id=merchant_id, event_id=event_id, reason="It is about nothing we asked for.")
+            return
+        attempt_id, provider = AttemptId(attempt.id), await connections.adapter_for(session, merchant_id=merchant_id, connection_id=connection_id)
+    result = await provider.fetch_event_object(event)
+    await failpoint("payments.event_fetched")
+    async with unit_of_work(merchant_id) as session:
+        actor = Actor.psp(merchant_id, provider.name)
+        if result.outcome not in (Outcome.UNKNOWN, Outcome.NOT_SENT):
+            await records.record_result(session, actor, merchant_id=merchant_id, attempt_id=attempt_id, result=result)
+            await inbox.mark_applied(session, merchant_id=merchant_id, event_id=event_id)
+            return
+    raise EventNotConfirmed("The PSP could not be asked about its own event; it is tried again.")
+
+
+async def ask_due(*, most: int = 500) -> int:
+    """Ask about every attempt that is due, of all merchants, a few at a time; returns how many."""
+    async with unit_of_work(None) as session:
+        due = await attempts.due_attempts(session, moment=now(), most=most)
+    gate = asyncio.Semaphore(8)
+
+    async def one(merchant_id: MerchantId, attempt_id: AttemptId) -> None:
+        async with gate:
+            try:
+                await ask(merchant_id=merchant_id, attempt_id=attempt_id)
+            except Exception:
+                log.exception("asking about an attempt failed; it stays due", attempt=str(attempt_id))
+
+    await asyncio.gather(*(one(*each) for each in due))
+    return len(due)
+
+
+async def expire_due() -> int:
+    """Close every payment whose time has passed, after asking the PSP a last time; returns how many were closed."""
+    async with unit_of_work(None) as session:
+        due = await service.due_to_expire(session)
+    closed = 0
+    for merchant_id, payment_id in due:
+        await refresh(merchant_id=merchant_id, payment_id=payment_id)
+        async with unit_of_work(merchant_id) as session:
+            closed += await service.expire_payment(session, merchant_id=merchant_id, payment_id=payment_id)
+    return closed

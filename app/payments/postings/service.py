@@ -1,0 +1,149 @@
+"""What payments write into the ledger: the journals of a pay-in, filled in from a payment and posted under the event they explain."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.actors import Actor
+from app.core.clock import today
+from app.core.ids import CaptureId, MerchantId, PaymentId, RefundId, SellerId, public_id
+from app.core.money import Money
+from app.ledger import service as ledger
+from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting, inverse, journals
+from app.payments.domain import Share
+from app.payments.models import Payment, PaymentOperation
+from app.wallets import service as wallets
+from app.wallets.service import SELLER, Taken
+
+CONNECTION = "connection"
+"""How the ledger knows the owner of what a PSP owes us."""
+
+
+def _psp(payment: Payment) -> Owner:
+    return Owner(CONNECTION, payment.connection_id)
+
+
+def _seller(seller_id: UUID) -> Owner:
+    return Owner(SELLER, seller_id)
+
+
+def _key(payment: Payment) -> str:
+    return public_id("pay", payment.id)
+
+
+async def _post(session: AsyncSession, actor: Actor, payment: Payment, *entries: tuple[Kind, str, list[Line]]) -> None:
+    """All postings of one step in one call, so that balances are locked in one order."""
+    postings = [
+        Posting(kind=kind, source_type="payment", source_id=payment.id, event_key=event_key, effective_on=today(), lines=lines, actor=actor)
+        for kind, event_key, lines in entries
+    ]
+    await ledger.post(session, merchant_id=MerchantId(payment.merchant_id), postings=postings)
+
+
+async def authorise(session: AsyncSession, actor: Actor, *, payment: Payment) -> None:
+    """The bank promised the amount."""
+    lines = journals.authorise(payment=_key(payment), amount=Money(payment.amount_minor, payment.currency))
+    await _post(session, actor, payment, (Kind.AUTHORISED, "auth", lines))
+
+
+async def release_authorisation(session: AsyncSession, actor: Actor, *, payment: Payment, amount: Money, how: str) -> None:
+    """The promise, or what is left of it, ended unused: ``how`` is void, expired or final."""
+    lines = journals.release_authorisation(payment=_key(payment), amount=amount)
+    await _post(session, actor, payment, (Kind.AUTHORISATION_RELEASED, f"auth:{how}", lines))
+
+
+async def capture(
+    session: AsyncSession, actor: Actor, *, payment: Payment, capture_id: CaptureId, shares: Sequence[Share], released: Money, psp_fee: Money | None
+) -> None:
+    """The PSP collected the amount: each seller's part goes to its wallet, the fees to the platform and the PSP, and the day it becomes available is set."""
+    key, currency = public_id("cap", capture_id), payment.currency
+    parts = [
+        journals.Share(journals.wallet_pending(_seller(share.seller_id)), Money(share.amount_minor, currency), Money(share.fee_minor, currency))
+        for share in shares
+    ]
+    lines = journals.capture(payment=_key(payment), psp=_psp(payment), shares=parts, released=released)
+    entries = [(Kind.CAPTURED, f"capture:{key}", lines)]
+    if psp_fee is not None and psp_fee.is_positive:
+        fee = journals.psp_fee(payment=_key(payment), psp=_psp(payment), fee=psp_fee)
+        entries.append((Kind.PSP_FEE, f"pspfee:{key}", fee))
+    await _post(session, actor, payment, *entries)
+    await wallets.schedule_release(
+        session,
+        merchant_id=MerchantId(payment.merchant_id),
+        payment_id=PaymentId(payment.id),
+        capture_id=capture_id,
+        currency=currency,
+        amounts=[(share.seller_id, share.net_minor) for share in shares],
+    )
+
+
+async def request_refund(session: AsyncSession, actor: Actor, *, payment: Payment, refund_id: RefundId, shares: Sequence[Share]) -> Mapping[str, Any]:
+    """Set the sellers' money for a refund aside; returns from where it was taken, so that a failed refund puts it back there."""
+    taken: dict[SellerId, Taken] = {}
+    for share in sorted(shares, key=lambda share: share.seller_id):
+        taken[share.seller_id] = await wallets.take_for_refund(
+            session,
+            merchant_id=MerchantId(payment.merchant_id),
+            payment_id=PaymentId(payment.id),
+            seller_id=share.seller_id,
+            amount=Money(share.net_minor, payment.currency),
+        )
+    key = public_id("ref", refund_id)
+    lines = _refund_lines(payment, key, shares, taken)
+    await _post(session, actor, payment, (Kind.REFUND_REQUESTED, f"refund:{key}:requested", lines))
+    return {str(seller_id): msgspec.to_builtins(part) for seller_id, part in taken.items()}
+
+
+def _refund_lines(payment: Payment, key: str, shares: Sequence[Share], taken: Mapping[SellerId, Taken]) -> list[Line]:
+    parts = []
+    for share in shares:
+        parts += _refund_parts(share, taken[share.seller_id], payment.currency)
+    return journals.request_refund(refund=key, psp=_psp(payment), parts=parts)
+
+
+def _refund_parts(share: Share, taken: Taken, currency: str) -> list[journals.RefundPart]:
+    """A seller's share as the ledger wants it: the pending part, and the available part which carries the fee and any debt."""
+    nothing, seller = Money.zero(currency), _seller(share.seller_id)
+    pending, rest = Money(taken.pending_minor, currency), share.amount_minor - taken.pending_minor
+    parts = [journals.RefundPart(journals.wallet_pending(seller), pending, nothing, nothing)] if pending.is_positive else []
+    if rest:
+        fee, debt = Money(share.fee_minor, currency), Money(taken.receivable_minor, currency)
+        parts.append(journals.RefundPart(journals.wallet_available(seller), Money(rest, currency), fee, debt))
+    return parts
+
+
+async def confirm_refund(session: AsyncSession, actor: Actor, *, payment: Payment, refund: PaymentOperation) -> None:
+    """The PSP paid the buyer back."""
+    key = public_id("ref", refund.id)
+    lines = journals.confirm_refund(refund=key, psp=_psp(payment), amount=Money(refund.amount_minor, payment.currency))
+    await _post(session, actor, payment, (Kind.REFUND_CONFIRMED, f"refund:{key}:confirmed", lines))
+
+
+async def fail_refund(session: AsyncSession, actor: Actor, *, payment: Payment, refund: PaymentOperation, was_confirmed: bool) -> None:
+    """A refund did not reach the buyer. Before it was confirmed everybody gets back what was taken; afterwards the money waits for the buyer."""
+    key, amount = public_id("ref", refund.id), Money(refund.amount_minor, payment.currency)
+    if was_confirmed:
+        customer = Owner("payment", payment.id)
+        lines = journals.return_refund(refund=key, psp=_psp(payment), customer=customer, amount=amount)
+        await _post(session, actor, payment, (Kind.REFUND_RETURNED, f"refund:{key}:returned", lines))
+        return
+    shares = shares_of(refund)
+    before = {SellerId(UUID(seller)): msgspec.convert(part, Taken) for seller, part in refund.split["taken"].items()}
+    back = {}
+    for seller_id in sorted(before):
+        back[seller_id] = await wallets.give_back(session, merchant_id=MerchantId(payment.merchant_id), taken=before[seller_id])
+    lines = inverse(_refund_lines(payment, key, shares, back))
+    await _post(session, actor, payment, (Kind.REFUND_FAILED, f"refund:{key}:failed", lines))
+
+
+def shares_of(operation: PaymentOperation) -> list[Share]:
+    """What the operation moves for each seller, as decided when it was asked for."""
+    return msgspec.convert(operation.split["shares"], list[Share])
+
+
+def account_of_seller(code: Code, seller_id: SellerId) -> AccountRef:
+    """A seller's account by its code."""
+    return AccountRef(code, SELLER, seller_id)

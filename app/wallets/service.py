@@ -1,0 +1,173 @@
+"""Writes about wallets: when pending funds become available, and where the money of a refund is taken from."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+from zoneinfo import available_timezones
+
+import msgspec
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import audit, outbox
+from app.core.actors import Actor
+from app.core.clock import now, today
+from app.core.ids import CaptureId, MerchantId, PaymentId, SellerId, new_id, public_id
+from app.core.money import Money
+from app.ledger import service as ledger
+from app.ledger.domain import AccountRef, Code, Kind, Owner, Posting, journals
+from app.wallets import queries
+from app.wallets.domain import RELEASE, AvailabilityOutOfRange, FundsReleased, MAX_AVAILABILITY_DAYS, ReleaseStatus, release_at
+from app.wallets.models import FundsRelease, WalletPolicy
+
+SELLER = "seller"
+"""How the ledger knows the owner of a wallet."""
+
+_DUE = text("select merchant_id, id from funds_due(:moment, :most)")
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """From where a refund took a seller's money, so that a refund that fails puts it back there. Minor units."""
+
+    pending: list[tuple[str, int]] = []
+    available_minor: int = 0
+    receivable_minor: int = 0
+
+    @property
+    def pending_minor(self) -> int:
+        """What came out of funds that were not available yet."""
+        return sum(minor for _, minor in self.pending)
+
+
+async def schedule_release(
+    session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId, capture_id: CaptureId, currency: str, amounts: Sequence[tuple[SellerId, int]]
+) -> None:
+    """Note when what a capture brought each seller becomes available."""
+    policy = await queries.policy(session, merchant_id=merchant_id)
+    due_at = release_at(today(policy.timezone), days=policy.availability_days, timezone=policy.timezone)
+    rows = [
+        {
+            "merchant_id": merchant_id,
+            "id": new_id(),
+            "seller_id": seller_id,
+            "payment_id": payment_id,
+            "capture_id": capture_id,
+            "currency": currency,
+            "amount_minor": minor,
+            "status": ReleaseStatus.WAITING,
+            "due_at": due_at,
+        }
+        for seller_id, minor in amounts
+        if minor > 0
+    ]
+    if rows:
+        await session.execute(insert(FundsRelease), rows)
+
+
+async def release_funds(session: AsyncSession, *, merchant_id: MerchantId, release_id: UUID) -> bool:
+    """Make a seller's pending funds available; doing it twice, or after a refund used them up, moves nothing."""
+    statement = select(FundsRelease).where(FundsRelease.merchant_id == merchant_id, FundsRelease.id == release_id).with_for_update()
+    release = (await session.execute(statement)).scalar_one_or_none()
+    if release is None or release.status != ReleaseStatus.WAITING or release.due_at > now():
+        return False
+    left = release.amount_minor - release.taken_minor
+    release.status = RELEASE.next(ReleaseStatus.WAITING, "release" if left else "use_up")
+    release.released_at = now()
+    await session.flush()
+    if left:
+        await _post_release(session, release, Money(left, release.currency))
+    return True
+
+
+async def _post_release(session: AsyncSession, release: FundsRelease, amount: Money) -> None:
+    merchant_id = MerchantId(release.merchant_id)
+    posting = Posting(
+        kind=Kind.AVAILABLE,
+        source_type="payment",
+        source_id=release.payment_id,
+        event_key=f"available:{release.id}",
+        effective_on=today(),
+        lines=journals.become_available(seller=Owner(SELLER, release.seller_id), amount=amount),
+    )
+    await ledger.post(session, merchant_id=merchant_id, postings=[posting])
+    event = FundsReleased(seller_id=public_id("sel", release.seller_id), amount_minor=amount.minor, currency=amount.currency)
+    await outbox.publish(session, merchant_id=merchant_id, event=event, object_id=release.id)
+
+
+async def due_releases(session: AsyncSession, *, moment: datetime, most: int = 1000) -> list[tuple[MerchantId, UUID]]:
+    """Pending funds of all merchants whose day has come."""
+    rows = await session.execute(_DUE, {"moment": moment, "most": most})
+    return [(MerchantId(row.merchant_id), row.id) for row in rows]
+
+
+async def take_for_refund(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId, seller_id: SellerId, amount: Money) -> Taken:
+    """Find the seller's money for a refund: first what this payment still has pending, then available funds, then, if the merchant allows it, debt."""
+    pending = await _take_pending(session, merchant_id, payment_id, seller_id, amount.minor)
+    left = amount.minor - sum(minor for _, minor in pending)
+    if not left:
+        return Taken(pending=pending)
+    policy = await queries.policy(session, merchant_id=merchant_id)
+    if not policy.allow_negative:
+        return Taken(pending=pending, available_minor=left)
+    wallet = AccountRef(Code.SELLER_AVAILABLE, SELLER, seller_id)
+    available = await ledger.lock_available(session, merchant_id=merchant_id, account=wallet, currency=amount.currency)
+    from_wallet = min(left, max(0, available or 0))
+    return Taken(pending=pending, available_minor=from_wallet, receivable_minor=left - from_wallet)
+
+
+async def _take_pending(session: AsyncSession, merchant_id: MerchantId, payment_id: PaymentId, seller_id: SellerId, minor: int) -> list[tuple[str, int]]:
+    statement = (
+        select(FundsRelease)
+        .where(FundsRelease.merchant_id == merchant_id, FundsRelease.payment_id == payment_id, FundsRelease.seller_id == seller_id)
+        .where(FundsRelease.status == ReleaseStatus.WAITING)
+        .order_by(FundsRelease.id)
+        .with_for_update()
+    )
+    taken = []
+    for release in (await session.execute(statement)).scalars():
+        part = min(minor, release.amount_minor - release.taken_minor)
+        if part > 0:
+            release.taken_minor += part
+            minor -= part
+            taken.append((str(release.id), part))
+    await session.flush()
+    return taken
+
+
+async def give_back(session: AsyncSession, *, merchant_id: MerchantId, taken: Taken) -> Taken:
+    """Where a failed refund's money returns to: pending funds that became available meanwhile return as available ones."""
+    still_pending, available = [], taken.available_minor
+    for release_id, minor in taken.pending:
+        statement = select(FundsRelease).where(FundsRelease.merchant_id == merchant_id, FundsRelease.id == UUID(release_id)).with_for_update()
+        release = (await session.execute(statement)).scalar_one()
+        if release.status == ReleaseStatus.WAITING:
+            release.taken_minor -= minor
+            still_pending.append((release_id, minor))
+        else:
+            available += minor
+    await session.flush()
+    return Taken(pending=still_pending, available_minor=available, receivable_minor=taken.receivable_minor)
+
+
+async def set_policy(session: AsyncSession, actor: Actor, *, availability_days: int, timezone: str, allow_negative: bool) -> None:
+    """Set when funds become available and whether a wallet may go below zero; captures made before keep their day."""
+    if not 0 <= availability_days <= MAX_AVAILABILITY_DAYS:
+        detail = f"Use 0 to {MAX_AVAILABILITY_DAYS} days."
+        raise AvailabilityOutOfRange(detail, fields={"availability_days": detail})
+    if timezone not in available_timezones():
+        detail = f"“{timezone[:60]}” is not a time zone. Use a name such as Europe/Berlin."
+        raise AvailabilityOutOfRange(detail, fields={"timezone": detail})
+    before = await queries.policy(session, merchant_id=actor.merchant)
+    values = {"availability_days": availability_days, "timezone": timezone, "allow_negative": allow_negative, "updated_at": now()}
+    row = insert(WalletPolicy).values(merchant_id=actor.merchant, **values)
+    await session.execute(row.on_conflict_do_update(index_elements=["merchant_id"], set_=values))
+    await audit.record(
+        session,
+        actor,
+        action="wallet.policy_set",
+        object_type="wallet_policy",
+        object_id=actor.merchant,
+        before={"availability_days": before.availability_days, "timezone": before.timezone, "allow_negative": before.allow_negative},
+        after={"availability_days": availability_days, "timezone": timezone, "allow_negative": allow_negative},
+    )
