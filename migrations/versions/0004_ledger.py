@@ -98,9 +98,9 @@ def downgrade() -> None:
 
 def run(*names: str) -> None:
     """Execute SQL files as they stand: their colons and percent signs are not parameters."""
-    connection = op.get_bind().execution_options(no_parameters=True)
+    connection = op.get_bind()
     for name in names:
-        connection.exec_driver_sql((SQL / f"{name}.sql").read_text())
+        connection.exec_driver_sql((SQL / f"{name}.sql").read_text(), execution_options={"no_parameters": True})
 
 
 def fill(table: str, columns: list[str], rows: list[tuple[object, ...]]) -> None:
