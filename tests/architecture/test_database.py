@@ -1,0 +1,128 @@
+"""What the catalogue of a migrated database says: tenants are walled in, the application owns nothing, doors are few and named."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from app.cli.migrate import drift
+from app.core.embedded import EmbeddedPostgres, Urls
+from tests.support.database import clone
+
+pytestmark = pytest.mark.usefixtures("database")
+
+Connection = psycopg.Connection[Any]
+
+# Tables with a merchant_id that are the house's own: the column says whose work it was, no merchant ever reads them.
+HOUSE_TABLES = {
+    "outbox": "events of the house itself carry no merchant, so the key cannot begin with one; row security is in force",
+    "job_run": "the workers' count of tries; never shown to a merchant",
+}
+
+TENANT_TABLES = """
+select c.oid::regclass::text, c.relrowsecurity, c.relforcerowsecurity, a.attnotnull
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+join pg_attribute a on a.attrelid = c.oid and a.attname = 'merchant_id' and not a.attisdropped
+where c.relkind in ('r', 'p') and not c.relispartition and n.nspname in ('public', 'ledger') order by 1
+"""
+KEYS = """
+select con.conrelid::regclass::text, con.conname, con.contype::text,
+       (select array_agg(a.attname::text order by k.n) from unnest(con.conkey) with ordinality k(attnum, n)
+        join pg_attribute a on a.attrelid = con.conrelid and a.attnum = k.attnum),
+       con.confrelid::regclass::text
+from pg_constraint con join pg_attribute m on m.attrelid = con.conrelid and m.attname = 'merchant_id' and not m.attisdropped
+join pg_namespace n on n.oid = con.connamespace
+where con.contype in ('p', 'u', 'f') and con.conparentid = 0 and n.nspname in ('public', 'ledger') order by 1, 2
+"""
+UNIQUE_INDEXES = """
+select i.indrelid::regclass::text, i.indexrelid::regclass::text, a.attname
+from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace
+join pg_attribute m on m.attrelid = c.oid and m.attname = 'merchant_id' and not m.attisdropped
+left join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
+where i.indisunique and not c.relispartition and n.nspname in ('public', 'ledger') order by 1, 2
+"""
+DEFINERS = """
+select p.oid::regprocedure::text, coalesce((select s from unnest(p.proconfig) s where s like 'search_path=%'), ''),
+       has_function_privilege('public', p.oid, 'execute')
+from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+where p.prosecdef and n.nspname in ('public', 'ledger') order by 1
+"""
+
+
+def rows(connection: Connection, query: str) -> list[tuple[Any, ...]]:
+    return connection.execute(query).fetchall()
+
+
+class TestTenants:
+    def test_every_table_of_a_merchant_has_forced_row_security(self, superuser: Connection) -> None:
+        tables = rows(superuser, TENANT_TABLES)
+        assert len(tables) > 3
+        open_tables = [table for table, enabled, forced, _ in tables if not (enabled and forced) and table not in HOUSE_TABLES]
+        assert open_tables == []
+
+    def test_every_row_of_a_merchant_says_whose_it_is(self, superuser: Connection) -> None:
+        assert [table for table, _, _, required in rows(superuser, TENANT_TABLES) if not required and table not in HOUSE_TABLES] == []
+
+    def test_every_key_begins_with_the_merchant(self, superuser: Connection) -> None:
+        loose = [
+            f"{table}.{key} ({', '.join(columns)})"
+            for table, key, kind, columns, _ in rows(superuser, KEYS)
+            if table not in HOUSE_TABLES and columns[0] != "merchant_id" and kind != "f"
+        ]
+        assert loose == []
+
+    def test_no_reference_can_cross_merchants(self, superuser: Connection) -> None:
+        tenants = {table for table, *_ in rows(superuser, TENANT_TABLES)}
+        crossing = [
+            f"{table}.{key} ({', '.join(columns)}) -> {target}"
+            for table, key, kind, columns, target in rows(superuser, KEYS)
+            if kind == "f" and target in tenants and columns[0] != "merchant_id"
+        ]
+        assert crossing == []
+
+    def test_every_unique_index_begins_with_the_merchant(self, superuser: Connection) -> None:
+        loose = [index for table, index, first in rows(superuser, UNIQUE_INDEXES) if table not in HOUSE_TABLES and first != "merchant_id"]
+        assert loose == []
+
+
+class TestRoles:
+    def test_the_application_owns_nothing(self, superuser: Connection) -> None:
+        owned = "select oid::regclass::text from pg_class where relowner = any(array['countinghouse_app', 'countinghouse_relay']::regrole[])"
+        assert rows(superuser, owned) == []
+
+    def test_the_application_cannot_make_or_alter_tables(self, database: Urls) -> None:
+        with psycopg.connect(database.app) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("create table public.smuggled (id int)")
+
+    def test_the_relay_reads_no_table_but_its_own(self, superuser: Connection) -> None:
+        readable = rows(
+            superuser,
+            "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+            "where c.relkind in ('r', 'p', 'v') and n.nspname in ('public', 'ledger') "
+            "and has_any_column_privilege('countinghouse_relay', c.oid, 'select') order by 1",
+        )
+        assert readable == [("outbox",), ("recurring_job",)]
+
+    def test_nobody_is_mighty(self, superuser: Connection) -> None:
+        mighty = "select rolname from pg_roles where rolname like 'countinghouse%' and (rolsuper or rolbypassrls or rolcreaterole or rolcreatedb)"
+        assert rows(superuser, mighty) == []
+
+
+class TestDefiners:
+    def test_every_door_through_row_security_is_closed_to_the_public_and_pins_its_search_path(self, superuser: Connection) -> None:
+        doors = rows(superuser, DEFINERS)
+        assert doors
+        assert [door for door, path, _ in doors if not path.endswith("pg_temp")] == []
+        assert [door for door, _, public in doors if public] == []
+
+    def test_the_doors_are_the_known_ones(self, superuser: Connection) -> None:
+        names = {door.split("(")[0] for door, _, _ in rows(superuser, DEFINERS)}
+        assert names <= DOORS, names - DOORS
+
+
+# Every SECURITY DEFINER function. A new one is a new way around row security: say here why it must be one.
+DOORS: set[str] = set()
+
+
+def test_models_and_migrations_agree(server: EmbeddedPostgres, worker_id: str) -> None:
+    drift(clone(server, f"drift_{worker_id}").owner)
