@@ -1,0 +1,27 @@
+"""People for tests; the password and the TOTP secret are known."""
+
+import itertools
+
+import pyotp
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import clock
+from app.identity import service
+from app.identity.models import Person
+
+PASSWORD = "violet tram keeps nine hats"
+TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+_numbers = itertools.count(1)
+
+
+async def make_person(
+    session: AsyncSession, *, email: str | None = None, name: str = "Ines Okafor", password: str = PASSWORD, enrolled: bool = True
+) -> Person:
+    """A person who can sign in; with `enrolled` false the second factor is still missing."""
+    email = email or f"person-{next(_numbers)}@example.test"
+    return await service.create_person(session, email=email, name=name, password=password, totp_secret=TOTP_SECRET if enrolled else None)
+
+
+def totp_code(secret: str = TOTP_SECRET, *, steps: int = 0) -> str:
+    """The code an authenticator app shows now, or some steps away."""
+    return pyotp.TOTP(secret).generate_otp(int(clock.now().timestamp()) // 30 + steps)

@@ -1,0 +1,83 @@
+"""A browser without a window: cookies are kept, form tokens are read from the page and sent, as a person's browser would."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx2
+from bs4 import BeautifulSoup
+from litestar import Litestar
+
+from app.core.db import unit_of_work
+from app.core.ids import MerchantId, PersonId
+from app.identity.domain import Factor
+from app.web import cookies, sessions
+
+ORIGIN = "http://testserver"
+
+
+class Browser:
+    """One browser window, in the application's own process."""
+
+    def __init__(self, app: Litestar, *, address: str = "192.0.2.10") -> None:
+        self.app = app
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 40000))
+        self.client = httpx2.AsyncClient(transport=transport, base_url=ORIGIN, follow_redirects=False, headers={"accept": "text/html"})
+        self.page: httpx2.Response | None = None
+
+    async def get(self, path: str, **options: Any) -> httpx2.Response:
+        """Open a page."""
+        return self._seen(await self.client.get(path, **options))
+
+    async def post(self, path: str, data: Mapping[str, Any] | None = None, *, token: str | None = None, **options: Any) -> httpx2.Response:
+        """Send a form with the token of the page that was seen last (or the given one)."""
+        fields = {"csrf_token": self.token if token is None else token, **(data or {})}
+        return self._seen(await self.client.post(path, data=fields, **options))
+
+    async def follow(self, response: httpx2.Response) -> httpx2.Response:
+        """Go where the answer sends the browser, until a page is shown."""
+        while response.status_code in {301, 302, 303, 307, 308}:
+            response = await self.get(response.headers["location"])
+        return response
+
+    def _seen(self, response: httpx2.Response) -> httpx2.Response:
+        if response.headers.get("content-type", "").startswith("text/html") and 'name="csrf_token"' in response.text:
+            self.page = response
+        return response
+
+    @property
+    def token(self) -> str:
+        """The form token on the page seen last."""
+        found = re.search(r'name="csrf_token" value="([^"]*)"', self.page.text) if self.page else None
+        return found.group(1) if found else ""
+
+    @property
+    def session_cookie(self) -> str | None:
+        """The session id that the browser holds."""
+        return self.client.cookies.get(cookies.session_name())
+
+    async def adopt(self, person_id: PersonId, *, merchant_id: MerchantId | None = None, factor: bool = True) -> None:
+        """Hold a session of this person, as after a sign-in; without `factor` only the password was shown."""
+        async with unit_of_work(None) as session:
+            token = await sessions.open_session(session, person_id=person_id, address="192.0.2.10", user_agent="test", merchant_id=merchant_id)
+            if factor:
+                found = (await sessions.sessions_of(session, person_id))[0]
+                token = await sessions.prove_factor(session, found.id, factor=Factor.TOTP)
+        self.client.cookies.set(cookies.session_name(), token)
+
+    async def close(self) -> None:
+        """Close the window."""
+        await self.client.aclose()
+
+
+async def open_browsers(app: Litestar) -> AsyncIterator[list[Browser]]:
+    """A list whose browsers are closed at the end."""
+    opened: list[Browser] = []
+    yield opened
+    for browser in opened:
+        await browser.close()
+
+
+def text_of(response: httpx2.Response) -> str:
+    """What a page says, without its markup."""
+    return " ".join(BeautifulSoup(response.text, "html.parser").get_text(" ").split())
