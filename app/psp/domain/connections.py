@@ -2,12 +2,16 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NewType
+from uuid import UUID
 
 import msgspec
 
 from app.core import errors
 from app.core.events import Event
 from app.core.state import Machine
+
+CredentialChangeId = NewType("CredentialChangeId", UUID)
 
 
 class ConnectionStatus(StrEnum):
@@ -164,6 +168,16 @@ class ChangeNotFound(errors.NotFound):
 class ProviderUnknown(errors.Invalid):
     code = "provider_unknown"
     title = "There is no such payment provider"
+
+
+class ConnectionNameTaken(errors.Conflict):
+    code = "connection_name_taken"
+    title = "Another connection has this name"
+
+
+class ConnectionSettingsInvalid(errors.Invalid):
+    code = "connection_settings_invalid"
+    title = "The settings of the connection are not right"
 
 
 class ConnectionNotActive(errors.Conflict):

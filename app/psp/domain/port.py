@@ -229,6 +229,38 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     api_base_url: str
 
 
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of a connection's settings form."""
+
+    name: str
+    title: str
+    description: str
+    is_secret: bool
+    is_required: bool
+
+
+def settings_of(config: type[Config]) -> list[Setting]:
+    """The settings form of a provider, read from its Config struct."""
+    return [_setting(field) for field in msgspec.structs.fields(config)]
+
+
+def is_secret(config: type[Config], name: str) -> bool:
+    """Whether a setting is a credential: sealed, and never shown again."""
+    return any(setting.name == name and setting.is_secret for setting in settings_of(config))
+
+
+def _setting(field: msgspec.structs.FieldInfo) -> Setting:
+    metas = [meta for meta in getattr(field.type, "__metadata__", ()) if isinstance(meta, msgspec.Meta)]
+    meta = metas[0] if metas else msgspec.Meta()
+    return Setting(
+        name=field.name,
+        title=meta.title or field.name.replace("_", " ").capitalize(),
+        description=meta.description or "",
+        is_secret=bool((meta.extra or {}).get("secret")),
+        is_required=field.required,
+    )
+
+
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """How a provider declares itself: everything the console shows and the factory of its adapter."""
 

@@ -1,0 +1,283 @@
+"""Reads about connections, their health, proposed credentials and the webhook inbox."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import func, literal, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.actors import Actor
+from app.core.clock import now
+from app.core.ids import ConnectionId, MerchantId, PspEventId, public_id
+from app.core.settings import settings
+from app.psp.domain import (
+    LATENCY_STEPS,
+    WINDOW,
+    ChangeNotFound,
+    ChangePolicy,
+    ChangeStatus,
+    Circuit,
+    ConnectionNotFound,
+    ConnectionStatus,
+    CredentialChangeId,
+    EventNotFound,
+    Provider,
+    Setting,
+    Window,
+    circuit,
+    percentile,
+    settings_of,
+)
+from app.psp.models import Connection, ConnectionHealth, ConnectionPolicy, CredentialChange, InboxEvent
+from app.psp.schemas import (
+    ChangeView,
+    ConnectionDetailPage,
+    ConnectionListPage,
+    ConnectionRow,
+    EventRow,
+    FieldView,
+    HealthView,
+    ProviderOption,
+)
+
+HALF_HOURS = 48
+RECENT_EVENTS = 20
+Providers = dict[str, Provider]
+_COUNTERS = (ConnectionHealth.calls, ConnectionHealth.succeeded, ConnectionHealth.technical, ConnectionHealth.bad_signatures)
+_LATENCIES = [ConnectionHealth.latencies[step + 1] for step in range(len(LATENCY_STEPS) + 1)]
+
+
+async def connection(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> Connection:
+    """One connection."""
+    found = await session.get(Connection, (merchant_id, connection_id))
+    if found is None:
+        raise ConnectionNotFound("There is no connection with this id for this merchant.")
+    return found
+
+
+async def active_connections(session: AsyncSession, *, merchant_id: MerchantId) -> list[Connection]:
+    """The connections that take payments, oldest first."""
+    statement = select(Connection).where(Connection.merchant_id == merchant_id, Connection.status == ConnectionStatus.ACTIVE)
+    return list((await session.execute(statement.order_by(Connection.created_at, Connection.id))).scalars())
+
+
+async def connection_names(session: AsyncSession, *, merchant_id: MerchantId) -> dict[ConnectionId, str]:
+    """What the connections are called."""
+    statement = select(Connection.id, Connection.name).where(Connection.merchant_id == merchant_id).order_by(Connection.name)
+    return {ConnectionId(row.id): row.name for row in await session.execute(statement)}
+
+
+async def change_policy(session: AsyncSession, *, merchant_id: MerchantId) -> ChangePolicy:
+    """Who must agree before a connection uses new credentials."""
+    statement = select(ConnectionPolicy.policy).where(ConnectionPolicy.merchant_id == merchant_id)
+    return ChangePolicy((await session.execute(statement)).scalar_one_or_none() or ChangePolicy.SINGLE)
+
+
+async def credential_change(session: AsyncSession, *, merchant_id: MerchantId, change_id: CredentialChangeId) -> CredentialChange:
+    """One proposed change of credentials."""
+    found = await session.get(CredentialChange, (merchant_id, change_id))
+    if found is None:
+        raise ChangeNotFound("There is no change of credentials with this id for this merchant.")
+    return found
+
+
+async def pending_change(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> CredentialChange | None:
+    """The change of credentials that waits for a second person, if there is one."""
+    where = (CredentialChange.merchant_id == merchant_id, CredentialChange.connection_id == connection_id)
+    statement = select(CredentialChange).where(*where, CredentialChange.status == ChangeStatus.PENDING)
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def psp_event(session: AsyncSession, *, merchant_id: MerchantId, event_id: PspEventId) -> InboxEvent:
+    """One webhook of the inbox."""
+    found = await session.get(InboxEvent, (merchant_id, event_id))
+    if found is None:
+        raise EventNotFound("There is no PSP event with this id for this merchant.")
+    return found
+
+
+async def events_of(session: AsyncSession, *, merchant_id: MerchantId, references: Collection[str]) -> list[EventRow]:
+    """What providers told us about these references of ours, newest first."""
+    statement = select(InboxEvent).where(InboxEvent.merchant_id == merchant_id, InboxEvent.our_reference.in_(list(references)))
+    rows = (await session.execute(statement.order_by(InboxEvent.received_at.desc(), InboxEvent.id.desc()).limit(200))).scalars()
+    return [EventRow.of(row) for row in rows]
+
+
+async def circuit_of(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> Circuit:
+    """Whether calls to a connection should be let through, judged from the technical failures of the last minutes."""
+    return (await _circuits(session, merchant_id=merchant_id)).get(connection_id, Circuit.CLOSED)
+
+
+async def connection_list_page(session: AsyncSession, actor: Actor, *, providers: Providers) -> ConnectionListPage:
+    """All connections with their health; what needs a person comes first."""
+    rows = await _rows(session, merchant_id=actor.merchant, providers=providers)
+    order = {"failing": 0, "degraded": 1, "draft": 2, "active": 3, "disabled": 4}
+    return ConnectionListPage(
+        rows=sorted(rows, key=lambda row: (not row.has_pending_change, order[row.state], row.name)),
+        providers=[provider_option(one) for one in providers.values()],
+        policy=await change_policy(session, merchant_id=actor.merchant),
+    )
+
+
+async def connection_detail_page(
+    session: AsyncSession, actor: Actor, *, connection_id: ConnectionId, providers: Providers
+) -> ConnectionDetailPage:
+    """One connection with everything that can be done about it."""
+    found = await connection(session, merchant_id=actor.merchant, connection_id=connection_id)
+    rows = await _rows(session, merchant_id=actor.merchant, providers=providers, only=connection_id)
+    of = providers[found.psp]
+    settings_form = settings_of(of.config)
+    pending = await pending_change(session, merchant_id=actor.merchant, connection_id=connection_id)
+    titles = {setting.name: setting.title for setting in settings_form}
+    return ConnectionDetailPage(
+        row=rows[0],
+        fields=field_views(found, settings_form),
+        credentials_version=found.credentials_version,
+        created_at=found.created_at,
+        updated_at=found.updated_at,
+        webhook_url=webhook_url(connection_id),
+        webhook_kinds=list(of.webhook_kinds),
+        capabilities=sorted(of.capabilities),
+        policy=await change_policy(session, merchant_id=actor.merchant),
+        pending=ChangeView.of(pending, found, titles=titles, viewer=actor.id) if pending else None,
+        events=await _recent_events(session, merchant_id=actor.merchant, connection_id=connection_id),
+    )
+
+
+def provider_option(of: Provider) -> ProviderOption:
+    """A provider as the list of providers shows it."""
+    return ProviderOption(name=of.name, title=of.title, monogram=of.monogram, methods=", ".join(of.methods))
+
+
+def field_views(found: Connection, form: list[Setting]) -> list[FieldView]:
+    """The settings of a connection as they may be shown: secrets by fingerprint only."""
+    return [
+        FieldView(
+            setting=setting,
+            value="" if setting.is_secret else found.config.get(setting.name, ""),
+            fingerprint=found.fingerprints.get(setting.name),
+        )
+        for setting in form
+    ]
+
+
+def webhook_url(connection_id: UUID) -> str:
+    """The address the provider sends its webhooks to."""
+    return f"{settings().public_url.rstrip('/')}/webhooks/{public_id('con', connection_id)}"
+
+
+async def _rows(
+    session: AsyncSession, *, merchant_id: MerchantId, providers: Providers, only: ConnectionId | None = None
+) -> list[ConnectionRow]:
+    statement = select(Connection).where(Connection.merchant_id == merchant_id)
+    if only is not None:
+        statement = statement.where(Connection.id == only)
+    found = list((await session.execute(statement)).scalars())
+    health = await _health(session, merchant_id=merchant_id)
+    seen = select(InboxEvent.connection_id, func.max(InboxEvent.received_at)).where(InboxEvent.merchant_id == merchant_id)
+    heard = {row[0]: row[1] for row in await session.execute(seen.group_by(InboxEvent.connection_id))}
+    waiting = select(CredentialChange.connection_id).where(
+        CredentialChange.merchant_id == merchant_id, CredentialChange.status == ChangeStatus.PENDING
+    )
+    pending = set((await session.execute(waiting)).scalars())
+    return [_row(one, providers[one.psp], health.get(one.id, HealthView()), heard.get(one.id), one.id in pending) for one in found]
+
+
+def _row(found: Connection, of: Provider, health: HealthView, heard: datetime | None, has_pending: bool) -> ConnectionRow:
+    troubled = {Circuit.OPEN: "failing", Circuit.HALF_OPEN: "degraded", Circuit.CLOSED: found.status}[health.circuit]
+    return ConnectionRow(
+        id=public_id("con", found.id),
+        name=found.name,
+        psp=found.psp,
+        title=of.title,
+        monogram=of.monogram,
+        account=found.config.get("account", ""),
+        methods=", ".join(of.methods),
+        status=found.status,
+        state=troubled if found.status == ConnectionStatus.ACTIVE else found.status,
+        health=health,
+        last_event_at=heard,
+        has_pending_change=has_pending,
+    )
+
+
+class _Day(msgspec.Struct):
+    halves: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict)
+    latencies: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LATENCY_STEPS) + 1))
+    calls: int = 0
+    good: int = 0
+    technical: int = 0
+    bad_signatures: int = 0
+
+
+async def _health(session: AsyncSession, *, merchant_id: MerchantId) -> dict[UUID, HealthView]:
+    moment = now()
+    age = func.floor(func.extract("epoch", literal(moment) - ConnectionHealth.minute_at) / 1800)
+    sums = [func.sum(column) for column in (*_COUNTERS, *_LATENCIES)]
+    statement = (
+        select(ConnectionHealth.connection_id, age, *sums)
+        .where(ConnectionHealth.merchant_id == merchant_id, ConnectionHealth.minute_at > moment - timedelta(hours=24))
+        .group_by(ConnectionHealth.connection_id, age)
+    )
+    days: dict[UUID, _Day] = defaultdict(_Day)
+    for connection_id, half, calls, succeeded, technical, bad_signatures, *latencies in await session.execute(statement):
+        day = days[connection_id]
+        day.halves[max(0, int(half))] = (int(calls), int(technical))
+        day.calls += int(calls)
+        day.good += int(succeeded)
+        day.technical += int(technical)
+        day.bad_signatures += int(bad_signatures)
+        day.latencies = [a + int(b) for a, b in zip(day.latencies, latencies, strict=True)]
+    circuits = await _circuits(session, merchant_id=merchant_id)
+    return {key: _view(day, circuits.get(key, Circuit.CLOSED)) for key, day in days.items()}
+
+
+def _view(day: _Day, state: Circuit) -> HealthView:
+    halves = [day.halves.get(age, (0, 0)) for age in reversed(range(HALF_HOURS))]
+    return HealthView(
+        calls=day.calls,
+        success=day.good / day.calls if day.calls else None,
+        p95_ms=percentile(day.latencies, 0.95),
+        technical=day.technical,
+        bad_signatures=day.bad_signatures,
+        circuit=state,
+        strip=[_tone(calls, technical) for calls, technical in halves],
+        spark=[float(calls) for calls, _ in halves],
+    )
+
+
+def _tone(calls: int, technical: int) -> str:
+    if not calls:
+        return "none"
+    if not technical:
+        return "ok"
+    return "bad" if technical * 2 >= calls else "warn"
+
+
+async def _circuits(session: AsyncSession, *, merchant_id: MerchantId) -> dict[UUID, Circuit]:
+    moment = now()
+    statement = (
+        select(
+            ConnectionHealth.connection_id,
+            func.sum(ConnectionHealth.calls),
+            func.sum(ConnectionHealth.technical),
+            func.max(ConnectionHealth.failed_at),
+            func.max(ConnectionHealth.succeeded_at),
+        )
+        .where(ConnectionHealth.merchant_id == merchant_id, ConnectionHealth.minute_at > moment - WINDOW)
+        .group_by(ConnectionHealth.connection_id)
+    )
+    windows = {
+        row[0]: Window(calls=int(row[1]), technical=int(row[2]), failed_at=row[3], succeeded_at=row[4])
+        for row in await session.execute(statement)
+    }
+    return {key: circuit(window, moment) for key, window in windows.items()}
+
+
+async def _recent_events(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> list[EventRow]:
+    where = (InboxEvent.merchant_id == merchant_id, InboxEvent.connection_id == connection_id)
+    statement = select(InboxEvent).where(*where).order_by(InboxEvent.received_at.desc()).limit(RECENT_EVENTS)
+    return [EventRow.of(row) for row in (await session.execute(statement)).scalars()]

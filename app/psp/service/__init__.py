@@ -1,0 +1,39 @@
+"""Writes of psp: connections, the webhook inbox, health."""
+
+from app.psp.service.connections import (
+    adapter_for,
+    adapter_of,
+    add_connection,
+    approve_change,
+    disable_connection,
+    enable_connection,
+    propose_change,
+    provider,
+    read_config,
+    reject_change,
+    set_policy,
+)
+from app.psp.service.health import count_bad_signature, record_call, write_tallies
+from app.psp.service.inbox import mark_applied, mark_failed, mark_ignored, receive_webhook, retry_event
+
+__all__ = [
+    "adapter_for",
+    "adapter_of",
+    "add_connection",
+    "approve_change",
+    "count_bad_signature",
+    "disable_connection",
+    "enable_connection",
+    "mark_applied",
+    "mark_failed",
+    "mark_ignored",
+    "propose_change",
+    "provider",
+    "read_config",
+    "receive_webhook",
+    "record_call",
+    "reject_change",
+    "retry_event",
+    "set_policy",
+    "write_tallies",
+]
