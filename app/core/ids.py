@@ -7,6 +7,7 @@ recognised. The database keeps the bare uuid.
 import os
 import threading
 import time
+from datetime import datetime
 from typing import NewType
 from uuid import UUID
 
@@ -49,6 +50,12 @@ def new_id() -> UUID:
     random = int.from_bytes(os.urandom(8)) & ((1 << 62) - 1)
     value = ((stamp >> 12) << 80) | (0x7 << 76) | ((stamp & 0xFFF) << 64) | (0b10 << 62) | random
     return UUID(int=value)
+
+
+def first_id_at(moment: datetime) -> UUID:
+    """The smallest id that can have been made at or after the moment: a range of time is a range of ids, which every list is sorted by."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return UUID(int=((milliseconds & ((1 << 48) - 1)) << 80) | (0x7 << 76) | (0b10 << 62))
 
 
 def public_id(prefix: str, value: UUID) -> str:
