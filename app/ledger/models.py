@@ -199,6 +199,7 @@ class BalanceDelta(Base):
     merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
     account_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     txn_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    line: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default=text("1"))
     debits: Mapped[int]
     credits: Mapped[int]
     debits_pending: Mapped[int] = mapped_column(server_default=text("0"))

@@ -16,7 +16,8 @@ BEGIN
 END $$;
 
 -- Second check, at commit and once per transaction: it has at least two entries and what is stored is balanced.
-CREATE FUNCTION ledger.check_transaction() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = ledger, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+CREATE FUNCTION ledger.check_transaction() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = ledger, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+AS $$
 DECLARE v_lines int; v_unbalanced int;
 BEGIN
   SELECT coalesce(sum(lines), 0), count(*) FILTER (WHERE net <> 0) INTO v_lines, v_unbalanced FROM (

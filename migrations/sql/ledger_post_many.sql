@@ -5,7 +5,7 @@ CREATE FUNCTION ledger.post(p_merchant uuid, p_kind text[], p_source_type text[]
   e_t int[], e_code text[], e_owner_type text[], e_owner_id uuid[], e_currency text[], e_side smallint[], e_amount bigint[],
   e_clear_key text[] DEFAULT NULL, p_actor_kind text DEFAULT NULL, p_actor_id uuid DEFAULT NULL, p_request_id text DEFAULT NULL,
   p_description text[] DEFAULT NULL) RETURNS bigint[]
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = ledger, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = ledger, pg_temp SET enable_seqscan = off AS $$
 DECLARE v_ids bigint[]; v_hash bytea[]; v_new bigint[]; v_line_txn bigint[]; v record; n int := cardinality(p_source_id);
 BEGIN
   IF p_merchant IS DISTINCT FROM nullif(current_setting('app.merchant_id', true), '')::uuid THEN PERFORM ledger.enter(p_merchant); END IF;

@@ -160,11 +160,12 @@ CREATE TABLE ledger.balance_delta (
   merchant_id uuid NOT NULL,
   account_id bigint NOT NULL,
   txn_id bigint NOT NULL,
+  line smallint NOT NULL DEFAULT 1,
   debits bigint NOT NULL,
   credits bigint NOT NULL,
   debits_pending bigint NOT NULL DEFAULT 0,
   credits_pending bigint NOT NULL DEFAULT 0,
-  CONSTRAINT pk_balance_delta PRIMARY KEY (merchant_id, account_id, txn_id)
+  CONSTRAINT pk_balance_delta PRIMARY KEY (merchant_id, account_id, txn_id, line)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 
 CREATE TABLE ledger.balance_snapshot (

@@ -27,8 +27,8 @@ BEGIN
   PERFORM ledger.enter(p_merchant);
   IF NOT pg_try_advisory_xact_lock(uuid_hash_extended(p_merchant, 4218)) THEN RETURN 0; END IF;   -- another worker is at it
   WITH taken AS (
-    DELETE FROM balance_delta d USING (SELECT account_id, txn_id FROM balance_delta WHERE merchant_id = p_merchant LIMIT p_limit) w
-     WHERE d.merchant_id = p_merchant AND d.account_id = w.account_id AND d.txn_id = w.txn_id RETURNING d.*),
+    DELETE FROM balance_delta d USING (SELECT account_id, txn_id, line FROM balance_delta WHERE merchant_id = p_merchant LIMIT p_limit) w
+     WHERE d.merchant_id = p_merchant AND d.account_id = w.account_id AND d.txn_id = w.txn_id AND d.line = w.line RETURNING d.*),
   summed AS (
     SELECT account_id, sum(debits)::bigint AS dr, sum(credits)::bigint AS cr, sum(debits_pending)::bigint AS dp, sum(credits_pending)::bigint AS cp,
            count(*) AS n FROM taken GROUP BY account_id),
