@@ -2,16 +2,27 @@
 
 import msgspec
 
-ROUTES: dict[str, tuple[str, ...]] = {}
+ROUTES: dict[str, tuple[str, ...]] = {
+    "psp.event_received": ("payments.apply_psp_event",),
+    "clock.outcomes_due": ("payments.ask_due",),
+    "clock.payments_due": ("payments.expire_due",),
+    "clock.orders_due": ("orders.expire_due",),
+    "clock.funds_due": ("wallets.release_due",),
+}
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
 
 
 class Recurring(msgspec.Struct, frozen=True):
-    """An event the clock publishes: a crontab line, read in a time zone."""
+    """An event the clock publishes: a crontab line, read in a time zone; a line of six fields begins with the seconds."""
 
     cron: str
     timezone: str = "UTC"
 
 
-CALENDAR: dict[str, Recurring] = {}
+CALENDAR: dict[str, Recurring] = {
+    "clock.outcomes_due": Recurring("*/5 * * * * *"),
+    "clock.payments_due": Recurring("* * * * *"),
+    "clock.orders_due": Recurring("* * * * *"),
+    "clock.funds_due": Recurring("* * * * *"),
+}
 """Topic the scheduler publishes -> when."""

@@ -30,11 +30,20 @@ _PUBLISH = "insert into outbox (id, topic, payload, created_at, due_at) values (
 
 def next_time(recurring: Recurring, after: datetime) -> datetime:
     """The first moment strictly after the given one that the crontab line names."""
-    trigger = CronTrigger.from_crontab(recurring.cron, timezone=ZoneInfo(recurring.timezone))
-    found: datetime | None = trigger.get_next_fire_time(after, after)
+    found: datetime | None = trigger(recurring).get_next_fire_time(after, after)
     if found is None:
         raise ValueError(f"{recurring.cron!r} never comes")
     return found
+
+
+def trigger(recurring: Recurring) -> CronTrigger:
+    """The crontab line as APScheduler reads it, which has a field for the seconds and counts the days of the week differently."""
+    fields = recurring.cron.split()
+    second, minute, hour, day, month, weekday = fields if len(fields) == 6 else ["0", *fields]
+    if any(character.isdigit() for character in weekday):
+        raise ValueError(f"{recurring.cron!r}: name the days of the week (mon-fri), numbers are read differently by every program")
+    zone = ZoneInfo(recurring.timezone)
+    return CronTrigger(second=second, minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, timezone=zone)
 
 
 def write_calendar(connection: psycopg.Connection[Any], calendar: dict[str, Recurring], *, at: datetime) -> None:

@@ -31,6 +31,14 @@ class TestNextTime:
         berlin = Recurring("30 6 * * *", "Europe/Berlin")
         assert next_time(berlin, datetime(2026, 3, 28, 12, tzinfo=UTC)) == datetime(2026, 3, 29, 4, 30, tzinfo=UTC)
 
+    def test_six_fields_begin_with_the_seconds(self) -> None:
+        assert next_time(Recurring("*/5 * * * * *"), NOON + timedelta(seconds=3)) == NOON + timedelta(seconds=5)
+
+    def test_days_of_the_week_are_named(self) -> None:
+        assert next_time(Recurring("0 3 * * sun"), NOON) == datetime(2026, 3, 8, 3, tzinfo=UTC)
+        with pytest.raises(ValueError, match="name the days"):
+            next_time(Recurring("0 3 * * 0"), NOON)
+
     def test_refuses_a_date_that_never_comes(self) -> None:
         with pytest.raises(ValueError, match="never"):
             next_time(Recurring("0 0 31 2 *"), NOON)
