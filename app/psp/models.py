@@ -33,6 +33,8 @@ class Connection(Base):
     credentials: Mapped[str]
     credentials_version: Mapped[int]
     fingerprints: Mapped[dict[str, str]]
+    tested_at: Mapped[datetime | None]
+    tested: Mapped[dict[str, str]] = mapped_column(server_default=text("'{}'"))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import ConnectionId, MerchantId, PspEventId, public_id
+from app.core.money import Money
 from app.core.settings import settings
 from app.psp.domain import (
     LATENCY_STEPS,
@@ -20,11 +21,14 @@ from app.psp.domain import (
     ChangePolicy,
     ChangeStatus,
     Circuit,
+    ConnectionNotActive,
     ConnectionNotFound,
     ConnectionStatus,
     CredentialChangeId,
+    EventKind,
     EventNotFound,
     Provider,
+    PspEvent,
     Setting,
     Window,
     circuit,
@@ -64,6 +68,16 @@ async def active_connections(session: AsyncSession, *, merchant_id: MerchantId) 
     return list((await session.execute(statement.order_by(Connection.created_at, Connection.id))).scalars())
 
 
+async def default_connection(session: AsyncSession, *, merchant_id: MerchantId) -> ConnectionId:
+    """The connection that takes a payment when nobody chose one: the oldest that is active and not failing."""
+    found = await active_connections(session, merchant_id=merchant_id)
+    if not found:
+        raise ConnectionNotActive("No connection takes payments. Add one under Connections and enable it.")
+    circuits = await _circuits(session, merchant_id=merchant_id) if len(found) > 1 else {}
+    healthy = [one for one in found if circuits.get(one.id) is not Circuit.OPEN]
+    return ConnectionId((healthy or found)[0].id)
+
+
 async def connection_names(session: AsyncSession, *, merchant_id: MerchantId) -> dict[ConnectionId, str]:
     """What the connections are called."""
     statement = select(Connection.id, Connection.name).where(Connection.merchant_id == merchant_id).order_by(Connection.name)
@@ -97,6 +111,21 @@ async def psp_event(session: AsyncSession, *, merchant_id: MerchantId, event_id:
     if found is None:
         raise EventNotFound("There is no PSP event with this id for this merchant.")
     return found
+
+
+async def received_event(session: AsyncSession, *, merchant_id: MerchantId, event_id: PspEventId) -> tuple[PspEvent, ConnectionId]:
+    """A webhook of the inbox in the words of the port, and the connection it came by."""
+    row = await psp_event(session, merchant_id=merchant_id, event_id=event_id)
+    event = PspEvent(
+        provider_event_id=row.provider_event_id,
+        kind=EventKind(row.kind),
+        provider_reference=row.provider_reference,
+        our_reference=row.our_reference,
+        amount=None if row.amount_minor is None or row.currency is None else Money(row.amount_minor, row.currency),
+        occurred_at=row.occurred_at,
+        payload=row.payload,
+    )
+    return event, ConnectionId(row.connection_id)
 
 
 async def events_of(session: AsyncSession, *, merchant_id: MerchantId, references: Collection[str]) -> list[EventRow]:
@@ -138,6 +167,8 @@ async def connection_detail_page(
         credentials_version=found.credentials_version,
         created_at=found.created_at,
         updated_at=found.updated_at,
+        tested_at=found.tested_at,
+        tested=found.tested,
         webhook_url=webhook_url(connection_id),
         webhook_kinds=list(of.webhook_kinds),
         capabilities=sorted(of.capabilities),

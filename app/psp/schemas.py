@@ -163,6 +163,8 @@ class ConnectionDetailPage(msgspec.Struct, frozen=True, kw_only=True):
     credentials_version: int
     created_at: datetime
     updated_at: datetime
+    tested_at: datetime | None
+    tested: dict[str, str]
     webhook_url: str
     webhook_kinds: list[str]
     capabilities: list[str]
@@ -174,18 +176,6 @@ class ConnectionDetailPage(msgspec.Struct, frozen=True, kw_only=True):
     def actions(self) -> list[str]:
         """What may be done with the connection now."""
         return CONNECTION.events(ConnectionStatus(self.row.status))
-
-
-class TestResultView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a test of a connection showed."""
-
-    __test__ = False  # not a test of ours, whatever its name begins with
-
-    ok: bool
-    title: str
-    text: str
-    evidence: list[tuple[str, str]]
-    connection_id: str
 
 
 class ConnectionForm(msgspec.Struct, kw_only=True):

@@ -45,6 +45,8 @@ def _connection() -> None:
         sa.Column("credentials", sa.Text(), nullable=False),
         sa.Column("credentials_version", sa.BigInteger(), nullable=False),
         sa.Column("fingerprints", JSONB(), nullable=False),
+        sa.Column("tested_at", TIME),
+        sa.Column("tested", JSONB(), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "id", name="pk_psp_connection"),

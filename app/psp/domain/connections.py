@@ -68,6 +68,7 @@ class InboxStatus(StrEnum):
     FAILED = "failed"
 
 
+MAX_WEBHOOK = 1 << 20
 _OPEN = (InboxStatus.RECEIVED, InboxStatus.FAILED)
 INBOX = Machine(
     "psp_event",

@@ -10,6 +10,7 @@ from app.psp.service.connections import (
     propose_change,
     provider,
     read_config,
+    record_test,
     reject_change,
     set_policy,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "read_config",
     "receive_webhook",
     "record_call",
+    "record_test",
     "reject_change",
     "retry_event",
     "set_policy",

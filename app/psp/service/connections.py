@@ -35,6 +35,7 @@ from app.psp.domain import (
     Provider,
     ProviderUnknown,
     PspAdapter,
+    Result,
     is_secret,
 )
 from app.psp.models import Connection, ConnectionPolicy, CredentialChange
@@ -91,6 +92,7 @@ async def add_connection(session: AsyncSession, actor: Actor, *, psp: str, name:
         credentials=_sealed(of, config, merchant_id=actor.merchant, connection_id=connection_id),
         credentials_version=1,
         fingerprints=_fingerprints(of, config),
+        tested={},
         created_at=moment,
         updated_at=moment,
     )
@@ -114,6 +116,22 @@ async def enable_connection(session: AsyncSession, actor: Actor, *, connection_i
 async def disable_connection(session: AsyncSession, actor: Actor, *, connection_id: ConnectionId) -> Connection:
     """Stop new payments on a connection; captures, refunds and webhooks of older ones go on."""
     return await _switch(session, actor, connection_id=connection_id, event="disable")
+
+
+async def record_test(session: AsyncSession, actor: Actor, *, connection_id: ConnectionId, result: Result) -> Connection:
+    """Keep what a test call to the provider showed."""
+    connection = await _locked(session, merchant_id=actor.merchant, connection_id=connection_id)
+    connection.tested_at = now()
+    connection.tested = {"outcome": result.outcome, "code": result.code or "", "message": result.message or "", **result.evidence}
+    await audit.record(
+        session,
+        actor,
+        action="connection.tested",
+        object_type="connection",
+        object_id=connection_id,
+        after={"outcome": result.outcome, "code": result.code},
+    )
+    return connection
 
 
 async def set_policy(session: AsyncSession, actor: Actor, *, policy: ChangePolicy) -> None:

@@ -91,6 +91,8 @@ async def _decide(session: AsyncSession, merchant_id: MerchantId, event_id: PspE
     row = await session.get(InboxEvent, (merchant_id, event_id), with_for_update=True)
     if row is None:
         row = await queries.psp_event(session, merchant_id=merchant_id, event_id=event_id)
+    if not INBOX.can(InboxStatus(row.status), event):
+        return  # the job ran before; what was decided stays
     row.status = INBOX.next(InboxStatus(row.status), event)
     row.attempts += 1
     row.error, row.decided_at = reason, now()
