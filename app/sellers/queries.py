@@ -81,7 +81,7 @@ async def sellers(
     status: str = "",
     after: str | None = None,
     size: int = 25,
-    among: Select[tuple[UUID]] | None = None,
+    among: Select[UUID] | None = None,
 ) -> Page[SellerView]:
     """A page of sellers, newest first; `among` narrows it to ids that another query selects."""
     statement = select(Seller.id, Seller).where(Seller.merchant_id == merchant_id)
