@@ -15,7 +15,14 @@ _DAY = 86_400
 def money_text(amount: Money, sign: bool = False) -> str:
     """The amount as people write it; `sign` puts a plus before what is more than nothing."""
     text = amount.format()
+    # currencies without a sign are written with their code, which must not touch the digits
+    text = text.replace(amount.currency, amount.currency + "\u00a0", 1)
     return f"+{text}" if sign and amount.is_positive else text
+
+
+def money_digits(amount: Money, sign: bool = False) -> str:
+    """The amount without its code, for places that show the code in a slot of its own."""
+    return money_text(amount, sign).replace(amount.currency + "\u00a0", "", 1)
 
 
 def currency_symbol(currency: str) -> str:

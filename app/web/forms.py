@@ -53,6 +53,7 @@ class FormState(msgspec.Struct, frozen=True):
     values: Values = {}
     errors: dict[str, str] = {}
     problems: tuple[Problem, ...] = ()
+    takes_focus: bool = True
 
     @property
     def headline(self) -> str:
@@ -233,7 +234,7 @@ def _explain(kind: object, metas: Sequence[object], reason: str) -> str:
             return _bounds(bounds)
         return _EXPECTED[kind]
     if "length >=" in reason:
-        return "This is too short: " + reason.split("length >= ")[-1].split("`")[0] + " characters or more."
+        return "This is too short: " + reason.rsplit("length >= ", maxsplit=1)[-1].split("`", maxsplit=1)[0] + " characters or more."
     return "This does not have the right form."
 
 

@@ -1,9 +1,10 @@
 """The pattern page: every component of the interface in one place, with sample data; open in development and demo only."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import msgspec
-from litestar import get
+from litestar import get, post
 from litestar.response import Response
 
 from app.core.errors import NotFound
@@ -11,9 +12,9 @@ from app.core.money import Money
 from app.core.settings import settings
 from app.web.charts import AreaChart, ColumnChart
 from app.web.context import HttpRequest, MerchantBadge, PersonBadge, web_context
-from app.web.forms import FormState, InvalidForm, state_after
+from app.web.forms import FormState, InvalidForm, read_form, state_after
 from app.web.guards import public
-from app.web.rendering import render
+from app.web.rendering import answer_invalid_with, redirect, render
 from app.web.static import icon_names
 from app.web.statuses import Status, vocabulary
 
@@ -133,15 +134,42 @@ def _groups() -> list[SampleGroup]:
     psp, wallet, fees = "PSP receivable", "Seller wallet", "Platform revenue"
     return [
         SampleGroup(
-            _AT, "Capture", "/dev/patterns", (SampleLine(psp, "Acme EU", "/dev/patterns", debit=_eur(94_900)), SampleLine(wallet, "pending", "/dev/patterns", credit=_eur(94_900)))
+            _AT,
+            "Capture",
+            "/dev/patterns",
+            (
+                SampleLine(psp, "Acme EU", "/dev/patterns", debit=_eur(94_900)),
+                SampleLine(wallet, "pending", "/dev/patterns", credit=_eur(94_900)),
+            ),
         ),
-        SampleGroup(_AT, "Platform fee", None, (SampleLine(wallet, "pending", "/dev/patterns", debit=_eur(285)), SampleLine(fees, "EUR", "/dev/patterns", credit=_eur(285)))),
+        SampleGroup(
+            _AT,
+            "Platform fee",
+            None,
+            (SampleLine(wallet, "pending", "/dev/patterns", debit=_eur(285)), SampleLine(fees, "EUR", "/dev/patterns", credit=_eur(285))),
+        ),
     ]
 
 
 def _days() -> list[tuple[str, list[SampleBooking]]]:
-    sale = SampleBooking(at=_AT, title="Payment", text="Lena Hoffmann", icon="credit-card", reference="pay_01KD4T9QZ7", money_in=_eur(94_900), balance=_eur(618_431))
-    refund = SampleBooking(at=_AT, title="Refund", text="Damaged item", icon="undo-2", reference="ref_01KD4W2B81", money_out=_eur(12_000), balance=_eur(523_531))
+    sale = SampleBooking(
+        at=_AT,
+        title="Payment",
+        text="Lena Hoffmann",
+        icon="credit-card",
+        reference="pay_01KD4T9QZ7",
+        money_in=_eur(94_900),
+        balance=_eur(618_431),
+    )
+    refund = SampleBooking(
+        at=_AT,
+        title="Refund",
+        text="Damaged item",
+        icon="undo-2",
+        reference="ref_01KD4W2B81",
+        money_out=_eur(12_000),
+        balance=_eur(523_531),
+    )
     return [("20 November", [sale, refund])]
 
 
@@ -158,7 +186,14 @@ def sample_page() -> PatternsPage:
         days=_days(),
         statuses=vocabulary(),
         icons=sorted(icon_names()),
-        answer={"type": "card_error", "code": "issuer_not_available", "network_code": "91", "amount": 231075, "pan": "•••• 1005", "live": False},
+        answer={
+            "type": "card_error",
+            "code": "issuer_not_available",
+            "network_code": "91",
+            "amount": 231075,
+            "pan": "•••• 1005",
+            "live": False,
+        },
     )
 
 
@@ -166,15 +201,25 @@ def sample_errors() -> FormState:
     """The sample form as it looks after it was refused."""
     problems = {"iban": "Enter an IBAN with 22 characters for Germany", "minimum": "The minimum must be €1.00 or more"}
     values = {"iban": ["DE89 3704 0044 0532"], "minimum": ["0.00"], "schedule": ["weekly"]}
-    return state_after(InvalidForm(fields=problems), "/dev/patterns/form", values)
+    # a reader of this page did not just post the form, so it must not draw the focus to itself
+    return msgspec.structs.replace(state_after(InvalidForm(fields=problems), "/dev/patterns/form", values), takes_focus=False)
 
 
 def _borrow_shell(request: HttpRequest) -> None:
     web = web_context(request)
     if web.person is None:
         web.person = PersonBadge(name="Ines Okafor", email="ines.okafor@halden-rowe.example", initials="IO")
-        web.merchant = MerchantBadge(id="mer_sample", name="Halden & Rowe", initials="H&R", is_sandbox="test" in request.query_params, counterpart="mer_sandbox", role="Finance manager")
-        twin = MerchantBadge(id="mer_sandbox", name="Halden & Rowe", initials="H&R", is_sandbox=True, counterpart="mer_sample", role="Finance manager")
+        web.merchant = MerchantBadge(
+            id="mer_sample",
+            name="Halden & Rowe",
+            initials="H&R",
+            is_sandbox="test" in request.query_params,
+            counterpart="mer_sandbox",
+            role="Finance manager",
+        )
+        twin = MerchantBadge(
+            id="mer_sandbox", name="Halden & Rowe", initials="H&R", is_sandbox=True, counterpart="mer_sample", role="Finance manager"
+        )
         other = MerchantBadge(id="mer_other", name="Northlight Coffee", initials="NL", is_sandbox=False, counterpart=None, role="Owner")
         web.merchants = [web.merchant, twin, other]
     web.theme = request.query_params.get("theme", web.theme)
@@ -199,4 +244,23 @@ async def show_pattern_dialog(request: HttpRequest) -> Response[str]:
     return render(request, "dev/refund.html", sample_page(), fragment="dev/_refund.html")
 
 
-ROUTES = [show_patterns, show_pattern_dialog]
+class SampleForm(msgspec.Struct):
+    """What the sample dialog posts."""
+
+    amount: Money
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+    note: str | None = None
+
+
+@post("/dev/patterns/form", name="patterns:submit", guards=[public()], include_in_schema=False)
+async def submit_pattern_form(request: HttpRequest) -> Response[str]:
+    """Take the sample form: it comes back with what is wrong, or leads back to the pattern page. Nothing is stored."""
+    if settings().environment == "production":
+        raise PatternsHidden
+    _borrow_shell(request)
+    answer_invalid_with(request, "dev/refund.html", sample_page(), fragment="dev/_refund.html")
+    form = await read_form(request, SampleForm)
+    return redirect(request, "/dev/patterns", toast=f"{form.amount.format()} looked at; nothing was moved")
+
+
+ROUTES = [show_patterns, show_pattern_dialog, submit_pattern_form]

@@ -39,11 +39,22 @@ class _Rendering:
     def __init__(self, web: WebContext, form: FormState) -> None:
         self.web = web
         self.form = form
-        self.open_forms: list[FormState] = []
+        self.open_forms: list[tuple[str, FormState]] = []
+        self.actions: list[str] = []
 
     @property
     def current_form(self) -> FormState:
-        return self.open_forms[-1] if self.open_forms else EMPTY
+        return self.open_forms[-1][1] if self.open_forms else EMPTY
+
+    def enter(self, action: str, state: FormState) -> None:
+        if action not in self.actions:
+            self.actions.append(action)
+        self.open_forms.append((action, state))
+
+    def field_id(self, name: str) -> str:
+        # a dialog lies over a page whose forms may have fields of the same name, and so may two forms of one page
+        number = self.actions.index(self.open_forms[-1][0]) if self.open_forms else 0
+        return f"{'d' if self.web.fragment else 'f'}{number or ''}-{name}"
 
 
 _rendering: ContextVar[_Rendering] = ContextVar("rendering")
@@ -81,6 +92,7 @@ def templates() -> jinja2.Environment:
         form_state=lambda: _rendering.get().current_form,
         form_enter=_form_enter,
         form_leave=_form_leave,
+        field_id=lambda name: _rendering.get().field_id(name),
         form_value=_form_value,
         form_error=_form_error,
         form_checked=_form_checked,
@@ -90,6 +102,7 @@ def templates() -> jinja2.Environment:
         status_of=statuses.status,
         method_of=statuses.method,
         money_text=formatting.money_text,
+        money_digits=formatting.money_digits,
         currency_symbol=formatting.currency_symbol,
         iso=formatting.iso,
         moment=formatting.moment,
@@ -131,7 +144,9 @@ def render(
     return Response(body, status_code=status, media_type=_HTML, headers=extra, cookies=cookies)
 
 
-def to_html(name: str, page: object, web: WebContext, *, paths: frozenset[str] = frozenset(), form: FormState = EMPTY, toast: str | None = None) -> str:
+def to_html(
+    name: str, page: object, web: WebContext, *, paths: frozenset[str] = frozenset(), form: FormState = EMPTY, toast: str | None = None
+) -> str:
     """The template as text, for answers and for tests."""
     with _handing_over(web, form):
         return templates().get_template(name).render(page=page, web=web, shell=_shell(web, paths, toast))
@@ -142,7 +157,11 @@ def redirect(request: HttpRequest, path: str, *, toast: str | None = None, hard:
     cookies = [_toast_cookie(request, toast)] if toast else []
     if request.headers.get("hx-request") != "true" or (not hard and not wants_fragment(request)):
         return Response("", status_code=303, headers={"Location": path, "Cache-Control": "no-store"}, cookies=cookies, media_type=_HTML)
-    target = {"HX-Redirect": path} if hard else {"HX-Location": json.dumps({"path": path, "target": "#main", "select": "#main", "swap": "outerHTML"})}
+    target = (
+        {"HX-Redirect": path}
+        if hard
+        else {"HX-Location": json.dumps({"path": path, "target": "#main", "select": "#main", "swap": "outerHTML"})}
+    )
     return Response("", status_code=200, headers={**target, "Vary": _VARY, "Cache-Control": "no-store"}, cookies=cookies, media_type=_HTML)
 
 
@@ -160,7 +179,7 @@ def answer_invalid_with(request: HttpRequest, template: str, page: object, *, fr
 async def invalid_answer(request: HttpRequest, error: AppError) -> Response[str] | None:
     """The form again, with what was posted and what is wrong; None when the handler named no form."""
     answer: _InvalidAnswer | None = getattr(request.state, "invalid_answer", None)
-    if answer is None or error.status not in {409, 422}:
+    if answer is None or error.status not in {409, 422, 429}:
         return None
     form = state_after(error, request.url.path, await _kept_values(request))
     return render(request, answer.template, answer.page, status=error.status, fragment=answer.fragment, form=form)
@@ -202,7 +221,7 @@ def _handing_over(web: WebContext, form: FormState) -> Iterator[None]:
 def _form_enter(action: str, method: str = "post") -> str:
     current = _rendering.get()
     posted_here = method == "post" and current.form.path == action.partition("?")[0] and current.form is not EMPTY
-    current.open_forms.append(current.form if posted_here else EMPTY)
+    current.enter(action, current.form if posted_here else EMPTY)
     return ""
 
 

@@ -159,7 +159,11 @@
   });
   on("focusout", e => e.target.closest?.("[data-a]")?.classList.remove("on"));
 
-  // --- type to confirm; the first thing wrong gets the focus ----------------------------------------
-  on("input", e => { const i = e.target.closest("[data-confirm]"); if (!i) return; const b = $("#" + i.dataset.enables); if (b) b.disabled = i.value.trim() !== i.dataset.confirm });
+  // --- type to confirm (the button works without scripts; the server checks what matters) ---------------
+  const gate = i => { const b = $("#" + i.dataset.enables); if (b) b.disabled = i.value.trim() !== i.dataset.confirm };
+  on("input", e => { const i = e.target.closest("[data-confirm]"); if (i) gate(i) });
+  on("htmx:after:swap", () => $$("[data-confirm]").forEach(gate));
+  $$("[data-confirm]").forEach(gate);
+  // the first thing that is wrong gets the focus
   $("[data-focus]")?.focus();
 })();

@@ -1,0 +1,189 @@
+"""The interface in a real browser: nothing breaks the content policy, everything works with keys, on a phone and without scripts."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from tests.support import chromium
+from tests.web_ui.house import serving, tiny_house
+
+WIDE, PHONE, SMALLEST = 1440, 390, 320
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serving(tiny_house()) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium.find(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page with everything its console complained about."""
+
+    def __init__(self, browser: Browser, address: str, *, width: int = WIDE, scripts: bool = True) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=scripts, base_url=address)
+        self.page: Page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # the browser notes every 4xx answer; a refused form is one on purpose
+        if message.type in {"error", "warning"} and "status of 422" not in message.text:
+            self.complaints.append(message.text)
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str) -> Iterator[Visit]:
+    visit = Visit(browser, address)
+    yield visit
+    visit.context.close()
+    assert visit.complaints == []
+
+
+class TestPatternPage:
+    @pytest.mark.parametrize("width", [WIDE, PHONE, SMALLEST])
+    @pytest.mark.parametrize("query", ["", "?theme=dark", "?theme=dark&test", "?density=comfortable"])
+    def test_fits_every_width_in_every_theme_without_a_complaint(self, browser: Browser, address: str, width: int, query: str) -> None:
+        visit = Visit(browser, address, width=width)
+        visit.page.goto(f"/dev/patterns{query}")
+        wide, inner = visit.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        visit.context.close()
+        assert wide <= inner
+        assert visit.complaints == []
+
+    def test_an_injected_htmx_attribute_does_nothing(self, visit: Visit) -> None:
+        visit.page.goto("/dev/patterns")
+        asked: list[str] = []
+        visit.page.on("request", lambda request: asked.append(request.url))
+        visit.page.evaluate(
+            """() => { const d = document.createElement("div"); d.setAttribute("hx-get", "/dev/patterns/dialog"); d.setAttribute("hx-trigger", "load");
+            document.querySelector("#main").append(d); htmx.process(d) }"""
+        )
+        visit.page.locator(".ph").get_by_role("link", name="Refund").click()
+        visit.page.locator("#modal dialog[open]").wait_for()
+        assert len([url for url in asked if url.endswith("/dialog")]) == 1
+        assert any("hx-csp" in text for text in visit.complaints), "the extension says that it blocked the element"
+        visit.complaints.clear()
+
+
+class TestDialog:
+    def test_opens_refuses_and_leads_on(self, visit: Visit) -> None:
+        page = visit.page
+        page.goto("/dev/patterns")
+        page.locator(".ph").get_by_role("link", name="Refund").click()
+        dialog = page.locator("#modal dialog[open]")
+        dialog.wait_for()
+        assert page.evaluate("document.activeElement.id") == "d-amount"
+        go = dialog.get_by_role("button", name="Refund €250.00")
+        assert go.is_disabled()
+        dialog.get_by_label("Type 250.00 to confirm").fill("250.00")
+        dialog.get_by_label("Amount", exact=True).fill("1.234")
+        go.click()
+        page.locator("#modal dialog[open] .errs").wait_for()
+        assert "EUR has 2 decimals" in page.locator("#modal .errs").inner_text()
+        assert page.evaluate("document.activeElement.closest('.note--bad') !== null")
+        assert page.locator("#modal #d-amount").input_value() == "1.234"
+        assert page.url.endswith("/dev/patterns")
+        dialog.get_by_label("Amount", exact=True).fill("25")
+        dialog.get_by_label("Type 250.00 to confirm").fill("250.00")
+        dialog.get_by_role("button", name="Refund €250.00").click()
+        page.locator(".toast", has_text="€25.00 looked at").wait_for()
+        assert page.locator("#modal dialog").count() == 0
+
+    def test_escape_closes_and_empties_it(self, visit: Visit) -> None:
+        page = visit.page
+        page.goto("/dev/patterns")
+        page.locator(".ph").get_by_role("link", name="Refund").click()
+        page.locator("#modal dialog[open]").wait_for()
+        page.keyboard.press("Escape")
+        page.locator("#modal dialog").wait_for(state="detached")
+        page.locator(".ph").get_by_role("link", name="Refund").click()
+        page.locator("#modal dialog[open]").wait_for()
+
+    def test_a_question_is_asked_before_a_post_that_wants_one(self, visit: Visit) -> None:
+        page = visit.page
+        page.goto("/dev/patterns")
+        posted: list[str] = []
+        page.on("request", lambda request: posted.append(request.url) if request.method == "POST" else None)
+        page.get_by_role("button", name="Post with a question").click()
+        question = page.locator("#confirm[open]")
+        assert "Void this payment?" in question.inner_text()
+        question.get_by_role("button", name="Cancel").click()
+        assert posted == []
+        page.get_by_role("button", name="Post with a question").click()
+        question.get_by_role("button", name="Continue").click()
+        page.locator("#main .errs").wait_for()
+        assert len(posted) == 1
+
+
+class TestNavigation:
+    def test_boosted_pages_move_focus_title_and_history(self, visit: Visit) -> None:
+        page = visit.page
+        page.goto("/dev/patterns/dialog")
+        page.evaluate("window.stayed = true")
+        page.locator("#main").get_by_role("link", name="Cancel").click()
+        page.get_by_role("heading", name="Patterns", level=1).wait_for()
+        assert page.evaluate("window.stayed") is True
+        assert page.title().startswith("Patterns")
+        assert page.evaluate("document.activeElement.id") == "main"
+        page.go_back()
+        page.get_by_role("heading", name="Refund Lena Hoffmann").wait_for()
+
+    def test_palette_opens_filters_and_closes_by_keys(self, visit: Visit) -> None:
+        page = visit.page
+        page.goto("/dev/patterns")
+        page.keyboard.press("Control+k")
+        page.locator("#palette[open]").wait_for()
+        assert page.evaluate("document.activeElement.closest('#palette') !== null")
+        page.keyboard.press("Escape")
+        assert page.locator("#palette[open]").count() == 0
+        page.keyboard.press("?")
+        page.locator("#shortcuts[open]").wait_for()
+
+    def test_rows_are_walked_with_j_and_k_and_search_with_a_slash(self, visit: Visit) -> None:
+        page = visit.page
+        page.goto("/dev/patterns")
+        for key in "jjk":
+            page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.textContent") == "Lena Hoffmann"
+        page.keyboard.press("/")
+        assert page.evaluate("document.activeElement.matches('[data-search]')")
+
+
+class TestCharts:
+    def test_arrow_keys_read_values_aloud(self, visit: Visit) -> None:
+        page = visit.page
+        page.goto("/dev/patterns")
+        page.locator(".chart-p[tabindex]").first.focus()
+        page.keyboard.press("ArrowLeft")
+        assert page.locator("[data-reading]").first.inner_text() == "20 Nov: €18,100.00"
+        page.keyboard.press("ArrowLeft")
+        assert page.locator("[data-reading]").first.inner_text() == "19 Nov: €16,400.00"
+
+    def test_the_numbers_are_there_as_a_table(self, visit: Visit) -> None:
+        page = visit.page
+        page.goto("/dev/patterns")
+        page.get_by_text("View as table").first.click()
+        assert page.locator(".c-data[open] tbody tr").count() == 14
+
+
+class TestWithoutScripts:
+    def test_a_dialog_is_a_page_and_its_form_works(self, browser: Browser, address: str) -> None:
+        visit = Visit(browser, address, scripts=False)
+        page = visit.page
+        page.goto("/dev/patterns")
+        page.locator(".ph").get_by_role("link", name="Refund").click()
+        assert page.url.endswith("/dev/patterns/dialog")
+        page.get_by_label("Amount", exact=True).fill("x")
+        page.locator("#dlg-go").click()
+        assert "is not an amount" in page.locator(".errs").inner_text()
+        visit.context.close()
