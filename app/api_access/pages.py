@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api_access import queries, service
@@ -45,14 +46,14 @@ async def issue_key(request: HttpRequest, session: Session, actor: Who) -> Respo
 
 
 @get("/api-clients/{key_id:str}/revoke", name="api_access:revoke_form", guards=[requires("api_clients.write")])
-async def show_revoke(request: HttpRequest, key_id: str, session: Session, actor: Who) -> Response[str]:
+async def show_revoke(request: HttpRequest, key_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """The question before a key is revoked."""
     page = await queries.revoke_page(session, actor, key_id=parse_id("key", key_id))
     return render(request, "api_access/revoke.html", page, fragment="api_access/_revoke.html")
 
 
 @post("/api-clients/{key_id:str}/revoke", name="api_access:revoke", status_code=200, guards=[requires("api_clients.write", fresh=True)])
-async def revoke_key(request: HttpRequest, key_id: str, session: Session, actor: Who) -> Response[str]:
+async def revoke_key(request: HttpRequest, key_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """Kill a key at once."""
     key = parse_id("key", key_id)
     page = await queries.revoke_page(session, actor, key_id=key)

@@ -6,6 +6,7 @@ import msgspec
 import segno
 from litestar import Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now
@@ -48,7 +49,7 @@ async def _posted_next(request: HttpRequest) -> str:
 
 
 @get("/sign-in", name="identity:sign_in", guards=[public()])
-async def show_sign_in(request: HttpRequest, next: str = "/") -> Response[str]:
+async def show_sign_in(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
     """The sign-in page; who is signed in already goes on."""
     visitor, after = request.state.visitor, safe_path(next)
     if visitor is not None and visitor.complete:
@@ -72,7 +73,7 @@ async def check_password(request: HttpRequest) -> Response[str]:
 
 
 @get("/sign-in/second-factor", name="identity:second_factor", guards=[password_proven()])
-async def show_second_factor(request: HttpRequest, next: str = "/") -> Response[str]:
+async def show_second_factor(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
     """The question for a code of the authenticator app."""
     visitor, after = _visitor(request), safe_path(next)
     if not visitor.enrolled:
@@ -91,7 +92,7 @@ async def prove_totp(request: HttpRequest) -> Response[str]:
 
 
 @get("/sign-in/recovery", name="identity:recovery", guards=[password_proven()])
-async def show_recovery(request: HttpRequest, next: str = "/") -> Response[str]:
+async def show_recovery(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
     """The question for a recovery code, for those who lost their phone."""
     return render(request, "identity/recovery.html", SecondFactorPage(email=_visitor(request).person.email, next=safe_path(next)))
 
@@ -107,7 +108,7 @@ async def prove_recovery(request: HttpRequest) -> Response[str]:
 
 
 @get("/sign-in/enrol", name="identity:enrol", guards=[password_proven()])
-async def show_enrolment(request: HttpRequest, next: str = "/") -> Response[str]:
+async def show_enrolment(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
     """The QR code for the authenticator app; nothing else opens before this is done."""
     visitor, after = _visitor(request), safe_path(next)
     if visitor.enrolled:
@@ -154,7 +155,7 @@ async def show_security(request: HttpRequest, session: NamedDependency[AsyncSess
 
 
 @post("/security/sessions/{session_id:str}/end", name="identity:end_session", status_code=200, guards=[signed_in()])
-async def end_session(request: HttpRequest, session_id: str, session: NamedDependency[AsyncSession]) -> Response[str]:
+async def end_session(request: HttpRequest, session_id: FromPath[str], session: NamedDependency[AsyncSession]) -> Response[str]:
     """End one of one's own sessions."""
     visitor = _visitor(request)
     await sessions.end_session(session, person_id=visitor.person_id, session_id=parse_id("ses", session_id))
@@ -212,7 +213,7 @@ async def choose_density(request: HttpRequest, session: NamedDependency[AsyncSes
 
 
 @post("/step-up", name="identity:step_up", status_code=200, guards=[signed_in(fresh=True)])
-async def confirm_step_up(request: HttpRequest, next: str = "/") -> Response[str]:
+async def confirm_step_up(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
     """The second factor is fresh now; on to the page that asked for it."""
     return redirect(request, safe_path(next), hard=True)
 

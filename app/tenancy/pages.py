@@ -2,6 +2,7 @@
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
@@ -50,14 +51,14 @@ async def add_member(request: HttpRequest, session: Session, actor: Who) -> Resp
 
 
 @get("/team/{member_id:str}/role", name="tenancy:role_form", guards=[requires("team.write")])
-async def show_role(request: HttpRequest, member_id: str, session: Session, actor: Who) -> Response[str]:
+async def show_role(request: HttpRequest, member_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """The form for another role."""
     page = await queries.change_role_page(session, actor, member_id=parse_id("mem", member_id))
     return render(request, "tenancy/role.html", page, fragment="tenancy/_role.html")
 
 
 @post("/team/{member_id:str}/role", name="tenancy:change_role", status_code=200, guards=[requires("team.write", fresh=True)])
-async def change_role(request: HttpRequest, member_id: str, session: Session, actor: Who) -> Response[str]:
+async def change_role(request: HttpRequest, member_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """Give a member another role."""
     member = parse_id("mem", member_id)
     page = await queries.change_role_page(session, actor, member_id=member)
@@ -68,7 +69,7 @@ async def change_role(request: HttpRequest, member_id: str, session: Session, ac
 
 
 @post("/team/{member_id:str}/remove", name="tenancy:remove_member", status_code=200, guards=[requires("team.write", fresh=True)])
-async def remove_member(request: HttpRequest, member_id: str, session: Session, actor: Who) -> Response[str]:
+async def remove_member(request: HttpRequest, member_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """Take somebody out of the team."""
     await service.remove_member(session, actor, member_id=parse_id("mem", member_id))
     return redirect(request, "/team", toast="Removed from the team")
@@ -98,7 +99,7 @@ async def change_profile(request: HttpRequest, session: Session, actor: Who) -> 
 
 
 @post("/merchants/{merchant_id:str}/enter", name="tenancy:enter", status_code=200, guards=[signed_in()])
-async def enter_merchant(request: HttpRequest, merchant_id: str, session: Session, actor: Who, next: str = "/") -> Response[str]:
+async def enter_merchant(request: HttpRequest, merchant_id: FromPath[str], session: Session, actor: Who, next: FromQuery[str] = "/") -> Response[str]:
     """Go on in another merchant, or in the sandbox."""
     target = MerchantId(parse_id("mer", merchant_id))
     await service.enter(session, actor, session_id=request.state.visitor.session_id, merchant_id=target)
@@ -107,7 +108,7 @@ async def enter_merchant(request: HttpRequest, merchant_id: str, session: Sessio
 
 @get("/audit", name="tenancy:audit", guards=[requires("audit.read")])
 async def show_audit(
-    request: HttpRequest, *, session: Session, actor: Who, action: str = "", who: str = "", q: str = "", after: str | None = None
+    request: HttpRequest, *, session: Session, actor: Who, action: FromQuery[str] = "", who: FromQuery[str] = "", q: FromQuery[str] = "", after: FromQuery[str | None] = None
 ) -> Response[str]:
     """Who did what, newest first."""
     page = await queries.audit_log(session, actor, action=action, who=who, q=q, after=after)

@@ -111,7 +111,7 @@ async def respond(request: HttpRequest, error: Exception) -> Response[Any]:
     problem = describe(request, error)
     if problem.status >= 500:
         log.error("request_failed", code=problem.code, path=request.scope["path"], exc_info=error)
-    elif problem.status in {401, 403, 429}:
+    elif problem.status in {403, 429} or (problem.status == 401 and wants_json(request)):
         log.warning("request_refused", code=problem.code, path=request.scope["path"], address=request.state.address)
     headers = _headers(request, error, problem)
     if wants_json(request):
