@@ -168,6 +168,13 @@ class CaptureNotSupported(Conflict):
     title = "The PSP of this payment cannot do this"
 
 
+class NoConnection(Conflict):
+    """No connection of this merchant takes payments."""
+
+    code = "no_connection"
+    title = "No PSP is connected"
+
+
 class EventNotConfirmed(UpstreamFailed):
     """A PSP told us something and could not be asked whether it is so."""
 

@@ -24,7 +24,6 @@ from app.payments.attempts import queries as attempt_queries
 from app.payments.attempts import service as attempts
 from app.payments.domain import CaptureMode, EventNotConfirmed, Operation, PaymentStatus, return_path
 from app.payments.records import service as records
-from app.psp import queries as psp_queries
 from app.psp.service import connections, health, inbox
 from app.psp.domain import Instruction, Outcome, PspAdapter, Result
 
@@ -72,7 +71,7 @@ async def pay(
     payment_id = PaymentId(new_id())
 
     async def begin(session: AsyncSession) -> service.Asked:
-        chosen = connection_id or await psp_queries.default_connection(session, merchant_id=actor.merchant)
+        chosen = connection_id or await attempt_queries.default_connection(session, merchant_id=actor.merchant)
         return await service.begin_payment(
             session, actor, payment_id=payment_id, order_id=order_id, connection_id=chosen, capture_mode=capture_mode, return_url=return_url
         )
@@ -249,7 +248,7 @@ async def refresh(*, merchant_id: MerchantId, payment_id: PaymentId) -> None:
 async def apply_psp_event(*, merchant_id: MerchantId, event_id: PspEventId) -> None:
     """Apply what a PSP told us: find the attempt it is about, fetch the PSP's present word on it, and record that, whatever the order of arrival."""
     async with unit_of_work(merchant_id) as session:
-        event, connection_id = await psp_queries.received_event(session, merchant_id=merchant_id, event_id=event_id)
+        event, connection_id = await attempt_queries.received_event(session, merchant_id=merchant_id, event_id=event_id)
         attempt = await attempt_queries.attempt_of_event(session, merchant_id=merchant_id, connection_id=connection_id, event=event)
         if attempt is None:
             await inbox.mark_ignored(session, merchant_id=merchant_id, event_id=event_id, reason="It is about nothing we asked for.")

@@ -84,7 +84,7 @@ KINDS = [
 
 def upgrade() -> None:
     """Create the schema, its guards and functions, and fill in currencies, kinds and the chart of accounts."""
-    run("ledger_tables", "ledger_guards", "ledger_accounts", "ledger_post", "ledger_post_many", "ledger_holds", "ledger_upkeep")
+    run("ledger_tables", "ledger_guards", "ledger_accounts", "ledger_post", "ledger_post_many", "ledger_holds", "ledger_upkeep", "ledger_books")
     fill("currency", ["code", "name", "exponent", "numeric_iso"], currencies())
     fill("txn_kind", ["code", "name"], KINDS)
     columns = ["code", "name", "class", "normal_side", "contention", "must_clear", "min_available"]
@@ -93,6 +93,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove the ledger and everything in it."""
+    op.execute("DROP TRIGGER open_book ON merchant")
     op.execute("DROP SCHEMA ledger CASCADE")
 
 

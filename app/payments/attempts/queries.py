@@ -4,10 +4,12 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Invalid
-from app.core.ids import AttemptId, ConnectionId, MerchantId, PaymentId, parse_id
-from app.payments.domain import AttemptNotFound
+from app.core.ids import AttemptId, ConnectionId, MerchantId, PaymentId, PspEventId, parse_id
+from app.core.money import Money
+from app.payments.domain import AttemptNotFound, NoConnection
 from app.payments.models import PaymentAttempt
-from app.psp.domain import Outcome, PspEvent
+from app.psp import queries as psp
+from app.psp.domain import EventKind, Outcome, PspEvent
 
 
 async def attempt(session: AsyncSession, *, merchant_id: MerchantId, attempt_id: AttemptId) -> PaymentAttempt:
@@ -36,3 +38,27 @@ async def attempt_of_event(session: AsyncSession, *, merchant_id: MerchantId, co
     except Invalid:
         where.append(PaymentAttempt.provider_reference == event.provider_reference)
     return (await session.execute(select(PaymentAttempt).where(*where).order_by(PaymentAttempt.id).limit(1))).scalar_one_or_none()
+
+
+async def default_connection(session: AsyncSession, *, merchant_id: MerchantId) -> ConnectionId:
+    """The connection that takes a payment when the caller names none: the oldest active one."""
+    active = await psp.active_connections(session, merchant_id=merchant_id)
+    if not active:
+        raise NoConnection("Connect a PSP and enable it first, under Connections.")
+    return ConnectionId(active[0].id)
+
+
+async def received_event(session: AsyncSession, *, merchant_id: MerchantId, event_id: PspEventId) -> tuple[PspEvent, ConnectionId]:
+    """A webhook from the inbox in the words of the port, with the connection it came through."""
+    row = await psp.psp_event(session, merchant_id=merchant_id, event_id=event_id)
+    amount = Money(row.amount_minor, row.currency) if row.amount_minor is not None and row.currency else None
+    event = PspEvent(
+        provider_event_id=row.provider_event_id,
+        kind=EventKind(row.kind),
+        provider_reference=row.provider_reference,
+        our_reference=row.our_reference,
+        amount=amount,
+        occurred_at=row.occurred_at,
+        payload=row.payload,
+    )
+    return event, ConnectionId(row.connection_id)
