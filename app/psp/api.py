@@ -5,9 +5,8 @@ from litestar.di import NamedDependency
 from litestar.response import Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.ids import ConnectionId, parse_id
 from app.psp import service
-from app.psp.domain import MAX_WEBHOOK, WebhookTooLarge
+from app.psp.domain import MAX_WEBHOOK, WebhookTooLarge, connection_id_of
 from app.web.context import HttpRequest
 from app.web.guards import public
 
@@ -24,8 +23,7 @@ async def receive_webhook(request: HttpRequest, connection_id: str, session: Nam
     raw = await request.body()
     if len(raw) > MAX_WEBHOOK:
         raise WebhookTooLarge("At most one mebibyte is taken.")
-    known = ConnectionId(parse_id("con", connection_id))
-    await service.receive_webhook(session, connection_id=known, raw=raw, headers=request.headers)
+    await service.receive_webhook(session, connection_id=connection_id_of(connection_id), raw=raw, headers=request.headers)
     return Response("", status_code=200, media_type="text/plain")
 
 

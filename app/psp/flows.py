@@ -51,7 +51,16 @@ async def call(
     """
     of = service.provider(psp)
     adapter = of.adapter(service.read_config(of, credentials))
-    result = await _perform(adapter, verb, _instruction(amount, key, token, reference, return_url, capture), reference or key)
+    instruction = Instruction(
+        amount=amount or Money.zero("EUR"),
+        reference=key,
+        idempotency_key=key,
+        token=token,
+        return_url=return_url,
+        capture=capture,
+        original=reference,
+    )
+    result = await _perform(adapter, verb, instruction, reference or key)
     return {
         "outcome": result.outcome,
         "code": result.code,
@@ -76,20 +85,6 @@ def describe(psp: str) -> dict[str, object]:
         "capabilities": sorted(of.capabilities),
         "webhook_kinds": sorted(of.webhook_kinds),
     }
-
-
-def _instruction(
-    amount: Money | None, key: str, token: str | None, reference: str | None, return_url: str | None, capture: bool
-) -> Instruction:
-    return Instruction(
-        amount=amount or Money.zero("EUR"),
-        reference=key,
-        idempotency_key=key,
-        token=token,
-        return_url=return_url,
-        capture=capture,
-        original=reference,
-    )
 
 
 async def _perform(adapter: PspAdapter, verb: str, instruction: Instruction, reference: str) -> Result:

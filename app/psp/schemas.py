@@ -74,6 +74,17 @@ class ConnectionFormPage(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     needs_second_person: bool = False
 
+    @property
+    def action(self) -> str:
+        """Where the form is posted to."""
+        return f"/connections/{self.connection_id}/settings" if self.connection_id else f"/connections/new/{self.provider.name}"
+
+
+class ProviderListPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The providers to choose from for a new connection."""
+
+    providers: list[ProviderOption]
+
 
 class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
     """A proposed change of credentials, as an approver sees it."""

@@ -29,6 +29,7 @@ from app.psp.domain.connections import (
     WebhookTooLarge,
     Window,
     circuit,
+    connection_id_of,
     latency_step,
     percentile,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "WebhookTooLarge",
     "Window",
     "circuit",
+    "connection_id_of",
     "is_secret",
     "latency_step",
     "percentile",

@@ -9,6 +9,7 @@ import msgspec
 
 from app.core import errors
 from app.core.events import Event
+from app.core.ids import ConnectionId, MalformedId, parse_id
 from app.core.state import Machine
 
 CredentialChangeId = NewType("CredentialChangeId", UUID)
@@ -169,6 +170,14 @@ class ChangeNotFound(errors.NotFound):
 class ProviderUnknown(errors.Invalid):
     code = "provider_unknown"
     title = "There is no such payment provider"
+
+
+def connection_id_of(text: str) -> ConnectionId:
+    """Read a connection's public id; one that is malformed names nothing."""
+    try:
+        return ConnectionId(parse_id("con", text))
+    except MalformedId:
+        raise ConnectionNotFound("There is no such connection.") from None
 
 
 class ConnectionNameTaken(errors.Conflict):
