@@ -1,0 +1,246 @@
+"""What a payment does to its own state, its order, its sellers and the ledger, with a PSP that answers what the test scripts."""
+
+import asyncio
+from datetime import timedelta
+
+import msgspec
+import pytest
+from psycopg import Connection
+
+from app.core.clock import travel
+from app.core.db import unit_of_work
+from app.core.errors import Conflict
+from app.core.idempotency import IdempotencyKeyReused
+from app.core.money import Money
+from app.orders import queries as orders
+from app.payments import flows
+from app.payments.domain import CaptureMode, NothingToCapture, OperationUnderWay, OrderHasPayment, RefundExceedsCaptured
+from app.psp.domain import Outcome, ProviderStatus, Result
+from app.wallets import flows as wallets
+from tests.payments.conftest import Books
+from tests.support.shop import Shop, ok
+
+MANUAL = CaptureMode.MANUAL
+
+
+def view(answered: flows.Answered) -> dict[str, object]:
+    found: dict[str, object] = msgspec.json.decode(answered.body)
+    return found
+
+
+class TestPay:
+    async def test_one_buyer_payment_reaches_both_wallets_in_one_balanced_step(self, shop: Shop, books: Books) -> None:
+        order_id = await shop.order()
+        answered = await shop.pay(order_id)
+        assert answered.status == 201
+        assert view(answered)["status"] == "captured"
+        assert books() == {
+            ("1100", "psp"): 10_000 - 30,
+            ("5100", ""): 30,
+            ("2100", "anna"): -5_700,
+            ("2100", "bert"): -3_600,
+            ("4100", ""): -700,
+        }
+        async with unit_of_work(shop.merchant_id) as session:
+            assert (await orders.order(session, merchant_id=shop.merchant_id, order_id=order_id)).status == "paid"
+        assert shop.psp.made("authorise") == 1
+
+    async def test_a_no_leaves_no_trace_in_the_ledger_and_the_order_can_be_paid_again(self, shop: Shop, books: Books) -> None:
+        order_id = await shop.order()
+        shop.psp.answers("authorise", Result(outcome=Outcome.DECLINED, code="insufficient_funds", message="Not enough money"))
+        refused = view(await shop.pay(order_id))
+        assert refused["status"] == "failed"
+        assert refused["failure"] == {"code": "insufficient_funds", "message": "Not enough money"}
+        assert books() == {}
+        assert view(await shop.pay(order_id))["status"] == "captured"
+
+    async def test_a_paid_order_is_not_paid_twice(self, shop: Shop) -> None:
+        order_id = await shop.order()
+        await shop.pay(order_id)
+        with pytest.raises(Conflict):
+            await shop.pay(order_id)
+        assert shop.psp.made("authorise") == 1
+
+    async def test_a_second_payment_while_the_first_is_open_is_refused(self, shop: Shop) -> None:
+        order_id = await shop.order()
+        await shop.pay(order_id, token=None)
+        with pytest.raises(OrderHasPayment):
+            await shop.pay(order_id)
+
+    async def test_another_amount_than_asked_for_is_never_accepted(self, shop: Shop, books: Books) -> None:
+        shop.psp.answers("authorise", ok(ProviderStatus.CAPTURED, amount=Money(9_999, "EUR")))
+        answered = view(await shop.pay())
+        assert answered["status"] == "conflicted"
+        assert books() == {}
+
+    async def test_the_hosted_page_asks_the_buyer_and_a_later_word_settles_it(self, shop: Shop, books: Books) -> None:
+        answered = await shop.pay(token=None)
+        assert view(answered)["status"] == "requires_action"
+        assert view(answered)["next_action"] == {"type": "redirect", "url": "http://psp.test/pay"}
+        shop.psp.answers("lookup", ok(ProviderStatus.CAPTURED, amount=Money(10_000, "EUR")))
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        assert books()["2100", "anna"] == -5_700
+
+
+class TestIdempotency:
+    async def test_the_same_key_and_body_get_the_same_answer_byte_for_byte(self, shop: Shop) -> None:
+        order_id = await shop.order()
+        first = await shop.pay(order_id, key="k1")
+        again = await shop.pay(order_id, key="k1")
+        assert again.body == first.body and again.status == first.status and again.replayed
+        assert shop.psp.made("authorise") == 1
+
+    async def test_the_same_key_with_another_body_is_refused(self, shop: Shop) -> None:
+        order_id = await shop.order()
+        await shop.pay(order_id, key="k1")
+        with pytest.raises(IdempotencyKeyReused):
+            await shop.pay(order_id, key="k1", request=b"other")
+
+    async def test_two_hundred_at_once_with_one_key_charge_once(self, shop: Shop, superuser: Connection) -> None:
+        order_id = await shop.order()
+        results = await asyncio.gather(*(shop.pay(order_id, key="k1") for _ in range(200)), return_exceptions=True)
+        answers = [result for result in results if isinstance(result, flows.Answered)]
+        others = [result for result in results if not isinstance(result, flows.Answered)]
+        assert shop.psp.made("authorise") == 1
+        assert answers and len({answer.body for answer in answers}) == 1
+        assert {getattr(other, "status", None) for other in others} <= {429}, others[:3]
+        assert superuser.execute("select count(*) from payment").fetchone() == (1,)
+
+
+class TestUnknown:
+    async def test_a_lost_answer_is_a_state_and_asking_settles_it(self, shop: Shop, books: Books) -> None:
+        shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN, code="read_timeout"))
+        answered = await shop.pay()
+        assert (answered.status, view(answered)["status"]) == (202, "unknown")
+        shop.psp.answers("lookup", ok(ProviderStatus.CAPTURED, amount=Money(10_000, "EUR")))
+        with travel(timedelta(minutes=2)):
+            assert await flows.ask_due() == 1
+            assert await flows.ask_due() == 0
+        assert books()["1100", "psp"] == 10_000
+        assert shop.psp.made("authorise") == 1
+
+    async def test_what_the_psp_never_got_fails_and_is_not_sent_under_a_new_key(self, shop: Shop, books: Books) -> None:
+        shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN))
+        answered = await shop.pay()
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        async with unit_of_work(shop.merchant_id) as session:
+            payment = await flows.queries.payment(session, merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        assert payment.status == "failed"
+        assert shop.psp.made("authorise") == 1 and books() == {}
+
+    async def test_a_refund_whose_answer_was_lost_is_sent_again_under_the_same_key(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay()
+        shop.psp.answers("refund", Result(outcome=Outcome.UNKNOWN))
+        assert view(await shop.refund(paid.payment_id, 1_000))["refunded"] == {"minor": 0, "currency": "EUR"}
+        with pytest.raises(OperationUnderWay):
+            await shop.refund(paid.payment_id, 500)
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=paid.payment_id)
+        keys = {call.idempotency_key for verb, call in shop.psp.calls if verb == "refund" and not isinstance(call, str)}
+        assert shop.psp.made("refund") == 2 and len(keys) == 1
+        assert books()["1100", "psp"] == 9_000 - 30
+
+    async def test_a_psp_that_cannot_be_asked_leaves_it_unknown(self, shop: Shop) -> None:
+        shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN))
+        answered = await shop.pay()
+        shop.psp.answers("lookup", Result(outcome=Outcome.NOT_SENT, code="connection_refused"))
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        async with unit_of_work(shop.merchant_id) as session:
+            payment = await flows.queries.payment(session, merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        assert payment.status == "unknown"
+
+
+class TestCapture:
+    async def test_partial_captures_take_the_plan_apart_and_release_the_promise(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay(mode=MANUAL)
+        assert view(paid)["status"] == "authorised"
+        assert books() == {("9100", ""): 10_000, ("9200", ""): -10_000}
+        assert view(await shop.capture(paid.payment_id, 2_500))["status"] == "partially_captured"
+        assert books()["9100", ""] == 7_500
+        assert view(await shop.capture(paid.payment_id, 2_500, is_final=True))["status"] == "captured"
+        after = books()
+        assert ("9100", "") not in after
+        assert after["2100", "anna"] + after["2100", "bert"] + after["4100", ""] == -5_000
+
+    async def test_more_than_authorised_cannot_be_captured(self, shop: Shop) -> None:
+        paid = await shop.pay(mode=MANUAL)
+        with pytest.raises(NothingToCapture):
+            await shop.capture(paid.payment_id, 10_001)
+        await shop.capture(paid.payment_id)
+        with pytest.raises(Conflict):
+            await shop.capture(paid.payment_id, 1)
+
+    async def test_a_failed_capture_leaves_the_payment_authorised(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay(mode=MANUAL)
+        shop.psp.answers("capture", Result(outcome=Outcome.DECLINED, code="processing_error"))
+        assert view(await shop.capture(paid.payment_id))["status"] == "authorised"
+        assert view(await shop.capture(paid.payment_id))["status"] == "captured"
+
+    async def test_void_releases_everything(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay(mode=MANUAL)
+        assert view(await shop.void(paid.payment_id))["status"] == "voided"
+        assert books() == {}
+
+    async def test_void_after_a_partial_capture_releases_the_rest(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay(mode=MANUAL)
+        await shop.capture(paid.payment_id, 4_000)
+        assert view(await shop.void(paid.payment_id))["status"] == "captured"
+        assert ("9100", "") not in books()
+
+    async def test_an_authorisation_expires_and_its_promise_with_it(self, shop: Shop, books: Books) -> None:
+        await shop.pay(mode=MANUAL)
+        with travel(timedelta(days=8)):
+            assert await flows.expire_due() == 1
+            assert await flows.expire_due() == 0
+        assert books() == {}
+
+
+class TestRefund:
+    async def test_partial_refunds_end_at_zero_with_the_fee_returned(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay()
+        for minor in (3_333, 3_333):
+            assert view(await shop.refund(paid.payment_id, minor))["status"] == "partially_refunded"
+        assert view(await shop.refund(paid.payment_id))["status"] == "refunded"
+        assert books() == {("1100", "psp"): -30, ("5100", ""): 30}
+
+    async def test_more_than_captured_cannot_be_refunded(self, shop: Shop) -> None:
+        paid = await shop.pay()
+        with pytest.raises(RefundExceedsCaptured):
+            await shop.refund(paid.payment_id, 10_001)
+
+    async def test_concurrent_refunds_never_exceed_the_payment(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay()
+        results = await asyncio.gather(*(shop.refund(paid.payment_id, 4_000) for _ in range(8)), return_exceptions=True)
+        assert sum(isinstance(result, flows.Answered) for result in results) == 2
+        assert books()["1100", "psp"] == 2_000 - 30
+
+    async def test_a_refused_refund_puts_everything_back(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay()
+        before = books()
+        shop.psp.answers("refund", Result(outcome=Outcome.DECLINED, code="processing_error"))
+        assert view(await shop.refund(paid.payment_id, 5_000))["status"] == "captured"
+        assert books() == before
+        assert view(await shop.refund(paid.payment_id))["status"] == "refunded"
+
+    async def test_after_availability_the_refund_comes_from_available_funds_and_then_from_debt(self, shop: Shop, books: Books) -> None:
+        first, second = await shop.pay(), await shop.pay()
+        with travel(timedelta(days=4)):
+            assert await wallets.release_due() == 4
+            assert await wallets.release_due() == 0
+            assert books()["2110", "anna"] == -11_400
+            await shop.refund(first.payment_id)
+            assert books()["2110", "anna"] == -5_700
+            await shop.refund(second.payment_id)
+        assert books() == {("1100", "psp"): -60, ("5100", ""): 60}
+
+    async def test_a_refund_can_concern_one_seller(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay()
+        await shop.refund(paid.payment_id, 4_000, split={shop.bert: 4_000})
+        after = books()
+        assert ("2100", "bert") not in after and after["2100", "anna"] == -5_700
+
+    async def test_pending_funds_that_a_refund_used_up_are_not_released(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay()
+        await shop.refund(paid.payment_id, 4_000, split={shop.bert: 4_000})
+        with travel(timedelta(days=4)):
+            await wallets.release_due()
+        assert ("2110", "bert") not in books() and books()["2110", "anna"] == -5_700
