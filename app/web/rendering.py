@@ -29,7 +29,7 @@ from app.web.static import icon_url, static_url
 
 TEMPLATES = Path(__file__).parent.parent.parent / "templates"
 TOAST_COOKIE = "ch_toast"
-_HTML = "text/html; charset=utf-8"
+_HTML = "text/html"
 _VARY = "HX-Request, HX-Request-Type, Accept"
 
 

@@ -13,7 +13,8 @@ from app.core.ids import MerchantId, PersonId
 from app.identity.domain import Factor
 from app.web import cookies, sessions
 
-ORIGIN = "http://testserver"
+HOST = "countinghouse.test"
+ORIGIN = f"http://{HOST}"
 
 
 class Browser:
@@ -63,7 +64,11 @@ class Browser:
             if factor:
                 found = (await sessions.sessions_of(session, person_id))[0]
                 token = await sessions.prove_factor(session, found.id, factor=Factor.TOTP)
-        self.client.cookies.set(cookies.session_name(), token)
+        self.hold(token)
+
+    def hold(self, token: str) -> None:
+        """Hold this session id in the cookie."""
+        self.client.cookies.set(cookies.session_name(), token, domain=HOST, path="/")
 
     async def close(self) -> None:
         """Close the window."""
