@@ -10,20 +10,14 @@ from app.api_access import queries as api_access
 from app.core import db, logs
 from app.core.settings import settings
 from app.identity import pages as identity
-from app.ledger import pages as ledger
 from app.orders import api as orders_api
-from app.orders import pages as orders
 from app.payments import api as payments_api
-from app.payments import pages as payments
 from app.psp import api as psp_api
 from app.psp import pages as psp
-from app.reports import pages as reports
 from app.sellers import api as sellers_api
 from app.sellers import pages as sellers
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
-from app.wallets import api as wallets_api
-from app.wallets import pages as wallets
 from app.web import health, metrics, patterns, problems, requests
 from app.web.static import static_route
 
@@ -33,18 +27,12 @@ FEATURES = (
     identity,
     tenancy,
     api_access_pages,
-    ledger,
     psp,
     psp_api,
     sellers,
     sellers_api,
-    orders,
     orders_api,
-    wallets,
-    wallets_api,
-    payments,
     payments_api,
-    reports,
 )
 
 
