@@ -2,6 +2,7 @@
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
@@ -21,7 +22,7 @@ async def list_sellers(request: HttpRequest, session: NamedDependency[AsyncSessi
 
 
 @post("/v1/sellers", name="sellers:api_add", status_code=201, guards=[requires("sellers.write")])
-async def add_seller(data: SellerRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[SellerView]:
+async def add_seller(data: JSONBody[SellerRequest], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[SellerView]:
     """Add a seller. The reference is yours and unique, so that a repeated request is refused rather than doubled."""
     seller = await service.add_seller(session, actor, reference=data.reference, name=data.name, email=data.email, country=data.country)
     view = SellerView.of(seller)
@@ -29,7 +30,7 @@ async def add_seller(data: SellerRequest, session: NamedDependency[AsyncSession]
 
 
 @get("/v1/sellers/{seller_id:str}", name="sellers:api_show", guards=[requires("sellers.read")])
-async def show_seller(seller_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> SellerView:
+async def show_seller(seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> SellerView:
     """One seller."""
     return await queries.seller_view(session, merchant_id=actor.merchant, seller_id=SellerId(parse_id("sel", seller_id)))
 
