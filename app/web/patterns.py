@@ -70,6 +70,7 @@ class PatternsPage(msgspec.Struct, kw_only=True):
     """What the pattern page shows."""
 
     at: datetime
+    q: str
     amounts: list[Money]
     payments: list[SamplePayment]
     volume: AreaChart
@@ -173,12 +174,13 @@ def _days() -> list[tuple[str, list[SampleBooking]]]:
     return [("20 November", [sale, refund])]
 
 
-def sample_page() -> PatternsPage:
-    """The pattern page with its sample data."""
+def sample_page(q: str = "") -> PatternsPage:
+    """The pattern page with its sample data; `q` narrows the sample list."""
     return PatternsPage(
         at=_AT,
+        q=q,
         amounts=[_eur(124_900), _eur(-32_125), Money(18_400, "JPY"), Money(108_550, "SEK"), Money(1_234_567, "KWD")],
-        payments=_payments(),
+        payments=[payment for payment in _payments() if q.lower() in payment.who.lower()],
         volume=_volume(),
         available=_available(),
         balance=[3.0, 3.4, 3.1, 4.2, 4.0, 5.1, 4.8, 6.0, 6.2],
@@ -232,7 +234,7 @@ async def show_patterns(request: HttpRequest) -> Response[str]:
     if settings().environment == "production":
         raise PatternsHidden
     _borrow_shell(request)
-    return render(request, "dev/patterns.html", sample_page(), form=sample_errors())
+    return render(request, "dev/patterns.html", sample_page(request.query_params.get("q", "")), form=sample_errors())
 
 
 @get("/dev/patterns/dialog", name="patterns:dialog", guards=[public()], include_in_schema=False)

@@ -159,6 +159,24 @@ class TestNavigation:
         assert page.evaluate("document.activeElement.matches('[data-search]')")
 
 
+class TestSearch:
+    def test_the_page_follows_while_typing_and_the_field_keeps_what_was_typed(self, visit: Visit) -> None:
+        page = visit.page
+        page.goto("/dev/patterns")
+        page.keyboard.press("/")
+        page.keyboard.type("no", delay=40)
+        page.get_by_text("Showing 1", exact=True).wait_for()
+        page.keyboard.type("wak", delay=40)
+        page.wait_for_url("**/dev/patterns?q=nowak")
+        assert page.locator("#sample-rows .rl").all_inner_texts() == ["Marta Nowak"]
+        assert page.evaluate("document.activeElement.value") == "nowak"
+        page.keyboard.type("x")
+        page.get_by_text("Nothing matches", exact=True).wait_for()
+        assert page.evaluate("document.activeElement.value") == "nowakx"
+        page.reload()
+        assert page.locator("[data-search]").input_value() == "nowakx"
+
+
 class TestCharts:
     def test_arrow_keys_read_values_aloud(self, visit: Visit) -> None:
         page = visit.page
