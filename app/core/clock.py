@@ -1,5 +1,6 @@
 """The clock: the only place that asks what time it is, so that tests can travel."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +12,11 @@ _offset = timedelta(0)
 def now() -> datetime:
     """The present moment, in UTC."""
     return datetime.now(UTC) + _offset
+
+
+def nanoseconds() -> int:
+    """The present moment in nanoseconds since 1970, for identifiers that are ordered by time."""
+    return time.time_ns() + int(_offset.total_seconds() * 1_000_000_000)
 
 
 def today(timezone: str = "UTC") -> date:

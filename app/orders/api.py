@@ -18,7 +18,9 @@ CREATED = 201
 
 
 @post("/v1/orders", name="orders:api_create", guards=[requires("orders.write")])
-async def create_order(request: HttpRequest, data: OrderRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[bytes]:
+async def create_order(
+    request: HttpRequest, data: OrderRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[bytes]:
     """Create an order. With an ``Idempotency-Key`` the same request may be repeated; the reference is unique in any case."""
     key = request.headers.get("idempotency-key")
     if key is not None:

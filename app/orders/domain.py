@@ -6,9 +6,9 @@ from typing import ClassVar
 import msgspec
 
 from app.core.errors import Conflict, Invalid, NotFound
+from app.core.events import Event
 from app.core.ids import SellerId
 from app.core.money import MAX_MINOR, Money
-from app.core.events import Event
 from app.core.state import Machine
 
 MAX_LINES = 200

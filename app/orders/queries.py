@@ -63,17 +63,25 @@ async def order_detail_page(session: AsyncSession, *, merchant_id: MerchantId, o
     view = await order_view(session, merchant_id=merchant_id, order_id=order_id)
     parts: dict[str, SellerPart] = {}
     for line in view.lines:
-        part = parts.setdefault(line.seller, SellerPart(seller=line.seller, seller_name=line.seller_name, amount=Money.zero(view.total.currency)))
+        part = parts.setdefault(
+            line.seller, SellerPart(seller=line.seller, seller_name=line.seller_name, amount=Money.zero(view.total.currency))
+        )
         part.amount += line.amount
     return OrderDetailPage(order=view, parts=list(parts.values()), can_cancel=ORDER.can(view.status, "cancel"))
 
 
-async def order_list_page(session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None) -> OrderListPage:
+async def order_list_page(
+    session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None
+) -> OrderListPage:
     """The list of orders, found by id, reference or the buyer's e-mail."""
-    return OrderListPage(orders=await orders(session, merchant_id=merchant_id, query=query, status=status, after=after), query=query, status=status)
+    return OrderListPage(
+        orders=await orders(session, merchant_id=merchant_id, query=query, status=status, after=after), query=query, status=status
+    )
 
 
-async def orders(session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None, size: int = 25) -> Page[OrderRow]:
+async def orders(
+    session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None, size: int = 25
+) -> Page[OrderRow]:
     """A page of orders, newest first."""
     statement = select(Order.id, Order).where(Order.merchant_id == merchant_id)
     if status in set(OrderStatus):

@@ -24,7 +24,9 @@ class LineRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def line(self) -> NewLine:
         """The line in the words of the domain."""
-        return NewLine(seller_id=SellerId(parse_id("sel", self.seller)), description=self.description, amount=self.amount, quantity=self.quantity)
+        return NewLine(
+            seller_id=SellerId(parse_id("sel", self.seller)), description=self.description, amount=self.amount, quantity=self.quantity
+        )
 
 
 class BuyerRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

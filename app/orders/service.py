@@ -93,7 +93,9 @@ async def _insert(session: AsyncSession, order: Order, lines: list[NewLine]) -> 
     await session.execute(insert(OrderLine), rows)
 
 
-async def record_collected(session: AsyncSession, *, merchant_id: MerchantId, order_id: OrderId, captured_minor: int, refunded_minor: int) -> None:
+async def record_collected(
+    session: AsyncSession, *, merchant_id: MerchantId, order_id: OrderId, captured_minor: int, refunded_minor: int
+) -> None:
     """Bring the order to where the money of its payment stands."""
     order = await queries.order(session, merchant_id=merchant_id, order_id=order_id, lock=True)
     event = collected_event(total_minor=order.total_minor, captured_minor=captured_minor, refunded_minor=refunded_minor)
@@ -109,7 +111,14 @@ async def cancel_order(session: AsyncSession, actor: Actor, *, order_id: OrderId
     event = OrderCancelled(order_id=public_id("ord", order.id))
     await outbox.publish(session, merchant_id=actor.merchant, event=event, object_id=order.id)
     await audit.record(
-        session, actor, action="order.cancelled", object_type="order", object_id=order_id, before={"status": before}, after={"status": order.status}, reason=reason or None
+        session,
+        actor,
+        action="order.cancelled",
+        object_type="order",
+        object_id=order_id,
+        before={"status": before},
+        after={"status": order.status},
+        reason=reason or None,
     )
     return order
 

@@ -303,10 +303,14 @@ def _split(amount: Money, room: Mapping[SellerId, int], wanted: Mapping[SellerId
         parts = amount.allocate(list(room.values()))
         return {seller: part.minor for seller, part in zip(room, parts, strict=True) if part.minor}
     if sum(wanted.values()) != amount.minor:
-        raise SplitInvalid("The parts of the sellers do not add up to the amount.", fields={"split": "The parts do not add up to the amount."})
+        raise SplitInvalid(
+            "The parts of the sellers do not add up to the amount.", fields={"split": "The parts do not add up to the amount."}
+        )
     for seller, minor in wanted.items():
         if minor <= 0 or minor > room.get(seller, 0):
-            raise SplitInvalid("A seller's part is more than is left of it in this payment.", fields={"split": "A part is more than is left."})
+            raise SplitInvalid(
+                "A seller's part is more than is left of it in this payment.", fields={"split": "A part is more than is left."}
+            )
     return dict(wanted)
 
 
@@ -327,7 +331,9 @@ def capture_shares(parts: Sequence[Part], amount: Money, *, wanted: Mapping[Sell
     return shares
 
 
-def refund_shares(parts: Sequence[Part], amount: Money, *, wanted: Mapping[SellerId, int] | None = None, keep_fee: bool = False) -> list[Share]:
+def refund_shares(
+    parts: Sequence[Part], amount: Money, *, wanted: Mapping[SellerId, int] | None = None, keep_fee: bool = False
+) -> list[Share]:
     """How a refund is divided between the sellers, with the platform fee that is given back; partial refunds sum up to the whole fee exactly."""
     by_seller = {part.seller_id: part for part in parts}
     split = _split(amount, {part.seller_id: part.captured_minor - part.refunded_minor for part in parts}, wanted)

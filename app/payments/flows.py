@@ -24,8 +24,8 @@ from app.payments.attempts import queries as attempt_queries
 from app.payments.attempts import service as attempts
 from app.payments.domain import CaptureMode, EventNotConfirmed, Operation, PaymentStatus, return_path
 from app.payments.records import service as records
-from app.psp.service import connections, health, inbox
 from app.psp.domain import Instruction, Outcome, PspAdapter, Result
+from app.psp.service import connections, health, inbox
 
 log = structlog.get_logger()
 
@@ -111,7 +111,9 @@ async def refund(
     """Give a captured amount back to the buyer, or a part of it."""
 
     async def begin(session: AsyncSession) -> service.Asked:
-        return await service.begin_refund(session, actor, payment_id=payment_id, amount=amount, split=split, reason=reason, keep_fee=keep_fee)
+        return await service.begin_refund(
+            session, actor, payment_id=payment_id, amount=amount, split=split, reason=reason, keep_fee=keep_fee
+        )
 
     return await _once(actor, begin=begin, key=key, request=request)
 
@@ -125,7 +127,9 @@ async def void(actor: Actor, *, payment_id: PaymentId, reason: str = "", key: st
     return await _once(actor, begin=begin, key=key, request=request)
 
 
-async def _once(actor: Actor, *, begin: Begin, key: str, request: bytes, resource_id: PaymentId | None = None, token: str | None = None) -> Answered:
+async def _once(
+    actor: Actor, *, begin: Begin, key: str, request: bytes, resource_id: PaymentId | None = None, token: str | None = None
+) -> Answered:
     """Do a money operation exactly once per key."""
     async with unit_of_work(actor.merchant) as session:
         claim = await idempotency.claim(session, merchant_id=actor.merchant, key=key, request=request)
@@ -136,7 +140,9 @@ async def _once(actor: Actor, *, begin: Begin, key: str, request: bytes, resourc
             asked = await begin(session)
             await idempotency.name_resource(session, merchant_id=actor.merchant, key=key, resource_id=asked.attempt.id)
         else:
-            asked = service.Asked(*await attempts.lock_attempt(session, merchant_id=actor.merchant, attempt_id=AttemptId(claim.resource_id)))
+            asked = service.Asked(
+                *await attempts.lock_attempt(session, merchant_id=actor.merchant, attempt_id=AttemptId(claim.resource_id))
+            )
         call = _prepare(asked, token=token)
         adapter = await connections.adapter_for(session, merchant_id=actor.merchant, connection_id=call.connection_id)
     await failpoint("payments.claimed")
@@ -161,7 +167,8 @@ def _prepare(asked: service.Asked, *, token: str | None = None) -> Call:
         idempotency_key=reference,
         token=token,
         return_url=payment.return_url or settings().public_url + return_path(merchant_id, payment_id),
-        capture=attempt.operation == Operation.CAPTURE or (attempt.operation == Operation.AUTHORISE and payment.capture_mode == CaptureMode.AUTOMATIC),
+        capture=attempt.operation == Operation.CAPTURE
+        or (attempt.operation == Operation.AUTHORISE and payment.capture_mode == CaptureMode.AUTOMATIC),
         original=payment.provider_reference if attempt.operation != Operation.AUTHORISE else None,
         description=payment.order_reference,
         metadata={"payment": public_id("pay", payment.id), "order": payment.order_reference},
@@ -253,7 +260,10 @@ async def apply_psp_event(*, merchant_id: MerchantId, event_id: PspEventId) -> N
         if attempt is None:
             await inbox.mark_ignored(session, merchant_id=merchant_id, event_id=event_id, reason="It is about nothing we asked for.")
             return
-        attempt_id, provider = AttemptId(attempt.id), await connections.adapter_for(session, merchant_id=merchant_id, connection_id=connection_id)
+        attempt_id, provider = (
+            AttemptId(attempt.id),
+            await connections.adapter_for(session, merchant_id=merchant_id, connection_id=connection_id),
+        )
     result = await provider.fetch_event_object(event)
     await failpoint("payments.event_fetched")
     async with unit_of_work(merchant_id) as session:

@@ -51,7 +51,9 @@ class Payment(Base):
         Index(
             "ix_payment_expiry",
             "expires_at",
-            postgresql_where=text("status in ('requires_method', 'requires_action', 'authorised', 'partially_captured') and expires_at is not null"),
+            postgresql_where=text(
+                "status in ('requires_method', 'requires_action', 'authorised', 'partially_captured') and expires_at is not null"
+            ),
         ),
         {"postgresql_with": {"fillfactor": "80"}},
     )

@@ -81,13 +81,19 @@ async def begin_payment(
             raise
         raise OrderHasPayment("Another payment of this order is under way or done. Void or wait for it before trying again.") from error
     await session.execute(insert(PaymentPart), await _plan(session, payment))
-    attempt = await attempts.begin_attempt(session, actor, payment=payment, operation=Operation.AUTHORISE, amount_minor=payment.amount_minor)
-    await history.note(session, actor, payment=payment, kind="payment.created", before=None, attempt_id=attempt.id, amount_minor=payment.amount_minor)
+    attempt = await attempts.begin_attempt(
+        session, actor, payment=payment, operation=Operation.AUTHORISE, amount_minor=payment.amount_minor
+    )
+    await history.note(
+        session, actor, payment=payment, kind="payment.created", before=None, attempt_id=attempt.id, amount_minor=payment.amount_minor
+    )
     await history.tell(session, payment, PaymentCreated)
     return Asked(payment, attempt)
 
 
-def _new_payment(actor: Actor, order: Order, payment_id: PaymentId, connection_id: ConnectionId, mode: CaptureMode, return_url: str | None) -> Payment:
+def _new_payment(
+    actor: Actor, order: Order, payment_id: PaymentId, connection_id: ConnectionId, mode: CaptureMode, return_url: str | None
+) -> Payment:
     moment = now()
     return Payment(
         merchant_id=actor.merchant,
@@ -128,12 +134,22 @@ async def _plan(session: AsyncSession, payment: Payment) -> list[dict[str, objec
 
 def _part(payment: Payment, seller_id: SellerId, minor: int, terms: FeeTerms) -> dict[str, object]:
     fee = terms.of(Money(minor, payment.currency))
-    return {"merchant_id": payment.merchant_id, "payment_id": payment.id, "seller_id": seller_id, "amount_minor": minor, "fee_minor": fee.minor}
+    return {
+        "merchant_id": payment.merchant_id,
+        "payment_id": payment.id,
+        "seller_id": seller_id,
+        "amount_minor": minor,
+        "fee_minor": fee.minor,
+    }
 
 
 async def parts_of(session: AsyncSession, payment: Payment) -> list[Part]:
     """The parts of a payment, locked with it."""
-    statement = select(PaymentPart).where(PaymentPart.merchant_id == payment.merchant_id, PaymentPart.payment_id == payment.id).order_by(PaymentPart.seller_id)
+    statement = (
+        select(PaymentPart)
+        .where(PaymentPart.merchant_id == payment.merchant_id, PaymentPart.payment_id == payment.id)
+        .order_by(PaymentPart.seller_id)
+    )
     rows = (await session.execute(statement.execution_options(populate_existing=True))).scalars()
     return [
         Part(
@@ -161,17 +177,29 @@ def _amount(payment: Payment, amount: Money | None, left: int) -> Money:
 
 
 async def begin_capture(
-    session: AsyncSession, actor: Actor, *, payment_id: PaymentId, amount: Money | None = None, is_final: bool = False, split: Mapping[SellerId, int] | None = None
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    payment_id: PaymentId,
+    amount: Money | None = None,
+    is_final: bool = False,
+    split: Mapping[SellerId, int] | None = None,
 ) -> Asked:
     """Ask to take an authorised amount, or a part of it; ``is_final`` releases what is left."""
     payment = await queries.payment(session, merchant_id=actor.merchant, payment_id=payment_id, lock=True)
-    if payment.authorised_minor == 0 or payment.rest_released or PaymentStatus(payment.status) in (PaymentStatus.CONFLICTED, PaymentStatus.VOIDED, PaymentStatus.EXPIRED):
+    if (
+        payment.authorised_minor == 0
+        or payment.rest_released
+        or PaymentStatus(payment.status) in (PaymentStatus.CONFLICTED, PaymentStatus.VOIDED, PaymentStatus.EXPIRED)
+    ):
         PAYMENT.next(PaymentStatus(payment.status), "capture_part")
         raise NothingToCapture("Nothing is authorised that could be captured.")
     left = payment.amount_minor - payment.capture_reserved_minor
     wanted = _amount(payment, amount, left)
     if not 0 < wanted.minor <= left:
-        raise NothingToCapture(f"At most {Money(left, payment.currency).format()} can still be captured.", fields={"amount.minor": f"At most {left}."})
+        raise NothingToCapture(
+            f"At most {Money(left, payment.currency).format()} can still be captured.", fields={"amount.minor": f"At most {left}."}
+        )
     await _refuse_undecided(session, payment, Operation.CAPTURE, Operation.VOID)
     shares = capture_shares(await parts_of(session, payment), wanted, wanted=split)
     payment.capture_reserved_minor += wanted.minor
@@ -194,7 +222,9 @@ async def begin_refund(
     left = payment.captured_minor - payment.refund_reserved_minor
     wanted = _amount(payment, amount, left)
     if not 0 < wanted.minor <= left:
-        raise RefundExceedsCaptured(f"At most {Money(left, payment.currency).format()} can still be refunded.", fields={"amount.minor": f"At most {left}."})
+        raise RefundExceedsCaptured(
+            f"At most {Money(left, payment.currency).format()} can still be refunded.", fields={"amount.minor": f"At most {left}."}
+        )
     await _refuse_undecided(session, payment, Operation.REFUND, states=(OperationStatus.UNKNOWN,))
     shares = refund_shares(await parts_of(session, payment), wanted, wanted=split, keep_fee=keep_fee)
     payment.refund_reserved_minor += wanted.minor
@@ -203,8 +233,19 @@ async def begin_refund(
     kept = await postings.request_refund(session, actor, payment=payment, refund_id=refund_id, shares=shares)
     before = {"refunded_minor": payment.refunded_minor}
     after = {"refund_minor": wanted.minor, "currency": payment.currency}
-    await audit.record(session, actor, action="payment.refund_requested", object_type="payment", object_id=payment.id, before=before, after=after, reason=reason or None)
-    return await _begin(session, actor, payment, Operation.REFUND, amount=wanted, shares=shares, operation_id=refund_id, taken=kept, reason=reason)
+    await audit.record(
+        session,
+        actor,
+        action="payment.refund_requested",
+        object_type="payment",
+        object_id=payment.id,
+        before=before,
+        after=after,
+        reason=reason or None,
+    )
+    return await _begin(
+        session, actor, payment, Operation.REFUND, amount=wanted, shares=shares, operation_id=refund_id, taken=kept, reason=reason
+    )
 
 
 async def begin_void(session: AsyncSession, actor: Actor, *, payment_id: PaymentId, reason: str = "") -> Asked:
@@ -212,7 +253,11 @@ async def begin_void(session: AsyncSession, actor: Actor, *, payment_id: Payment
     payment = await queries.payment(session, merchant_id=actor.merchant, payment_id=payment_id, lock=True)
     status = PaymentStatus(payment.status)
     left = payment.amount_minor - payment.capture_reserved_minor
-    if status not in (PaymentStatus.AUTHORISED, PaymentStatus.CONFLICTED, PaymentStatus.PARTIALLY_CAPTURED, PaymentStatus.PARTIALLY_REFUNDED) or left == 0:
+    if (
+        status
+        not in (PaymentStatus.AUTHORISED, PaymentStatus.CONFLICTED, PaymentStatus.PARTIALLY_CAPTURED, PaymentStatus.PARTIALLY_REFUNDED)
+        or left == 0
+    ):
         PAYMENT.next(status, "void")
     if payment.rest_released or left <= 0:
         raise NothingToCapture("Nothing is authorised any more that could be released.")
@@ -220,7 +265,9 @@ async def begin_void(session: AsyncSession, actor: Actor, *, payment_id: Payment
     return await _begin(session, actor, payment, Operation.VOID, amount=Money(left, payment.currency), shares=[], reason=reason)
 
 
-async def _refuse_undecided(session: AsyncSession, payment: Payment, *kinds: Operation, states: Sequence[OperationStatus] = IN_FLIGHT) -> None:
+async def _refuse_undecided(
+    session: AsyncSession, payment: Payment, *kinds: Operation, states: Sequence[OperationStatus] = IN_FLIGHT
+) -> None:
     undecided = select(func.count()).where(
         PaymentOperation.merchant_id == payment.merchant_id,
         PaymentOperation.payment_id == payment.id,
@@ -231,7 +278,9 @@ async def _refuse_undecided(session: AsyncSession, payment: Payment, *kinds: Ope
         raise OperationUnderWay("The PSP has not answered an earlier operation on this payment. Ask it first, then try again.")
 
 
-async def move_parts(session: AsyncSession, payment: Payment, shares: list[Share], amount_column: str, fee_column: str, *, sign: int = 1) -> None:
+async def move_parts(
+    session: AsyncSession, payment: Payment, shares: list[Share], amount_column: str, fee_column: str, *, sign: int = 1
+) -> None:
     """Move the counters of the sellers' parts, in one statement."""
     statement = text(
         f"update payment_part p set {amount_column} = p.{amount_column} + :sign * u.amount, {fee_column} = p.{fee_column} + :sign * u.fee"  # noqa: S608 - column names of our own
@@ -247,9 +296,6 @@ async def move_parts(session: AsyncSession, payment: Payment, shares: list[Share
         "payment": payment.id,
     }
     await session.execute(statement, values)
-
-
-
 
 
 async def _begin(
@@ -291,7 +337,16 @@ async def _begin(
     )
     await session.flush()
     details = {"reason": reason} if reason else {}
-    await history.note(session, actor, payment=payment, kind=f"{kind}.requested", before=payment.status, attempt_id=attempt.id, amount_minor=amount.minor, details=details)
+    await history.note(
+        session,
+        actor,
+        payment=payment,
+        kind=f"{kind}.requested",
+        before=payment.status,
+        attempt_id=attempt.id,
+        amount_minor=amount.minor,
+        details=details,
+    )
     return Asked(payment, attempt)
 
 
@@ -311,7 +366,10 @@ async def expire_payment(session: AsyncSession, *, merchant_id: MerchantId, paym
         await history.move(session, actor, payment=payment, event="expire", kind="payment.expired", tells=PaymentExpired)
     else:
         event = money_event(
-            amount_minor=payment.amount_minor, captured_minor=payment.captured_minor, refunded_minor=payment.refunded_minor, rest_released=True
+            amount_minor=payment.amount_minor,
+            captured_minor=payment.captured_minor,
+            refunded_minor=payment.refunded_minor,
+            rest_released=True,
         )
         await history.move(session, actor, payment=payment, event=event, kind="payment.rest_expired", amount_minor=rest.minor)
     return True

@@ -66,7 +66,9 @@ async def set_policy(request: HttpRequest, session: NamedDependency[AsyncSession
 
 
 @get("/wallets/{seller_id:str}", name="wallets:show", guards=[requires("wallets.read")])
-async def show_wallet(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def show_wallet(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """One wallet with its statement."""
     asked = request.query_params
     page = await queries.statement_page(
@@ -81,7 +83,9 @@ async def show_wallet(request: HttpRequest, seller_id: FromPath[str], session: N
 
 
 @get("/wallets/{seller_id:str}/export", name="wallets:export_statement", guards=[requires("reports.export")])
-async def export_statement(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Stream:
+async def export_statement(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Stream:
     """A bucket's whole statement as a file."""
     actor.require("wallets.read")
     asked = request.query_params
@@ -94,7 +98,9 @@ async def export_statement(request: HttpRequest, seller_id: FromPath[str], sessi
 
 
 @get("/wallets/{seller_id:str}/summary", name="wallets:summary", guards=[requires("wallets.read")])
-async def wallet_summary(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def wallet_summary(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """A seller's wallets in a few lines, for the seller's page."""
     page = await queries.wallet_summary_page(session, merchant_id=actor.merchant, seller_id=_id(seller_id))
     return render(request, "wallets/summary.html", page, fragment="wallets/_summary.html")

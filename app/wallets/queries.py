@@ -49,7 +49,9 @@ async def policy(session: AsyncSession, *, merchant_id: MerchantId) -> WalletPol
     if found is not None:
         return found
     # never added to the session: reading the rules must not write them
-    return WalletPolicy(merchant_id=merchant_id, availability_days=DEFAULT_AVAILABILITY_DAYS, timezone="UTC", allow_negative=True, updated_at=now())
+    return WalletPolicy(
+        merchant_id=merchant_id, availability_days=DEFAULT_AVAILABILITY_DAYS, timezone="UTC", allow_negative=True, updated_at=now()
+    )
 
 
 async def policy_page(session: AsyncSession, *, merchant_id: MerchantId) -> PolicyPage:
@@ -110,7 +112,12 @@ async def _sellers_with_wallets(
 async def _rows(session: AsyncSession, *, merchant_id: MerchantId, found: Iterable[SellerView], currency: str) -> list[WalletRow]:
     ids = {seller.id: SellerId(parse_id("sel", seller.id)) for seller in found}
     wallets = await wallets_of(session, merchant_id=merchant_id, seller_ids=ids.values())
-    return [WalletRow(seller=seller, wallet=wallet) for seller in found for wallet in wallets[ids[seller.id]] if currency in ("", wallet.currency)]
+    return [
+        WalletRow(seller=seller, wallet=wallet)
+        for seller in found
+        for wallet in wallets[ids[seller.id]]
+        if currency in ("", wallet.currency)
+    ]
 
 
 async def every_wallet(merchant_id: MerchantId, *, query: str = "", currency: str = "") -> AsyncIterator[list[list[object]]]:
@@ -195,11 +202,15 @@ def account(seller_id: SellerId, bucket: Bucket) -> AccountRef:
 async def _bookings(
     session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, wallet: Wallet, bucket: Bucket, after: str | None
 ) -> Bookings:
-    found = await ledger.bookings(session, merchant_id=merchant_id, account=account(seller_id, bucket), currency=wallet.currency, after=after)
+    found = await ledger.bookings(
+        session, merchant_id=merchant_id, account=account(seller_id, bucket), currency=wallet.currency, after=after
+    )
     return found or Bookings(items=[], opening=Money.zero(wallet.currency), closing=Money.zero(wallet.currency))
 
 
-async def every_booking(merchant_id: MerchantId, *, seller_id: SellerId, currency: str, bucket: Bucket) -> AsyncIterator[list[list[object]]]:
+async def every_booking(
+    merchant_id: MerchantId, *, seller_id: SellerId, currency: str, bucket: Bucket
+) -> AsyncIterator[list[list[object]]]:
     """A bucket's whole statement as rows of a file, oldest first, in one snapshot."""
     async with unit_of_work(merchant_id) as session:
         async for batch in ledger.every_booking(session, merchant_id=merchant_id, account=account(seller_id, bucket), currency=currency):
@@ -260,7 +271,9 @@ async def _history(session: AsyncSession, *, merchant_id: MerchantId, seller_id:
     """The bucket's balance at the end of each of the last days, the last one as it is now."""
     last = today()
     since = last - timedelta(days=HISTORY_DAYS)
-    changes = await ledger.changes_by_day(session, merchant_id=merchant_id, account=account(seller_id, bucket), currency=wallet.currency, since=since)
+    changes = await ledger.changes_by_day(
+        session, merchant_id=merchant_id, account=account(seller_id, bucket), currency=wallet.currency, since=since
+    )
     closings = [wallet[bucket].minor]
     for back in range(HISTORY_DAYS):
         closings.append(closings[-1] - changes.get(last - timedelta(days=back), 0))

@@ -57,7 +57,9 @@ class PolicyPage(msgspec.Struct, kw_only=True):
     @property
     def sentence(self) -> str:
         """When funds become available, in words."""
-        days = {0: "on the day of the capture", 1: "the day after the capture"}.get(self.availability_days, f"{self.availability_days} days after the capture")
+        days = {0: "on the day of the capture", 1: "the day after the capture"}.get(
+            self.availability_days, f"{self.availability_days} days after the capture"
+        )
         return f"{days}, at the start of the day in {self.timezone.replace('_', ' ')}"
 
 

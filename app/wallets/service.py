@@ -41,7 +41,13 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def schedule_release(
-    session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId, capture_id: CaptureId, currency: str, amounts: Sequence[tuple[SellerId, int]]
+    session: AsyncSession,
+    *,
+    merchant_id: MerchantId,
+    payment_id: PaymentId,
+    capture_id: CaptureId,
+    currency: str,
+    amounts: Sequence[tuple[SellerId, int]],
 ) -> None:
     """Note when what a capture brought each seller becomes available."""
     policy = await queries.policy(session, merchant_id=merchant_id)
@@ -101,7 +107,9 @@ async def due_releases(session: AsyncSession, *, moment: datetime, most: int = 1
     return [(MerchantId(row.merchant_id), row.id) for row in rows]
 
 
-async def take_for_refund(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId, seller_id: SellerId, amount: Money) -> Taken:
+async def take_for_refund(
+    session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId, seller_id: SellerId, amount: Money
+) -> Taken:
     """Find the seller's money for a refund: first what this payment still has pending, then available funds, then, if the merchant allows it, debt."""
     pending = await _take_pending(session, merchant_id, payment_id, seller_id, amount.minor)
     left = amount.minor - sum(minor for _, minor in pending)
@@ -116,7 +124,9 @@ async def take_for_refund(session: AsyncSession, *, merchant_id: MerchantId, pay
     return Taken(pending=pending, available_minor=from_wallet, receivable_minor=left - from_wallet)
 
 
-async def _take_pending(session: AsyncSession, merchant_id: MerchantId, payment_id: PaymentId, seller_id: SellerId, minor: int) -> list[tuple[str, int]]:
+async def _take_pending(
+    session: AsyncSession, merchant_id: MerchantId, payment_id: PaymentId, seller_id: SellerId, minor: int
+) -> list[tuple[str, int]]:
     statement = (
         select(FundsRelease)
         .where(FundsRelease.merchant_id == merchant_id, FundsRelease.payment_id == payment_id, FundsRelease.seller_id == seller_id)
@@ -139,7 +149,9 @@ async def give_back(session: AsyncSession, *, merchant_id: MerchantId, taken: Ta
     """Where a failed refund's money returns to: pending funds that became available meanwhile return as available ones."""
     still_pending, available = [], taken.available_minor
     for release_id, minor in taken.pending:
-        statement = select(FundsRelease).where(FundsRelease.merchant_id == merchant_id, FundsRelease.id == UUID(release_id)).with_for_update()
+        statement = (
+            select(FundsRelease).where(FundsRelease.merchant_id == merchant_id, FundsRelease.id == UUID(release_id)).with_for_update()
+        )
         release = (await session.execute(statement)).scalar_one()
         if release.status == ReleaseStatus.WAITING:
             release.taken_minor -= minor

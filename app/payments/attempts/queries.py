@@ -30,7 +30,9 @@ async def undecided_attempts(session: AsyncSession, *, merchant_id: MerchantId, 
     return [AttemptId(found) for found in (await session.execute(statement.order_by(PaymentAttempt.id))).scalars()]
 
 
-async def attempt_of_event(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId, event: PspEvent) -> PaymentAttempt | None:
+async def attempt_of_event(
+    session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId, event: PspEvent
+) -> PaymentAttempt | None:
     """The attempt a PSP's event is about: by our reference, else by the PSP's own; never one of another connection."""
     where = [PaymentAttempt.merchant_id == merchant_id, PaymentAttempt.connection_id == connection_id]
     try:

@@ -16,7 +16,9 @@ UNDECIDED = (None, Outcome.PENDING, Outcome.UNKNOWN)
 _DUE = text("select merchant_id, id from attempts_due(:moment, :most)")
 
 
-async def begin_attempt(session: AsyncSession, actor: Actor, *, payment: Payment, operation: Operation, amount_minor: int) -> PaymentAttempt:
+async def begin_attempt(
+    session: AsyncSession, actor: Actor, *, payment: Payment, operation: Operation, amount_minor: int
+) -> PaymentAttempt:
     """Write down what is about to be asked of the PSP. If we die before the answer is recorded, the attempt is due and gets asked about."""
     moment = now()
     attempt = PaymentAttempt(

@@ -56,12 +56,21 @@ async def release_authorisation(session: AsyncSession, actor: Actor, *, payment:
 
 
 async def capture(
-    session: AsyncSession, actor: Actor, *, payment: Payment, capture_id: CaptureId, shares: Sequence[Share], released: Money, psp_fee: Money | None
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    payment: Payment,
+    capture_id: CaptureId,
+    shares: Sequence[Share],
+    released: Money,
+    psp_fee: Money | None,
 ) -> None:
     """The PSP collected the amount: each seller's part goes to its wallet, the fees to the platform and the PSP, and the day it becomes available is set."""
     key, currency = public_id("cap", capture_id), payment.currency
     parts = [
-        journals.Share(journals.wallet_pending(_seller(share.seller_id)), Money(share.amount_minor, currency), Money(share.fee_minor, currency))
+        journals.Share(
+            journals.wallet_pending(_seller(share.seller_id)), Money(share.amount_minor, currency), Money(share.fee_minor, currency)
+        )
         for share in shares
     ]
     lines = journals.capture(payment=_key(payment), psp=_psp(payment), shares=parts, released=released)
@@ -80,7 +89,9 @@ async def capture(
     )
 
 
-async def request_refund(session: AsyncSession, actor: Actor, *, payment: Payment, refund_id: RefundId, shares: Sequence[Share]) -> Mapping[str, Any]:
+async def request_refund(
+    session: AsyncSession, actor: Actor, *, payment: Payment, refund_id: RefundId, shares: Sequence[Share]
+) -> Mapping[str, Any]:
     """Set the sellers' money for a refund aside; returns from where it was taken, so that a failed refund puts it back there."""
     taken: dict[SellerId, Taken] = {}
     for share in sorted(shares, key=lambda share: share.seller_id):

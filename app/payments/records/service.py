@@ -67,7 +67,9 @@ async def record_result(session: AsyncSession, actor: Actor, *, merchant_id: Mer
 
 
 async def _operation(session: AsyncSession, attempt: PaymentAttempt) -> PaymentOperation:
-    statement = select(PaymentOperation).where(PaymentOperation.merchant_id == attempt.merchant_id, PaymentOperation.attempt_id == attempt.id)
+    statement = select(PaymentOperation).where(
+        PaymentOperation.merchant_id == attempt.merchant_id, PaymentOperation.attempt_id == attempt.id
+    )
     return (await session.execute(statement.execution_options(populate_existing=True))).scalar_one()
 
 
@@ -81,7 +83,9 @@ async def _note_second_word(session: AsyncSession, actor: Actor, payment: Paymen
     contradicts = {attempt.outcome, result.outcome} == {Outcome.SUCCEEDED, Outcome.DECLINED}
     if contradicts:
         details = {"recorded": attempt.outcome, "reported": result.outcome, "code": result.code}
-        await history.note(session, actor, payment=payment, kind="psp.contradicted", before=payment.status, attempt_id=attempt.id, details=details)
+        await history.note(
+            session, actor, payment=payment, kind="psp.contradicted", before=payment.status, attempt_id=attempt.id, details=details
+        )
         log.warning("psp contradicts its earlier answer", payment=str(payment.id), attempt=str(attempt.id), **details)
 
 
@@ -113,10 +117,27 @@ def _remember(payment: Payment, result: Result) -> None:
 
 
 async def _step(
-    session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, event: str, kind: str, tells: type[PaymentChanged] | None, result: Result
+    session: AsyncSession,
+    actor: Actor,
+    payment: Payment,
+    attempt: PaymentAttempt,
+    event: str,
+    kind: str,
+    tells: type[PaymentChanged] | None,
+    result: Result,
 ) -> None:
     details = {key: value for key, value in (("code", result.code), ("message", result.message)) if value}
-    await history.move(session, actor, payment=payment, event=event, kind=kind, tells=tells, attempt_id=attempt.id, amount_minor=payment.amount_minor, details=details)
+    await history.move(
+        session,
+        actor,
+        payment=payment,
+        event=event,
+        kind=kind,
+        tells=tells,
+        attempt_id=attempt.id,
+        amount_minor=payment.amount_minor,
+        details=details,
+    )
 
 
 async def _wait(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, result: Result) -> None:
@@ -133,7 +154,9 @@ async def _wait(session: AsyncSession, actor: Actor, payment: Payment, attempt: 
 async def _late_success(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, result: Result) -> None:
     """The PSP says yes after we closed the payment (it expired, or was declared failed): kept as it is and shown, never dropped silently."""
     details = {"status": result.status or "", "message": "The PSP reports success for a payment that was closed before."}
-    await history.note(session, actor, payment=payment, kind="psp.late_success", before=payment.status, attempt_id=attempt.id, details=details)
+    await history.note(
+        session, actor, payment=payment, kind="psp.late_success", before=payment.status, attempt_id=attempt.id, details=details
+    )
     log.error("psp reports success for a closed payment", payment=str(payment.id), status=payment.status)
 
 
@@ -169,7 +192,10 @@ async def _captured_at_once(session: AsyncSession, actor: Actor, payment: Paymen
         number=1,
         status=OperationStatus.SUCCEEDED,
         amount_minor=whole.minor,
-        split={"shares": [{"seller_id": str(s.seller_id), "amount_minor": s.amount_minor, "fee_minor": s.fee_minor} for s in shares], "taken": {}},
+        split={
+            "shares": [{"seller_id": str(s.seller_id), "amount_minor": s.amount_minor, "fee_minor": s.fee_minor} for s in shares],
+            "taken": {},
+        },
         is_final=True,
         reason="",
         created_by=actor.name,
@@ -198,19 +224,33 @@ async def _take(
         payment.rest_released, payment.expires_at = True, None
     await service.move_parts(session, payment, shares, "captured_minor", "fee_captured_minor")
     fee = result.fee
-    await postings.capture(session, actor, payment=payment, capture_id=CaptureId(operation.id), shares=shares, released=released, psp_fee=fee)
+    await postings.capture(
+        session, actor, payment=payment, capture_id=CaptureId(operation.id), shares=shares, released=released, psp_fee=fee
+    )
     await _follow_the_money(session, actor, payment, attempt, "payment.captured", PaymentCaptured, operation.amount_minor, result)
 
 
 async def _follow_the_money(
-    session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, kind: str, tells: type[PaymentChanged], minor: int, result: Result
+    session: AsyncSession,
+    actor: Actor,
+    payment: Payment,
+    attempt: PaymentAttempt,
+    kind: str,
+    tells: type[PaymentChanged],
+    minor: int,
+    result: Result,
 ) -> None:
     """Payment and order go where their money stands."""
     event = money_event(
-        amount_minor=payment.amount_minor, captured_minor=payment.captured_minor, refunded_minor=payment.refunded_minor, rest_released=payment.rest_released
+        amount_minor=payment.amount_minor,
+        captured_minor=payment.captured_minor,
+        refunded_minor=payment.refunded_minor,
+        rest_released=payment.rest_released,
     )
     details = {key: value for key, value in (("code", result.code), ("message", result.message)) if value}
-    await history.move(session, actor, payment=payment, event=event, kind=kind, tells=tells, attempt_id=attempt.id, amount_minor=minor, details=details)
+    await history.move(
+        session, actor, payment=payment, event=event, kind=kind, tells=tells, attempt_id=attempt.id, amount_minor=minor, details=details
+    )
     await orders.record_collected(
         session,
         merchant_id=MerchantId(payment.merchant_id),
@@ -220,7 +260,9 @@ async def _follow_the_money(
     )
 
 
-async def _capture(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, operation: PaymentOperation, result: Result) -> None:
+async def _capture(
+    session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, operation: PaymentOperation, result: Result
+) -> None:
     if not _advance(operation, result):
         return
     if operation.status == OperationStatus.FAILED:
@@ -232,7 +274,9 @@ async def _capture(session: AsyncSession, actor: Actor, payment: Payment, attemp
     await _take(session, actor, payment, attempt, operation, postings.shares_of(operation), released=released, result=result)
 
 
-async def _refund(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, operation: PaymentOperation, result: Result) -> None:
+async def _refund(
+    session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, operation: PaymentOperation, result: Result
+) -> None:
     if not _advance(operation, result):
         return
     if operation.status == OperationStatus.FAILED:
@@ -255,7 +299,9 @@ async def _refund_came_back(
     await _failed(session, actor, payment, attempt, operation, result, RefundFailed)
 
 
-async def _void(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, operation: PaymentOperation, result: Result) -> None:
+async def _void(
+    session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, operation: PaymentOperation, result: Result
+) -> None:
     if not _advance(operation, result):
         return
     if operation.status == OperationStatus.FAILED:
@@ -273,7 +319,13 @@ async def _void(session: AsyncSession, actor: Actor, payment: Payment, attempt: 
 
 def _advance(operation: PaymentOperation, result: Result) -> bool:
     """Move the operation by the result; says whether it came to an end."""
-    events = {Outcome.SUCCEEDED: "succeed", Outcome.PENDING: "wait", Outcome.UNKNOWN: "lose", Outcome.DECLINED: "fail", Outcome.NOT_SENT: "fail"}
+    events = {
+        Outcome.SUCCEEDED: "succeed",
+        Outcome.PENDING: "wait",
+        Outcome.UNKNOWN: "lose",
+        Outcome.DECLINED: "fail",
+        Outcome.NOT_SENT: "fail",
+    }
     operation.status, operation.updated_at = OPERATION.next(OperationStatus(operation.status), events[result.outcome]), now()
     return operation.status in (OperationStatus.SUCCEEDED, OperationStatus.FAILED)
 
@@ -291,7 +343,16 @@ async def _failed(
     details = {key: value for key, value in (("code", result.code), ("message", result.message)) if value}
     kind = f"{operation.kind}.failed"
     await session.flush()
-    await history.note(session, actor, payment=payment, kind=kind, before=payment.status, attempt_id=attempt.id, amount_minor=operation.amount_minor, details=details)
+    await history.note(
+        session,
+        actor,
+        payment=payment,
+        kind=kind,
+        before=payment.status,
+        attempt_id=attempt.id,
+        amount_minor=operation.amount_minor,
+        details=details,
+    )
     if tells is not None:
         await history.tell(session, payment, tells)
 

@@ -1,0 +1,240 @@
+"""Demo data, built only by calling services and flows: what stands in a demo could have been made by people, an API client and the PSP simulator.
+
+A month of history is made by travelling: the clock is set to each past day, orders are paid through the simulator as they would have
+been, and each day's funds become available.
+"""
+
+import random
+import secrets as randomness
+from collections.abc import Sequence
+from datetime import timedelta
+
+import httpx2
+import msgspec
+import pyotp
+
+from app.api_access import service as api_access
+from app.api_access.domain import SCOPES
+from app.core.actors import Actor, ActorKind
+from app.core.clock import now, travel
+from app.core.db import dispose, unit_of_work
+from app.core.ids import ConnectionId, MerchantId, OrderId, PersonId, SellerId, new_id, public_id
+from app.core.money import Money
+from app.core.settings import settings
+from app.identity import service as identity
+from app.orders import service as orders
+from app.orders.domain import NewLine
+from app.payments import flows
+from app.payments.domain import CaptureMode
+from app.psp.service import connections
+from app.sellers import service as sellers
+from app.sellers.domain import FeeTerms
+from app.tenancy import service as tenancy
+from app.tenancy.domain import Role, permissions_of
+from app.wallets import flows as wallets
+
+DAYS = 30
+MAIL = "countinghouse.example"
+
+PEOPLE = (
+    ("ines.okafor", "Ines Okafor", Role.OWNER),
+    ("adam.lindqvist", "Adam Lindqvist", Role.ADMIN),
+    ("farah.nasser", "Farah Nasser", Role.FINANCE),
+    ("aiko.tanaka", "Aiko Tanaka", Role.APPROVER),
+    ("jonas.weber", "Jonas Weber", Role.SUPPORT),
+    ("dana.kovacs", "Dana Kovács", Role.DEVELOPER),
+    ("victor.silva", "Victor Silva", Role.VIEWER),
+)
+SELLERS = (
+    ("halden", "Halden Furniture", "DE", 800),
+    ("rowe", "Rowe Lighting", "GB", None),
+    ("tidewater", "Tidewater Ceramics", "DK", None),
+    ("oakfield", "Oakfield Textiles", "FR", 1200),
+    ("northern", "Northern Paper Co.", "SE", None),
+)
+BUYERS = (
+    "Lena Hoffmann",
+    "Marc Dubois",
+    "Sofia Rossi",
+    "Tom Becker",
+    "Aisha Khan",
+    "Pavel Novák",
+    "Clara Jensen",
+    "Hugo Martín",
+    "Yuki Sato",
+    "Emma Larsen",
+    "Noah Meier",
+    "Olga Petrova",
+)
+GOODS = ("Oak chair", "Desk lamp", "Stoneware bowl", "Linen throw", "Letter set", "Side table", "Wall light", "Vase", "Cushion", "Notebook")
+CARDS = ("tok_visa",) * 10 + ("tok_mastercard",) * 6 + ("tok_amex",) * 2
+DECLINES = ("tok_visa_insufficient_funds", "tok_visa_declined", "tok_visa_expired_card", "tok_visa_lost_card")
+
+
+class Person(msgspec.Struct, kw_only=True):
+    """How to sign in as somebody of the demo."""
+
+    id: PersonId
+    merchant: str
+    role: str
+    name: str
+    email: str
+    password: str
+    totp_secret: str
+
+
+class House(msgspec.Struct, kw_only=True):
+    """One merchant of the demo, ready to sell."""
+
+    merchant_id: MerchantId
+    actor: Actor
+    connection_id: ConnectionId
+    sellers: list[SellerId]
+
+
+async def plant(*, simulator_url: str) -> dict[str, object]:
+    """Fill an empty house with the demo's merchants, people and a month of business; returns how to use it."""
+    dice = random.Random(1494)  # noqa: S311 - repeatable demo data, nothing secret
+    try:
+        with travel(timedelta(days=-DAYS, hours=-1)):
+            people, halden, halden_key = await _open_merchant("Halden & Rowe", PEOPLE, simulator_url)
+            others, northlight, northlight_key = await _open_merchant(
+                "Northlight Coffee", (("nora.berg", "Nora Berg", Role.OWNER),), simulator_url
+            )
+        await _history(halden, dice, per_day=3)
+        await _history(northlight, dice, per_day=1)
+        await _today(halden, dice)
+    finally:
+        await dispose()
+    return {"people": [_entry(person) for person in people + others], "api_keys": [*halden_key, *northlight_key]}
+
+
+def _entry(person: Person) -> dict[str, str]:
+    return {name: getattr(person, name) for name in ("merchant", "role", "name", "email", "password", "totp_secret")}
+
+
+async def _open_merchant(
+    name: str, people: Sequence[tuple[str, str, Role]], simulator_url: str
+) -> tuple[list[Person], House, list[dict[str, str]]]:
+    """A merchant and its sandbox: people, connection, sellers, fees and an API key in each."""
+    known = [await _add_person(name, *person) for person in people]
+    owner = known[0]
+    founder = Actor(kind=ActorKind.USER, id=owner.id, name=owner.name)
+    async with unit_of_work(None) as session:
+        live, sandbox = await tenancy.open_merchant(session, founder, name=name)
+        merchant_ids = (MerchantId(live.id), MerchantId(sandbox.id))
+    for person in known[1:]:
+        for merchant_id in merchant_ids:
+            async with unit_of_work(merchant_id) as session:
+                await tenancy.add_member(
+                    session, Actor.system(merchant_id), merchant_id=merchant_id, person_id=person.id, role=Role(person.role)
+                )
+    houses, keys = [], []
+    for merchant_id, is_sandbox in zip(merchant_ids, (False, True), strict=True):
+        actor = Actor(
+            kind=ActorKind.USER,
+            id=owner.id,
+            name=owner.name,
+            merchant_id=merchant_id,
+            permissions=permissions_of(Role.OWNER, sandbox=is_sandbox),
+            factor_at=now(),
+        )
+        house, key = await _furnish(actor, simulator_url, name="Simulator test" if is_sandbox else "Simulator EU")
+        houses.append(house)
+        keys.append({"merchant": name, "mode": "test" if is_sandbox else "live", "id": public_id("mer", merchant_id), "key": key})
+    return known, houses[0], keys
+
+
+async def _add_person(merchant: str, handle: str, name: str, role: Role) -> Person:
+    password, totp_secret, email = f"demo-{randomness.token_urlsafe(9)}", pyotp.random_base32(), f"{handle}@{MAIL}"
+    async with unit_of_work(None) as session:
+        row = await identity.create_person(session, email=email, name=name, password=password, totp_secret=totp_secret)
+    return Person(id=PersonId(row.id), merchant=merchant, role=role, name=name, email=email, password=password, totp_secret=totp_secret)
+
+
+async def _furnish(actor: Actor, simulator_url: str, *, name: str) -> tuple[House, str]:
+    connection_id = await _connect(actor, simulator_url, name=name)
+    added = []
+    async with unit_of_work(actor.merchant) as session:
+        await sellers.set_fee(session, actor, currency="EUR", terms=FeeTerms(basis_points=1000, fixed_minor=25))
+        await sellers.set_fee(session, actor, currency="GBP", terms=FeeTerms(basis_points=1000, fixed_minor=20))
+        for reference, seller, country, basis_points in SELLERS:
+            row = await sellers.add_seller(session, actor, reference=reference, name=seller, email=f"{reference}@{MAIL}", country=country)
+            added.append(SellerId(row.id))
+            if basis_points is not None:
+                await sellers.set_fee(session, actor, currency="EUR", terms=FeeTerms(basis_points=basis_points), seller_id=SellerId(row.id))
+        _, key = await api_access.issue_key(session, actor, name="Storefront", scopes=SCOPES)
+    return House(merchant_id=actor.merchant, actor=actor, connection_id=connection_id, sellers=added), key
+
+
+async def _connect(actor: Actor, simulator_url: str, *, name: str) -> ConnectionId:
+    """Open an account at the simulator and connect it, as a person would by copying the keys."""
+    account = public_id("mer", actor.merchant)
+    async with httpx2.AsyncClient(base_url=simulator_url, timeout=10) as simulator:
+        opened = (await simulator.post("/_accounts", json={"name": account})).raise_for_status().json()
+        values = {
+            "api_base_url": simulator_url,
+            "account": account,
+            "secret_key": opened["secret_key"],
+            "webhook_secret": opened["webhook_secret"],
+        }
+        async with unit_of_work(actor.merchant) as session:
+            row = await connections.add_connection(session, actor, psp="simulated", name=name, values=values)
+            connection_id = ConnectionId(row.id)
+            await connections.enable_connection(session, actor, connection_id=connection_id)
+        address = f"{settings().public_url}/webhooks/{public_id('con', connection_id)}"
+        (await simulator.post("/_accounts", json={"name": account, "webhook_url": address})).raise_for_status()
+    return connection_id
+
+
+async def _order(house: House, dice: random.Random, number: int) -> OrderId:
+    buyer, currency = dice.choice(BUYERS), dice.choice(("EUR", "EUR", "EUR", "GBP"))
+    chosen = dice.sample(house.sellers, dice.choice((1, 2, 2, 3)))
+    lines = [
+        NewLine(seller_id=seller, description=dice.choice(GOODS), amount=Money(dice.randrange(900, 42_000), currency)) for seller in chosen
+    ]
+    email = buyer.lower().replace(" ", ".") + "@buyers.example"
+    async with unit_of_work(house.merchant_id) as session:
+        order = await orders.create_order(
+            session,
+            house.actor,
+            reference=f"HR-{20_000 + number}",
+            currency=currency,
+            lines=lines,
+            buyer_name=buyer,
+            buyer_email=email,
+            details={"channel": "web"},
+        )
+    return OrderId(order.id)
+
+
+async def _pay(house: House, order_id: OrderId, *, token: str | None, mode: CaptureMode = CaptureMode.AUTOMATIC) -> flows.Answered:
+    return await flows.pay(house.actor, order_id=order_id, token=token, capture_mode=mode, key=f"demo:{new_id().hex}", request=b"demo")
+
+
+async def _history(house: House, dice: random.Random, *, per_day: int) -> None:
+    """A month of orders: most are paid, some declined, a few refunded; each day's funds become available."""
+    number = 0
+    for day in range(DAYS, 0, -1):
+        with travel(timedelta(days=-day, minutes=dice.randrange(-300, 300))):
+            for _ in range(dice.randrange(per_day, per_day * 2)):
+                number += 1
+                token = dice.choice(CARDS) if dice.random() > 0.1 else dice.choice(DECLINES)
+                paid = await _pay(house, await _order(house, dice, number), token=token)
+                if token in CARDS and dice.random() < 0.08:
+                    await flows.refund(
+                        house.actor, payment_id=paid.payment_id, reason="Returned", key=f"demo:{new_id().hex}", request=b"demo"
+                    )
+            await wallets.release_due()
+    await wallets.release_due()
+
+
+async def _today(house: House, dice: random.Random) -> None:
+    """What waits for a person today: authorised and partly captured payments, one in review, one at the hosted page, one open order."""
+    authorised = await _pay(house, await _order(house, dice, 901), token="tok_visa", mode=CaptureMode.MANUAL)
+    half = Money(500, msgspec.json.decode(authorised.body)["amount"]["currency"])
+    await flows.capture(house.actor, payment_id=authorised.payment_id, amount=half, key="demo:part", request=b"demo")
+    await _pay(house, await _order(house, dice, 902), token="tok_mastercard", mode=CaptureMode.MANUAL)
+    await _pay(house, await _order(house, dice, 903), token="tok_visa_review")
+    await _pay(house, await _order(house, dice, 904), token=None)
+    await _order(house, dice, 905)
