@@ -239,6 +239,18 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True):
     actor: Actor | None = None
 
 
+class Balance(msgspec.Struct, frozen=True):
+    """What an account holds: the sums of both sides, posted and held, in minor units; ``balance`` counts its normal side as positive."""
+
+    debits: int
+    credits: int
+    debits_pending: int
+    credits_pending: int
+    balance: Money
+    available: Money
+    """The balance less what holds have set aside."""
+
+
 def debit(account: AccountRef, amount: Money, clear_key: str | None = None) -> Line:
     """A debit line."""
     return Line(account, Side.DEBIT, amount, clear_key)

@@ -75,7 +75,11 @@ def capture(*, payment: str, psp: Owner, shares: Sequence[Share], released: Mone
     if any(share.fee.is_negative or share.fee > share.amount for share in shares):
         raise MalformedAmount("A platform fee lies between nothing and the whole of its share.")
     promise = release_authorisation(payment=payment, amount=released) if released.is_positive else []
-    taken = [debit(psp.account(Code.PSP_RECEIVABLE), amount, payment), *(credit(s.account, s.net) for s in shares), credit(PLATFORM_FEE, fees)]
+    taken = [
+        debit(psp.account(Code.PSP_RECEIVABLE), amount, payment),
+        *(credit(s.account, s.net) for s in shares),
+        credit(PLATFORM_FEE, fees),
+    ]
     return without_zeroes([*taken, *promise])
 
 
