@@ -47,7 +47,8 @@ def connect(url: str) -> dramatiq.Broker:
     """The broker at an address."""
     scheme = urlsplit(url).scheme
     if scheme in ("postgresql", "postgres"):
-        return PostgresBroker(url=url, results=False, middleware=middleware(), **HEARTBEAT)
+        broker: dramatiq.Broker = PostgresBroker(url=url, results=False, middleware=middleware(), **HEARTBEAT)
+        return broker
     if scheme in ("amqp", "amqps"):
         from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
@@ -77,7 +78,7 @@ def declare_one(broker: dramatiq.Broker, name: str) -> None:
         except TryAgain as again:
             raise dramatiq.errors.Retry(str(again), delay=again.delay_ms) from again
 
-    dramatiq.actor(run, actor_name=name, queue_name=QUEUE, broker=broker)
+    dramatiq.actor(actor_name=name, queue_name=QUEUE, broker=broker)(run)
 
 
 def envelope(actor: str, message: Message) -> "dramatiq.Message[None]":

@@ -83,7 +83,7 @@ def run(data: Path, *, port: int, environment: str, with_data: bool) -> None:
     began = time.perf_counter()
     stop_strays(data)
     require_free(port)
-    plan = started(data, port=port, simulator_port=next_free(port + 1), environment=environment, with_data=with_data)
+    plan = started(data, port=port, simulator_port=simulator_port(data, port), environment=environment, with_data=with_data)
     try:
         with ended_by_signals(), plan as (here, supervisor, watch):
             click.echo(welcome(here, time.perf_counter() - began))
@@ -155,7 +155,7 @@ def prepare(here: Installation) -> None:
 def start_processes(here: Installation, supervisor: Supervisor, *, with_data: bool) -> None:
     """Start the processes; the demo data are made while they come up, because the simulator has a part in them."""
     reload = ["--reload"] if here.environment == "development" else []
-    supervisor.start("simulator", "simulator", "--port", str(here.simulator_port))
+    supervisor.start("simulator", "simulator", "--port", str(here.simulator_port), "--journal", str(here.data / "simulator.journal"))
     supervisor.start("web", "web", *reload)
     supervisor.start("relay", "relay")
     supervisor.start("scheduler", "scheduler")
@@ -213,6 +213,13 @@ def require_free(port: int) -> None:
     """Refuse a port another program listens on."""
     if not port_is_free(port):
         raise PortTaken(f"Another program listens on port {port}. Stop it, or choose another port: make demo ARGS='--port {next_free(port + 1)}'.")
+
+
+def simulator_port(data: Path, port: int) -> int:
+    """The simulator's port of the last run, because the demo's connections point there; otherwise the next free one."""
+    demo = data / "demo.json"
+    last = int(msgspec.json.decode(demo.read_bytes()).get("simulator_port", 0)) if demo.exists() else 0
+    return last if last and last != port and port_is_free(last) else next_free(port + 1)
 
 
 def next_free(port: int) -> int:

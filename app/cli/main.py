@@ -8,8 +8,8 @@ import click
 
 from app.cli.installation import DATA
 from app.cli.output import JSON_FLAG, plain_when_asked, report
-from app.core.embedded import EmbeddedPostgresError
 from app.core.errors import AppError, Unavailable
+from app.core.programs import EmbeddedPostgresError
 from app.core.settings import SettingsError
 
 # Loaded when called: `--help` and the processes start at once.
@@ -25,11 +25,12 @@ COMMANDS = {
     "seed": "app.cli.operations:seed",
     "user": "app.cli.people:user",
     "code": "app.cli.people:code",
-    "ledger": "app.cli.operations:ledger",
-    "psp": "app.cli.operations:psp",
+    "ledger": "app.cli.books:ledger",
+    "psp": "app.cli.providers:psp",
     "outbox": "app.cli.outbox:outbox",
     "keys": "app.cli.operations:keys",
     "settings": "app.cli.operations:show_settings",
+    "errors": "app.cli.operations:errors",
 }
 
 

@@ -224,9 +224,9 @@ class EmbeddedPostgres:
             check=False,
             cwd=data,
             env=environment(),
-            user=self._account and self._account.uid,
-            group=self._account and self._account.gid,
-            extra_groups=None if self._account is None else [],
+            user=self._account.uid if self._account else None,
+            group=self._account.gid if self._account else None,
+            extra_groups=[] if self._account else None,
         )
         if done.returncode != 0:
             raise EmbeddedPostgresError(f"initdb failed: {done.stderr.strip()[-1000:]}")
@@ -263,9 +263,9 @@ class EmbeddedPostgres:
                 env=environment(),
                 # Ctrl-C in the terminal must reach us and not the database: it is the last to stop.
                 start_new_session=True,
-                user=self._account and self._account.uid,
-                group=self._account and self._account.gid,
-                extra_groups=None if self._account is None else [],
+                user=self._account.uid if self._account else None,
+                group=self._account.gid if self._account else None,
+                extra_groups=[] if self._account else None,
             )
 
     def _choose_port(self, *, keep: bool) -> None:

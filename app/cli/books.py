@@ -1,0 +1,58 @@
+"""The books from the command line: do they balance?"""
+
+import asyncio
+from pathlib import Path
+
+import click
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from app.cli.installation import attached
+from app.cli.output import emit
+from app.core.ids import MerchantId, parse_id, public_id
+from app.core.settings import settings
+from app.ledger import queries
+
+
+@click.group()
+def ledger() -> None:
+    """The books."""
+
+
+@ledger.command()
+@click.option("--merchant", metavar="MERCHANT", help="Public id of one merchant; all otherwise.")
+@click.pass_context
+def check(context: click.Context, merchant: str | None) -> None:
+    """Check that every transaction balances, every balance is the sum of its entries, and no limit is broken.
+
+    \b
+    Examples:
+      countinghouse ledger check
+      countinghouse ledger check --merchant mer_01k… --json
+    Exit code 1 when something is wrong.
+    """
+    merchant_id = MerchantId(parse_id("mer", merchant)) if merchant else None
+    with attached(context.obj["data"]):
+        sound = asyncio.run(check_books(settings().owner_database_url or settings().database_url, merchant_id))
+    if not sound:
+        context.exit(1)
+
+
+async def check_books(owner_url: str, merchant_id: MerchantId | None) -> bool:
+    """Check as the owner role, which may read every book; show what was found and tell whether all is well."""
+    engine = create_async_engine(owner_url)
+    try:
+        async with AsyncSession(engine) as session:
+            report = await queries.check(session, merchant_id=merchant_id)
+    finally:
+        await engine.dispose()
+    counts = f"{report.books} books, {report.accounts} accounts, {report.transactions} transactions, {report.entries} entries"
+    findings = [f"  {public_id('mer', found.merchant_id)}  {found.subject}: {found.detail} ({found.invariant})" for found in report.violations]
+    emit(report, describe(counts, findings))
+    return report.is_sound
+
+
+def describe(counts: str, findings: list[str]) -> str:
+    """What was found, for people."""
+    if not findings:
+        return f"{click.style('The books balance.', fg='green')} {counts} checked."
+    return "\n".join([click.style(f"The books do not balance: {len(findings)} findings in {counts}.", fg="red"), *findings])
