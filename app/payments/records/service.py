@@ -247,7 +247,8 @@ async def _follow_the_money(
         refunded_minor=payment.refunded_minor,
         rest_released=payment.rest_released,
     )
-    details = {key: value for key, value in (("code", result.code), ("message", result.message)) if value}
+    fee = result.fee.minor if result.fee else None
+    details = {key: value for key, value in (("code", result.code), ("message", result.message), ("psp_fee_minor", fee)) if value}
     await history.move(
         session, actor, payment=payment, event=event, kind=kind, tells=tells, attempt_id=attempt.id, amount_minor=minor, details=details
     )
