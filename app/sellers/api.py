@@ -18,11 +18,15 @@ from app.web.guards import requires
 async def list_sellers(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Page[SellerView]:
     """Everybody who sells here, newest first; `q` finds by name, reference or id, `after` is the `next` of the page before."""
     asked = request.query_params
-    return await queries.sellers(session, merchant_id=actor.merchant, query=asked.get("q", ""), status=asked.get("status", ""), after=asked.get("after"))
+    return await queries.sellers(
+        session, merchant_id=actor.merchant, query=asked.get("q", ""), status=asked.get("status", ""), after=asked.get("after")
+    )
 
 
 @post("/v1/sellers", name="sellers:api_add", status_code=201, guards=[requires("sellers.write")])
-async def add_seller(data: JSONBody[SellerRequest], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[SellerView]:
+async def add_seller(
+    data: JSONBody[SellerRequest], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[SellerView]:
     """Add a seller. The reference is yours and unique, so that a repeated request is refused rather than doubled."""
     seller = await service.add_seller(session, actor, reference=data.reference, name=data.name, email=data.email, country=data.country)
     view = SellerView.of(seller)

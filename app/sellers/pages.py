@@ -55,20 +55,28 @@ async def add_seller(request: HttpRequest, session: NamedDependency[AsyncSession
 
 
 @get("/sellers/{seller_id:str}", name="sellers:show", guards=[requires("sellers.read")])
-async def show_seller(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def show_seller(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """One seller."""
-    return render(request, "sellers/show.html", await queries.seller_detail_page(session, merchant_id=actor.merchant, seller_id=_id(seller_id)))
+    return render(
+        request, "sellers/show.html", await queries.seller_detail_page(session, merchant_id=actor.merchant, seller_id=_id(seller_id))
+    )
 
 
 @get("/sellers/{seller_id:str}/edit", name="sellers:edit_form", guards=[requires("sellers.write")])
-async def edit_seller_form(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def edit_seller_form(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """The form of a seller that is there."""
     page = await queries.seller_form_page(session, merchant_id=actor.merchant, seller_id=_id(seller_id))
     return render(request, FORM[0], page, fragment=FORM[1])
 
 
 @post("/sellers/{seller_id:str}/edit", name="sellers:edit", status_code=200, guards=[requires("sellers.write")])
-async def edit_seller(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def edit_seller(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """Change how a seller is called and reached."""
     page = await queries.seller_form_page(session, merchant_id=actor.merchant, seller_id=_id(seller_id))
     answer_invalid_with(request, FORM[0], page, fragment=FORM[1])
@@ -78,30 +86,50 @@ async def edit_seller(request: HttpRequest, seller_id: FromPath[str], session: N
 
 
 @get("/sellers/{seller_id:str}/block", name="sellers:block_form", guards=[requires("sellers.write")])
-async def block_seller_form(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def block_seller_form(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """The question before a seller is blocked."""
-    return render(request, STATUS[0], await queries.seller_status_page(session, merchant_id=actor.merchant, seller_id=_id(seller_id), event="block"), fragment=STATUS[1])
+    return render(
+        request,
+        STATUS[0],
+        await queries.seller_status_page(session, merchant_id=actor.merchant, seller_id=_id(seller_id), event="block"),
+        fragment=STATUS[1],
+    )
 
 
 @post("/sellers/{seller_id:str}/block", name="sellers:block", status_code=200, guards=[requires("sellers.write")])
-async def block_seller(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def block_seller(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """Block a seller from new orders."""
     return await _change_status(request, session, actor, seller_id, event="block", toast="{name} takes no new orders now")
 
 
 @get("/sellers/{seller_id:str}/unblock", name="sellers:unblock_form", guards=[requires("sellers.write")])
-async def unblock_seller_form(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def unblock_seller_form(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """The question before a seller may sell again."""
-    return render(request, STATUS[0], await queries.seller_status_page(session, merchant_id=actor.merchant, seller_id=_id(seller_id), event="unblock"), fragment=STATUS[1])
+    return render(
+        request,
+        STATUS[0],
+        await queries.seller_status_page(session, merchant_id=actor.merchant, seller_id=_id(seller_id), event="unblock"),
+        fragment=STATUS[1],
+    )
 
 
 @post("/sellers/{seller_id:str}/unblock", name="sellers:unblock", status_code=200, guards=[requires("sellers.write")])
-async def unblock_seller(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def unblock_seller(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """Let a blocked seller sell again."""
     return await _change_status(request, session, actor, seller_id, event="unblock", toast="{name} may sell again")
 
 
-async def _change_status(request: HttpRequest, session: AsyncSession, actor: Actor, seller_id: str, *, event: str, toast: str) -> Response[str]:
+async def _change_status(
+    request: HttpRequest, session: AsyncSession, actor: Actor, seller_id: str, *, event: str, toast: str
+) -> Response[str]:
     page = await queries.seller_status_page(session, merchant_id=actor.merchant, seller_id=_id(seller_id), event=event)
     answer_invalid_with(request, STATUS[0], page, fragment=STATUS[1])
     form = await read_form(request, ReasonForm)
@@ -128,19 +156,25 @@ async def remove_general_fee(request: HttpRequest, session: NamedDependency[Asyn
 
 
 @get("/sellers/{seller_id:str}/fees", name="sellers:fee_form", guards=[requires("sellers.write")])
-async def fee_form(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def fee_form(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """The form of one seller's own fee."""
     return await _fee_form(request, session, actor, _id(seller_id))
 
 
 @post("/sellers/{seller_id:str}/fees", name="sellers:set_fee", status_code=200, guards=[requires("sellers.write", fresh=True)])
-async def set_fee(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def set_fee(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """Set one seller's own fee in a currency."""
     return await _set_fee(request, session, actor, _id(seller_id))
 
 
 @post("/sellers/{seller_id:str}/fees/remove", name="sellers:remove_fee", status_code=200, guards=[requires("sellers.write", fresh=True)])
-async def remove_fee(request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+async def remove_fee(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
     """Let a seller follow the merchant's fee again."""
     return await _remove_fee(request, session, actor, _id(seller_id))
 

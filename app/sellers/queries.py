@@ -51,19 +51,26 @@ async def seller_names(session: AsyncSession, *, merchant_id: MerchantId, ids: C
     return {SellerId(row.id): row.name for row in await session.execute(statement)}
 
 
-async def fee_terms(session: AsyncSession, *, merchant_id: MerchantId, ids: Collection[SellerId], currency: str) -> dict[SellerId, FeeTerms]:
+async def fee_terms(
+    session: AsyncSession, *, merchant_id: MerchantId, ids: Collection[SellerId], currency: str
+) -> dict[SellerId, FeeTerms]:
     """What the platform keeps of each seller's sales in a currency: the seller's own rule, else the merchant's, else nothing."""
     statement = select(PlatformFee).where(
         PlatformFee.merchant_id == merchant_id,
         PlatformFee.currency == currency,
         or_(PlatformFee.seller_id.is_(None), PlatformFee.seller_id.in_(list(ids))),
     )
-    rules = {row.seller_id: FeeTerms(basis_points=row.basis_points, fixed_minor=row.fixed_minor) for row in (await session.execute(statement)).scalars()}
+    rules = {
+        row.seller_id: FeeTerms(basis_points=row.basis_points, fixed_minor=row.fixed_minor)
+        for row in (await session.execute(statement)).scalars()
+    }
     general = rules.get(None, FeeTerms())
     return {seller_id: rules.get(seller_id, general) for seller_id in ids}
 
 
-async def seller_list_page(session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None) -> SellerListPage:
+async def seller_list_page(
+    session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None
+) -> SellerListPage:
     """The list of sellers, found by name, reference or id."""
     return SellerListPage(
         sellers=await sellers(session, merchant_id=merchant_id, query=query, status=status, after=after),
@@ -147,7 +154,11 @@ async def fee_form_page(session: AsyncSession, *, merchant_id: MerchantId, selle
     general = [] if seller_id is None else await _fee_rows(session, merchant_id=merchant_id, seller_id=None)
     rule = next((fee for fee in own + general if fee.currency == currency), None)
     taken = {fee.currency for fee in own}
-    choice = [currency] if currency in CURRENCIES else [code for code in [*USUAL_CURRENCIES, *sorted(CURRENCIES.keys() - USUAL_CURRENCIES)] if code not in taken]
+    choice = (
+        [currency]
+        if currency in CURRENCIES
+        else [code for code in [*USUAL_CURRENCIES, *sorted(CURRENCIES.keys() - USUAL_CURRENCIES)] if code not in taken]
+    )
     return FeeFormPage(seller=view, rule=rule, currencies=choice)
 
 

@@ -220,7 +220,10 @@ class FeeFormPage(msgspec.Struct, kw_only=True):
 def countries() -> list[tuple[str, str]]:
     """Every country with its two letters, by name."""
     names = Locale("en").territories
-    return sorted(((code, name) for code, name in names.items() if len(code) == 2 and code.isalpha() and code not in _NOT_COUNTRIES), key=lambda item: item[1])
+    return sorted(
+        ((code, name) for code, name in names.items() if len(code) == 2 and code.isalpha() and code not in _NOT_COUNTRIES),
+        key=lambda item: item[1],
+    )
 
 
 def country_name(code: str) -> str:

