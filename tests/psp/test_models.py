@@ -1,13 +1,11 @@
 """The tables of psp behind their walls."""
 
-from uuid import UUID
 
-import psycopg
 import pytest
-
-from app.core.ids import MerchantId, new_id
-from app.core.db import unit_of_work
 from sqlalchemy import text
+
+from app.core.db import unit_of_work
+from app.core.ids import MerchantId, new_id
 
 pytestmark = pytest.mark.usefixtures("database")
 

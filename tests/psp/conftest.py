@@ -1,0 +1,28 @@
+"""Fixtures of the PSP tests."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from app.core import outbound
+from app.core.settings import settings
+from tests.support.simulator import account, simulator
+
+__all__ = ["account", "simulator"]
+
+
+@pytest.fixture
+def short_deadline(monkeypatch: pytest.MonkeyPatch) -> Iterator[float]:
+    """Provider calls end after a fraction of a second."""
+    monkeypatch.setenv("COUNTINGHOUSE_PSP_TOTAL_SECONDS", "0.3")
+    settings.cache_clear()
+    yield 0.3
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+@pytest_asyncio.fixture(scope="session", autouse=True, loop_scope="session")
+async def _close_calls() -> AsyncIterator[None]:
+    yield
+    outbound.close()
