@@ -48,6 +48,12 @@ async def _posted_next(request: HttpRequest) -> str:
     return safe_path(value if isinstance(value, str) else None)
 
 
+async def _exact(request: HttpRequest, name: str) -> str:
+    """A password as it was typed: unlike other fields, the spaces around it count."""
+    value = (await request.form()).get(name)
+    return value if isinstance(value, str) else ""
+
+
 @get("/sign-in", name="identity:sign_in", guards=[public()])
 async def show_sign_in(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
     """The sign-in page; who is signed in already goes on."""
@@ -67,7 +73,9 @@ async def check_password(request: HttpRequest) -> Response[str]:
     # whoever signs in again leaves the session that this browser held before
     if request.state.visitor is not None:
         await flows.leave(request.state.visitor)
-    token, enrolled = await flows.sign_in(email=form.email, password=form.password, address=request.state.address, user_agent=agent)
+    token, enrolled = await flows.sign_in(
+        email=form.email, password=await _exact(request, "password"), address=request.state.address, user_agent=agent
+    )
     cookies.give_session(request, token)
     return redirect(request, _then("/sign-in/second-factor" if enrolled else "/sign-in/enrol", after), hard=True)
 
@@ -191,7 +199,8 @@ async def change_password(request: HttpRequest) -> Response[str]:
     visitor = _visitor(request)
     answer_invalid_with(request, "identity/password.html", PasswordPage(email=visitor.person.email), fragment="identity/_password.html")
     form = await read_form(request, PasswordForm)
-    token = await flows.change_password(visitor, current=form.current_password, password=form.password, code=form.code)
+    current, password = await _exact(request, "current_password"), await _exact(request, "password")
+    token = await flows.change_password(visitor, current=current, password=password, code=form.code)
     cookies.give_session(request, token)
     return redirect(request, "/security", toast="The password is changed; your other sessions have ended")
 

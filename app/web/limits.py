@@ -61,11 +61,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     reset_seconds: int
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """The RateLimit headers, and Retry-After for those turned away."""
+        """The RateLimit headers, in the draft standard's form and in the older one."""
         policy = f'"default";r={self.remaining};t={self.reset_seconds}'
         found = [(b"ratelimit", policy.encode()), (b"ratelimit-limit", b"%d" % self.limit)]
         found += [(b"ratelimit-remaining", b"%d" % self.remaining), (b"ratelimit-reset", b"%d" % self.reset_seconds)]
-        return found if self.admitted else [*found, (b"retry-after", b"%d" % max(1, self.reset_seconds))]
+        return found
 
 
 class _Lease(msgspec.Struct):

@@ -20,7 +20,6 @@ from app.core.errors import AppError, Unavailable
 from app.web import rendering
 from app.web.context import HttpRequest, wants_fragment
 from app.web.guards import KeptField, NotSignedIn, StepUpRequired
-from app.web.limits import TooManyRequests
 
 log = structlog.get_logger()
 
@@ -145,7 +144,7 @@ def wants_json(request: HttpRequest) -> bool:
 
 
 def _headers(request: HttpRequest, error: Exception, problem: Problem) -> dict[str, str]:
-    if isinstance(error, TooManyRequests) and "retry_after" in error.extra:
+    if isinstance(error, AppError) and "retry_after" in error.extra:
         return {"Retry-After": str(error.extra["retry_after"])}
     if problem.status == 401 and wants_json(request):
         return {"WWW-Authenticate": 'Bearer realm="countinghouse", error="invalid_token"'}

@@ -101,7 +101,7 @@ class Frame:
         verdict = await limits.count(_page_limit(), limit_key(request.state.address))
         request.state.limit_headers = verdict.headers()
         if not verdict.admitted:
-            raise limits.TooManyRequests(f"Try again in {verdict.reset_seconds} seconds.")
+            raise limits.TooManyRequests(f"Try again in {verdict.reset_seconds} seconds.", retry_after=verdict.reset_seconds)
         if not path.startswith("/webhooks/"):
             await self._identify_visitor(request)
 
@@ -118,7 +118,7 @@ class Frame:
         verdict = await limits.count(_key_limit(holder.requests_per_minute), str(holder.actor.id))
         request.state.limit_headers = verdict.headers()
         if not verdict.admitted:
-            raise limits.TooManyRequests(f"Try again in {verdict.reset_seconds} seconds.")
+            raise limits.TooManyRequests(f"Try again in {verdict.reset_seconds} seconds.", retry_after=verdict.reset_seconds)
 
     async def _identify_visitor(self, request: HttpRequest) -> None:
         jar = _jar(request)

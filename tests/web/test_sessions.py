@@ -47,7 +47,9 @@ class TestFixation:
         after_password = browser.session_cookie
         await browser.post("/sign-in/second-factor", {"code": totp_code()})
         after_factor = browser.session_cookie
-        assert after_password and after_factor and after_password != after_factor
+        assert after_password
+        assert after_factor
+        assert after_password != after_factor
         browser.hold(after_password)
         assert (await browser.get("/security")).status_code == 303, "the id from before the second factor is dead"
 
@@ -56,7 +58,10 @@ class TestFixation:
         assert cookie is not None
         stored = superuser.execute("select count(*) from web_session where digest = sha256(%s::bytea)", [cookie.encode()]).fetchone()
         dump = superuser.execute("select string_agg(web_session::text, ' ') from web_session").fetchone()
-        assert stored == (1,) and dump is not None and cookie not in dump[0] and cookie.encode().hex() not in dump[0]
+        assert stored == (1,)
+        assert dump is not None
+        assert cookie not in dump[0]
+        assert cookie.encode().hex() not in dump[0]
 
 
 class TestEnds:
@@ -129,22 +134,32 @@ class TestCookie:
         await browser.get("/sign-in")
         answer = await browser.post("/sign-in", {"email": tenant.owner.email, "password": PASSWORD})
         cookie = next(c for c in answer.headers.get_list("set-cookie") if c.startswith("countinghouse="))
-        assert "HttpOnly" in cookie and "SameSite=Lax" in cookie and "Path=/" in cookie and "Domain" not in cookie
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+        assert "Path=/" in cookie
+        assert "Domain" not in cookie
 
     async def test_over_https_the_name_binds_it_to_this_host(self, monkeypatch: pytest.MonkeyPatch, browser: Browser, tenant: Tenant) -> None:
         monkeypatch.setattr(cookies, "secure", lambda: True)
         page = await browser.get("/sign-in")
         seed = page.headers["set-cookie"]
-        assert seed.startswith("__Host-countinghouse-form=") and "; Secure" in seed and "Domain" not in seed and "; Path=/;" in seed
+        assert seed.startswith("__Host-countinghouse-form=")
+        assert "; Secure" in seed
+        assert "Domain" not in seed
+        assert "; Path=/;" in seed
         # the client keeps Secure cookies from http to itself, so they are sent by hand
         sent = {"cookie": seed.split(";")[0]}
         answer = await browser.post("/sign-in", {"email": tenant.owner.email, "password": PASSWORD}, headers=sent)
         cookie = next(c for c in answer.headers.get_list("set-cookie") if "countinghouse=" in c)
-        assert cookie.startswith("__Host-countinghouse=") and "; Secure" in cookie and "HttpOnly" in cookie and "Path=/" in cookie
+        assert cookie.startswith("__Host-countinghouse=")
+        assert "; Secure" in cookie
+        assert "HttpOnly" in cookie
+        assert "Path=/" in cookie
 
     async def test_the_id_stands_in_no_page(self, owner: Browser) -> None:
         cookie = owner.session_cookie
-        assert cookie and cookie not in (await owner.get("/security")).text
+        assert cookie
+        assert cookie not in (await owner.get("/security")).text
 
     async def test_production_refuses_to_start_on_http(self, monkeypatch: pytest.MonkeyPatch, app: Litestar) -> None:
         import msgspec

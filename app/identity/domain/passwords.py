@@ -41,8 +41,8 @@ def is_common(password: str, *, about: tuple[str, ...] = ()) -> bool:
     """Whether the password is a common word, a pattern, or one of the person's own words, however dressed up."""
     own = {word for text in about for word in re.split(r"[^a-z]+", text.lower()) if len(word) >= 4}
     text = password.lower()
-    bare = _bare(text)
-    candidates = {text, bare, bare.translate(_LEET), _bare(text.translate(_LEET)), _bare(_undoubled(text)), re.sub(r"[^a-z]", "", text)}
+    bare, unnumbered = _bare(text), re.sub(r"\W*\d{0,4}\W*$", "", text)
+    candidates = {text, bare, unnumbered.translate(_LEET), unnumbered.translate(_LEET | {ord("1"): "i"}), bare.translate(_LEET), _bare(text.translate(_LEET)), _bare(_undoubled(text)), re.sub(r"[^a-z]", "", text)}
     if any(word in _COMMON or word in own for word in candidates):
         return True
     return _is_pattern(text) or any(_made_of_words(word, _COMMON | own) for word in candidates if word)

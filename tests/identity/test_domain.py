@@ -1,0 +1,106 @@
+"""The pure rules of passwords, codes and waiting."""
+
+import string
+from datetime import UTC, datetime, timedelta
+
+import pyotp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.errors import Invalid
+from app.identity import domain
+from app.identity.domain.passwords import PasswordUnfit, check_password
+
+SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+NOON = datetime(2026, 11, 21, 12, 0, 7, tzinfo=UTC)
+ABOUT = ("ines@halden-rowe.com", "Ines Okafor")
+
+
+class TestPasswords:
+    @pytest.mark.parametrize(
+        "password",
+        ["password", "password1", "Passw0rd!", "P@ssw0rd123", "qwerty123", "1234567890", "11111111", "12121212", "abcdefgh", "Summer2026!", "monkey12", "iloveyou1", "trustno1", "1q2w3e4r", "letmein1", "adminadmin", "football1", "zaq12wsx", "countinghouse", "Countinghouse2026", "halden-rowe", "haldenrowe1", "okafor2026", "21.11.2026", "asdfghjkl", "princess1"],
+    )
+    def test_what_is_guessed_first_is_refused(self, password: str) -> None:
+        with pytest.raises(PasswordUnfit):
+            check_password(password, about=ABOUT)
+
+    @pytest.mark.parametrize("password", ["violet tram keeps nine hats", "k3Jd92mXq1", "Ledger-paper-by-day-7", "пароль-не-слово-9", "   x7 bq", "ünïcödé-Sätze"])
+    def test_others_are_taken_as_they_are(self, password: str) -> None:
+        check_password(password, about=ABOUT)
+
+    def test_every_common_word_dressed_up_is_refused(self) -> None:
+        from app.identity.domain.passwords import _COMMON
+
+        dresses = ("{0}2026", "{1}123!", "{2}99", "{0}{0}", "!!{1}!!", "{3}2024")
+        leet = str.maketrans("aeios", "43105")
+        tried = [dress.format(w, w.capitalize(), w.upper(), w.translate(leet)) for w in _COMMON for dress in dresses]
+        passed = [t for t in tried if len(t) >= domain.MIN_PASSWORD and not _refused(t)]
+        assert len(tried) > 1500
+        assert len(passed) <= len(tried) // 200, passed
+
+    @pytest.mark.parametrize("length", [1, 7, 257])
+    def test_length(self, length: int) -> None:
+        with pytest.raises(PasswordUnfit, match="characters"):
+            check_password(("ksjdhfuzwe8723hd" * 20)[:length], about=())
+
+    @given(st.text(min_size=0, max_size=300))
+    def test_any_text_gets_an_answer(self, password: str) -> None:
+        _refused(password)
+
+
+def _refused(password: str) -> bool:
+    try:
+        check_password(password, about=ABOUT)
+    except PasswordUnfit:
+        return True
+    return False
+
+
+class TestTotp:
+    def test_the_window_is_one_step_either_way(self) -> None:
+        now = int(NOON.timestamp()) // 30
+        codes = {step: pyotp.TOTP(SECRET).generate_otp(now + step) for step in range(-3, 4)}
+        found = {step: domain.totp_step(SECRET, code, NOON) for step, code in codes.items()}
+        assert found == {-3: None, -2: None, -1: now - 1, 0: now, 1: now + 1, 2: None, 3: None}
+
+    @pytest.mark.parametrize("code", ["", "12345", "1234567", "abcdef", "１２３４５６", "12 34", "000000 or 1=1"])
+    def test_what_is_no_code_is_none(self, code: str) -> None:
+        assert domain.totp_step(SECRET, code, NOON) is None
+
+    def test_spaces_as_apps_show_them_are_fine(self) -> None:
+        code = pyotp.TOTP(SECRET).generate_otp(int(NOON.timestamp()) // 30)
+        assert domain.totp_step(SECRET, f" {code[:3]} {code[3:]} ", NOON) is not None
+
+
+class TestThrottle:
+    def test_four_are_free_then_it_doubles_to_half_an_hour(self) -> None:
+        pauses = [domain.throttle_pause(n).total_seconds() for n in range(1, 12)]
+        assert pauses == [0, 0, 0, 0, 4, 8, 16, 32, 64, 1800, 1800]
+
+    @given(st.integers(min_value=0, max_value=10**9))
+    def test_it_never_shrinks_and_never_locks_for_good(self, failures: int) -> None:
+        assert domain.throttle_pause(failures) <= domain.throttle_pause(failures + 1) <= timedelta(minutes=30)
+
+
+class TestRecoveryCodes:
+    def test_ten_different_ones(self) -> None:
+        codes = domain.new_recovery_codes()
+        assert len(set(codes)) == 10
+        assert all(len(domain.recovery_code_text(code)) == 24 for code in codes)
+
+    @given(st.text(alphabet=string.printable, max_size=60))
+    def test_typing_does_not_matter(self, noise: str) -> None:
+        assert domain.recovery_code_text(f" ABC-def {noise.upper()}") == domain.recovery_code_text(f"abcDEF{noise.lower()}")
+
+
+class TestPeople:
+    @pytest.mark.parametrize("email", ["", "x", "@", "a@b", "a b@c.de", "a@b.c@d.ef", "x" * 250 + "@example.com"])
+    def test_what_cannot_be_an_address(self, email: str) -> None:
+        with pytest.raises(Invalid):
+            domain.check_email(email)
+
+    @pytest.mark.parametrize(("name", "letters"), [("Ines Okafor", "IO"), ("Cher", "C"), ("Jean Luc de la Tour", "JT"), ("  ", "?"), ("(x) y", "Y")])
+    def test_initials(self, name: str, letters: str) -> None:
+        assert domain.initials(name) == letters
