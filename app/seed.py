@@ -67,7 +67,8 @@ BUYERS = (
     "Olga Petrova",
 )
 GOODS = ("Oak chair", "Desk lamp", "Stoneware bowl", "Linen throw", "Letter set", "Side table", "Wall light", "Vase", "Cushion", "Notebook")
-CARDS = ("tok_visa",) * 10 + ("tok_mastercard",) * 6 + ("tok_amex",) * 2
+VISA, MASTERCARD, AMEX, HELD = "tok_visa", "tok_mastercard", "tok_amex", "tok_visa_review"
+CARDS = (VISA,) * 10 + (MASTERCARD,) * 6 + (AMEX,) * 2
 DECLINES = ("tok_visa_insufficient_funds", "tok_visa_declined", "tok_visa_expired_card", "tok_visa_lost_card")
 
 
@@ -175,7 +176,7 @@ async def _connect(actor: Actor, simulator_url: str, *, name: str) -> Connection
         values = {
             "api_base_url": simulator_url,
             "account": account,
-            "secret_key": opened["secret_key"],
+            "secret_key": opened["secret_keys"][0],
             "webhook_secret": opened["webhook_secret"],
         }
         async with unit_of_work(actor.merchant) as session:
@@ -231,10 +232,10 @@ async def _history(house: House, dice: random.Random, *, per_day: int) -> None:
 
 async def _today(house: House, dice: random.Random) -> None:
     """What waits for a person today: authorised and partly captured payments, one in review, one at the hosted page, one open order."""
-    authorised = await _pay(house, await _order(house, dice, 901), token="tok_visa", mode=CaptureMode.MANUAL)
+    authorised = await _pay(house, await _order(house, dice, 901), token=VISA, mode=CaptureMode.MANUAL)
     half = Money(500, msgspec.json.decode(authorised.body)["amount"]["currency"])
     await flows.capture(house.actor, payment_id=authorised.payment_id, amount=half, key="demo:part", request=b"demo")
-    await _pay(house, await _order(house, dice, 902), token="tok_mastercard", mode=CaptureMode.MANUAL)
-    await _pay(house, await _order(house, dice, 903), token="tok_visa_review")
+    await _pay(house, await _order(house, dice, 902), token=MASTERCARD, mode=CaptureMode.MANUAL)
+    await _pay(house, await _order(house, dice, 903), token=HELD)
     await _pay(house, await _order(house, dice, 904), token=None)
     await _order(house, dice, 905)
