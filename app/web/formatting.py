@@ -1,11 +1,12 @@
 """How moments and amounts are written for people: `20 Nov, 14:32`, `€1,249.00`, `31 min`."""
 
 from datetime import date, datetime, timedelta
+from functools import cache
 
 from babel.numbers import get_currency_symbol
 
 from app.core import clock
-from app.core.money import Money
+from app.core.money import Money, exponent
 
 _MINUTE = 60
 _HOUR = 3600
@@ -13,11 +14,22 @@ _DAY = 86_400
 
 
 def money_text(amount: Money, sign: bool = False) -> str:
-    """The amount as people write it; `sign` puts a plus before what is more than nothing."""
-    text = amount.format()
+    """The amount as people write it; `sign` puts a plus before what is more than nothing.
+
+    The same as Money.format, without asking Babel for every cell: a page of payments shows a hundred amounts.
+    """
+    whole, rest = divmod(abs(amount.minor), 10 ** exponent(amount.currency))
+    places = exponent(amount.currency)
+    digits = f"{whole:,}.{rest:0{places}d}" if places else f"{whole:,}"
+    before = "\u2212" if amount.is_negative else "+" if sign and amount.is_positive else ""
+    return before + _prefix(amount.currency) + digits
+
+
+@cache
+def _prefix(currency: str) -> str:
     # currencies without a sign are written with their code, which must not touch the digits
-    text = text.replace(amount.currency, amount.currency + "\u00a0", 1)
-    return f"+{text}" if sign and amount.is_positive else text
+    symbol = currency_symbol(currency)
+    return symbol + "\u00a0" if symbol == currency else symbol
 
 
 def money_digits(amount: Money, sign: bool = False) -> str:

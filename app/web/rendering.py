@@ -24,8 +24,9 @@ from app.core.errors import AppError
 from app.web import charts, formatting, statuses
 from app.web.context import CSRF_FIELD, CSRF_HEADER, HttpRequest, MerchantBadge, WebContext, wants_fragment, web_context
 from app.web.forms import EMPTY, FormState, Values, posted_values, state_after
+from app.web.marks import badge_markup, icon_markup, scheme_markup
 from app.web.navigation import Group, is_current, navigation
-from app.web.static import icon_url, static_url
+from app.web.static import static_url
 
 TEMPLATES = Path(__file__).parent.parent.parent / "templates"
 TOAST_COOKIE = "ch_toast"
@@ -97,9 +98,10 @@ def templates() -> jinja2.Environment:
         form_error=_form_error,
         form_checked=_form_checked,
         idempotency_key=_idempotency_key,
-        icon_url=icon_url,
+        icon_markup=icon_markup,
+        badge_markup=badge_markup,
+        scheme_markup=scheme_markup,
         static_url=static_url,
-        status_of=statuses.status,
         method_of=statuses.method,
         money_text=formatting.money_text,
         money_digits=formatting.money_digits,

@@ -24,7 +24,9 @@ class TestStatus:
     def test_every_state_of_every_machine_is_described(self) -> None:
         found = [machine for machine in machines() if all(type(state).__module__.startswith("app.") for state in machine.states)]
         assert len(found) >= 5
-        missing = [f"{machine.name}: {state.value}" for machine in found for state in machine.states if not is_described(machine.name, state)]
+        missing = [
+            f"{machine.name}: {state.value}" for machine in found for state in machine.states if not is_described(machine.name, state)
+        ]
         assert missing == [], "describe these in app/web/statuses.py"
 
     def test_a_noun_may_say_it_its_own_way(self) -> None:
