@@ -1,6 +1,7 @@
 """What the ledger's pages and exports are made of."""
 
 from datetime import date, datetime
+from itertools import groupby
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -89,6 +90,11 @@ class AccountListPage(msgspec.Struct, frozen=True, kw_only=True):
     currencies: list[str]
     waiting: int
     closed_through: date | None
+
+    @property
+    def currency_choices(self) -> list[tuple[str, str]]:
+        """The currencies as choices of a field."""
+        return [(currency, currency) for currency in self.currencies]
 
     @property
     def is_filtered(self) -> bool:
@@ -198,6 +204,11 @@ class JournalPage(msgspec.Struct, frozen=True, kw_only=True):
     transactions: Page[TransactionView]
     filters: Filters
     kinds: list[tuple[str, str]]
+
+    @property
+    def days(self) -> list[tuple[date, list[TransactionView]]]:
+        """The transactions by the day they were posted."""
+        return [(day, list(those)) for day, those in groupby(self.transactions.items, key=lambda view: view.at.date())]
 
     @property
     def kind_name(self) -> str:
