@@ -78,7 +78,7 @@ async def change_role(session: AsyncSession, actor: Actor, *, member_id: UUID, r
     before = row.role
     await _check_grant(session, actor, before, role)
     if before == Role.OWNER and role != Role.OWNER:
-        await _keep_an_owner(session, actor, leaving=row.id)
+        await keep_an_owner(session, actor, leaving=row.id)
     row.role = role
     await session.flush()
     old, new = {"role": before}, {"role": role.value}
@@ -91,7 +91,7 @@ async def remove_member(session: AsyncSession, actor: Actor, *, member_id: UUID)
     row = await _other_member(session, actor, member_id=member_id)
     await _check_grant(session, actor, row.role)
     if row.role == Role.OWNER:
-        await _keep_an_owner(session, actor, leaving=row.id)
+        await keep_an_owner(session, actor, leaving=row.id)
     before = {"person": str(row.person_id), "role": row.role}
     await session.execute(delete(Membership).where(Membership.merchant_id == actor.merchant, Membership.id == row.id))
     await audit.record(session, actor, action="member.removed", object_type="membership", object_id=row.id, before=before)
@@ -104,8 +104,8 @@ async def _other_member(session: AsyncSession, actor: Actor, *, member_id: UUID)
     return row
 
 
-async def _keep_an_owner(session: AsyncSession, actor: Actor, *, leaving: UUID) -> None:
-    """Two owners who remove each other at once must not both succeed: the owners' rows are locked in one order."""
+async def keep_an_owner(session: AsyncSession, actor: Actor, *, leaving: UUID) -> None:
+    """Refuse when nobody else owns the merchant. The owners' rows are locked in one order, so that two cannot remove each other at once."""
     owners = select(Membership.id).where(Membership.merchant_id == actor.merchant, Membership.role == Role.OWNER)
     held = (await session.scalars(owners.order_by(Membership.id).with_for_update())).all()
     if not set(held) - {leaving}:
