@@ -1,0 +1,5 @@
+"""Pages of payments."""
+
+from app.payments.pages import lists
+
+ROUTES = [*lists.ROUTES]
