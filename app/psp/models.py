@@ -97,6 +97,7 @@ class InboxEvent(Base):
         CheckConstraint(INBOX.check_sql("status"), name="status"),
         Index("ix_psp_event_reference", "merchant_id", "our_reference"),
         Index("ix_psp_event_received", "merchant_id", "connection_id", "received_at"),
+        Index("ix_psp_event_failed", "merchant_id", "received_at", postgresql_where=text("status = 'failed'")),
     )
 
     merchant_id: Mapped[UUID] = mapped_column(primary_key=True)

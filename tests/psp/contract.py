@@ -57,7 +57,7 @@ CHECKS: dict[str, Check] = {}
 
 def check(function: Check) -> Check:
     """Make a function part of the contract."""
-    CHECKS[function.__name__] = function  # type: ignore[attr-defined]
+    CHECKS[function.__name__] = function
     return function
 
 

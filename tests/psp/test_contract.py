@@ -8,7 +8,7 @@ import pytest
 from app.core.ids import new_id
 from app.core.money import Money
 from app.psp.adapters import ADAPTERS
-from app.psp.domain import Instruction, Outcome, PspEvent, Result, SignatureRejected
+from app.psp.domain import Instruction, Outcome, PspAdapter, PspEvent, Result, SignatureRejected
 from tests.psp.benches import BENCHES, SimulatedBench
 from tests.psp.contract import CHECKS
 from tests.support.simulator import SimulatedAccount
@@ -29,7 +29,7 @@ async def test_adapter_keeps_the_contract(psp: str, name: str, account: Simulate
 class Wrong:
     """An adapter with one mistake, around one that has none."""
 
-    def __init__(self, right: object) -> None:
+    def __init__(self, right: PspAdapter) -> None:
         self.right = right
 
     def __getattr__(self, name: str) -> object:
@@ -38,29 +38,29 @@ class Wrong:
 
 class NewKeyPerTry(Wrong):
     async def authorise(self, instruction: Instruction) -> Result:
-        return await self.right.authorise(msgspec.structs.replace(instruction, idempotency_key=new_id().hex))  # type: ignore[attr-defined]
+        return await self.right.authorise(msgspec.structs.replace(instruction, idempotency_key=new_id().hex))
 
 
 class TimeoutIsFailure(Wrong):
     async def authorise(self, instruction: Instruction) -> Result:
-        result = await self.right.authorise(instruction)  # type: ignore[attr-defined]
+        result = await self.right.authorise(instruction)
         return msgspec.structs.replace(result, outcome=Outcome.NOT_SENT) if result.outcome is Outcome.UNKNOWN else result
 
 
 class FailureIsUnknown(Wrong):
     async def authorise(self, instruction: Instruction) -> Result:
-        result = await self.right.authorise(instruction)  # type: ignore[attr-defined]
+        result = await self.right.authorise(instruction)
         return msgspec.structs.replace(result, outcome=Outcome.UNKNOWN) if result.outcome is Outcome.NOT_SENT else result
 
 
 class BelievesWhatWasAsked(Wrong):
     async def authorise(self, instruction: Instruction) -> Result:
-        return msgspec.structs.replace(await self.right.authorise(instruction), amount=instruction.amount)  # type: ignore[attr-defined]
+        return msgspec.structs.replace(await self.right.authorise(instruction), amount=instruction.amount)
 
 
 class DeclineIsSuccess(Wrong):
     async def authorise(self, instruction: Instruction) -> Result:
-        result = await self.right.authorise(instruction)  # type: ignore[attr-defined]
+        result = await self.right.authorise(instruction)
         return msgspec.structs.replace(result, outcome=Outcome.SUCCEEDED) if result.outcome is Outcome.DECLINED else result
 
 
@@ -71,39 +71,39 @@ class BlindLookup(Wrong):
 
 class LookupFailureIsCertainty(Wrong):
     async def lookup(self, reference: str) -> Result:
-        result = await self.right.lookup(reference)  # type: ignore[attr-defined]
+        result = await self.right.lookup(reference)
         return msgspec.structs.replace(result, outcome=Outcome.NOT_SENT) if result.outcome is Outcome.UNKNOWN else result
 
 
 class CapturesEverything(Wrong):
     async def capture(self, instruction: Instruction) -> Result:
-        return await self.right.capture(msgspec.structs.replace(instruction, amount=Money(1000, "EUR")))  # type: ignore[attr-defined]
+        return await self.right.capture(msgspec.structs.replace(instruction, amount=Money(1000, "EUR")))
 
 
 class PendingIsSuccess(Wrong):
     async def capture(self, instruction: Instruction) -> Result:
-        result = await self.right.capture(instruction)  # type: ignore[attr-defined]
+        result = await self.right.capture(instruction)
         return msgspec.structs.replace(result, outcome=Outcome.SUCCEEDED) if result.outcome is Outcome.PENDING else result
 
 
 class BelievesEveryWebhook(Wrong):
     def verify_webhook(self, raw: bytes, headers: Mapping[str, str]) -> list[PspEvent]:
         try:
-            return list(self.right.verify_webhook(raw, headers))  # type: ignore[attr-defined]
+            return list(self.right.verify_webhook(raw, headers))
         except SignatureRejected:
             return []
 
 
 class ShowsItsKey(Wrong):
     async def authorise(self, instruction: Instruction) -> Result:
-        result = await self.right.authorise(instruction)  # type: ignore[attr-defined]
+        result = await self.right.authorise(instruction)
         key = self.right._client._headers["authorization"]  # type: ignore[attr-defined]
         return msgspec.structs.replace(result, evidence={"request": key})
 
 
 class CaseFolds(Wrong):
     async def lookup(self, reference: str) -> Result:
-        return await self.right.lookup(reference.upper())  # type: ignore[attr-defined]
+        return await self.right.lookup(reference.upper())
 
 
 CANARIES: dict[type[Wrong], str] = {

@@ -1,6 +1,5 @@
 """The tables of psp behind their walls."""
 
-
 import pytest
 from sqlalchemy import text
 
