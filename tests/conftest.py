@@ -1,9 +1,7 @@
 """Fixtures every test may use. A test that touches the database asks for `database` (or something that does) and finds it clean."""
 
 import fcntl
-import json
 import os
-import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

@@ -7,6 +7,7 @@ from app.core.settings import settings
 from workers import broker as brokers
 from workers.jobs import load_jobs
 
+
 def make_broker() -> dramatiq.Broker:
     """The broker with every job declared."""
     logs.configure(settings())

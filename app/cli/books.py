@@ -1,7 +1,6 @@
 """The books from the command line: do they balance?"""
 
 import asyncio
-from pathlib import Path
 
 import click
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine

@@ -22,7 +22,7 @@ from app.cli.installation import Installation
 from app.cli.migrate import upgrade
 from app.cli.output import step
 from app.cli.strays import forget, remember, stop_strays
-from app.cli.supervisor import Supervisor
+from app.cli.supervisor import Child, Supervisor
 from app.core.embedded import EmbeddedPostgres, free_port, port_is_free
 from app.core.errors import Conflict, Unavailable
 
@@ -99,7 +99,7 @@ def run_check(data: Path) -> None:
     began = time.perf_counter()
     plan = started(data, port=free_port(), simulator_port=free_port(), environment="demo", with_data=True, quiet=True)
     with ended_by_signals(), plan as (here, _, _watch):
-        asyncio.run(take_an_order(msgspec.json.decode(here.demo_file.read_bytes())))
+        asyncio.run(take_an_order(msgspec.json.decode(here.demo_file.read_bytes()), here.urls.owner))
     click.echo(f"The whole check took {time.perf_counter() - began:.1f} s.")
 
 
@@ -155,18 +155,18 @@ def prepare(here: Installation) -> None:
 def start_processes(here: Installation, supervisor: Supervisor, *, with_data: bool) -> None:
     """Start the processes; the demo data are made while they come up, because the simulator has a part in them."""
     reload = ["--reload"] if here.environment == "development" else []
-    supervisor.start("simulator", "simulator", "--port", str(here.simulator_port), "--journal", str(here.data / "simulator.journal"))
-    supervisor.start("web", "web", *reload)
+    simulator = supervisor.start("simulator", "simulator", "--port", str(here.simulator_port), "--journal", str(here.data / "simulator.journal"))
+    web = supervisor.start("web", "web", *reload)
     supervisor.start("relay", "relay")
     supervisor.start("scheduler", "scheduler")
     supervisor.start("worker", "worker")
     remember(here.data, [child.process.pid for child in supervisor.children if child.process])
     with step("Simulator answers"):
-        wait_for(here.simulator_port, "/")
+        wait_for(here.simulator_port, "/healthz", simulator)
     with step("Demo data are there"):
         sow(here, with_data=with_data)
     with step("Web answers"):
-        wait_for(here.port, "/healthz")
+        wait_for(here.port, "/healthz", web)
 
 
 def sow(here: Installation, *, with_data: bool) -> None:
@@ -193,20 +193,21 @@ def write(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def wait_for(port: int, path: str) -> None:
-    """Wait until a page on this machine answers."""
+def wait_for(port: int, path: str, child: Child) -> None:
+    """Wait until a process answers; one that died while starting will not."""
     deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and child.is_running:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", path)
             if connection.getresponse().status < 500:
                 return
         except OSError:
-            time.sleep(0.05)
+            pass  # nobody listens yet
         finally:
             connection.close()
-    raise NotReady(f"Nothing answered on port {port} within {READY_SECONDS:.0f} s; the lines above say why.")
+        time.sleep(0.05)
+    raise NotReady(f"{child.name} does not answer on port {port}; its last lines:\n" + "\n".join(child.last_lines))
 
 
 def require_free(port: int) -> None:

@@ -40,7 +40,9 @@ def user() -> None:
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.OWNER.value, show_default=True)
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input; otherwise one is made up and shown.")
 @click.pass_obj
-def add(settled: dict[str, Path], email: str, name: str, merchant_text: str | None, merchant_name: str | None, role: str, password_stdin: bool) -> None:
+def add(
+    settled: dict[str, Path], /, *, email: str, name: str, merchant_text: str | None, merchant_name: str | None, role: str, password_stdin: bool
+) -> None:
     """Add a person; the second factor is set up at the first sign-in.
 
     \b

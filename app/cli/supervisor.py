@@ -32,7 +32,13 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.deaths = 0
         self.began = self.not_before = 0.0
+        self.last_lines: deque[str] = deque(maxlen=30)
         self._reader: threading.Thread | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether the process lives."""
+        return self.process is not None and self.process.poll() is None
 
     def start(self) -> None:
         """Start the process; its lines go to the terminal with its name before them."""
@@ -66,7 +72,7 @@ class Child:
 
     def ask_to_stop(self) -> None:
         """Ask the process to finish what it has begun and end."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.is_running:
             self.process.send_signal(signal.SIGTERM)
 
     def wait_or_kill(self, seconds: float) -> None:
@@ -84,7 +90,9 @@ class Child:
 
     def _read(self, lines: IO[bytes]) -> None:
         for line in lines:
-            self.write(line.decode(errors="replace").rstrip())
+            text = line.decode(errors="replace").rstrip()
+            self.last_lines.append(text)
+            self.write(text)
 
 
 class Supervisor:
@@ -93,7 +101,6 @@ class Supervisor:
     def __init__(self, environ: Mapping[str, str], *, quiet: bool = False) -> None:
         self.environ = {**os.environ, **environ}
         self.quiet = quiet
-        self.kept: deque[str] = deque(maxlen=200)
         self.children: list[Child] = []
         self._colours = itertools.cycle(COLOURS)
         self._print = threading.Lock()
@@ -123,7 +130,6 @@ class Supervisor:
 
     def _show(self, prefix: str, line: str) -> None:
         with self._print:
-            self.kept.append(prefix + line)
             if not self.quiet:
                 click.echo(prefix + line)
 

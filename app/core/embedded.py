@@ -156,6 +156,12 @@ class EmbeddedPostgres:
         for path in {self._home, self.directory}:
             shutil.rmtree(path, ignore_errors=True)
 
+    def destroy_if_abandoned(self) -> None:
+        """Delete everything when no process owns the server any more."""
+        self._lock = self._lock or self._take_lock()
+        if self.owns_server:
+            self.destroy()
+
     def _reachable_home(self) -> Path:
         if self._account is None or self._account.can_use(self.directory):
             return self.directory
@@ -329,10 +335,7 @@ def sweep_throwaways() -> None:
     for directory in Path(tempfile.gettempdir()).glob(f"{THROWAWAY_PREFIX}*"):
         if directory.stat().st_uid != os.geteuid() or not (directory / "passwords.json").exists():
             continue
-        leftover = EmbeddedPostgres(directory, throwaway=True)
-        leftover._lock = leftover._take_lock()
-        if leftover.owns_server:
-            leftover.destroy()
+        EmbeddedPostgres(directory, throwaway=True).destroy_if_abandoned()
 
 
 def write_private(path: Path, text: str) -> None:

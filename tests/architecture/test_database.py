@@ -126,7 +126,7 @@ class TestDefiners:
 
 # Every SECURITY DEFINER function. A new one is a new way around row security: say here why it must be one.
 WHO_IS_IT = {"api_key_holder", "visitor", "psp_connection_merchant"}  # the merchant is not known before they answer
-WHOSE_TURN = {"attempts_due", "funds_due", "orders_expired", "payments_expired"}  # the clock asks across merchants and gets ids only
+WHOSE_TURN = {"attempts_due", "funds_due", "orders_expired", "payments_expired", "reports_due"}  # the clock asks across merchants and gets ids only
 # Only these functions may write the books; what they write is checked by the database itself.
 BOOKS = {
     *("ledger.post", "ledger.post1", "ledger.reverse", "ledger.hold", "ledger.end_hold", "ledger.open_book", "ledger.open_account", "ledger.open_accounts"),

@@ -84,7 +84,7 @@ class TestEmbeddedPostgres:
 
     def test_moves_to_another_port_when_its_own_is_taken(self, server: EmbeddedPostgres) -> None:
         server.stop()
-        with _listening() as taken:
+        with Listening() as taken:
             (server.directory / "port").write_text(str(taken))
             server.start()
             assert server.port != taken
@@ -121,12 +121,12 @@ class TestThrowaway:
 
 class TestPorts:
     def test_tells_free_from_taken(self) -> None:
-        with _listening() as taken:
+        with Listening() as taken:
             assert not port_is_free(taken)
         assert port_is_free(free_port())
 
 
-class _listening:
+class Listening:
     def __enter__(self) -> int:
         import socket
 

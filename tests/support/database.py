@@ -12,9 +12,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from app.core.embedded import EmbeddedPostgres
+from app.core.embedded import EmbeddedPostgres, Urls
 from app.core.roles import APP, BROKER, BROKER_DATABASE, DATABASE, OWNER, RELAY, create_database
-from app.core.embedded import Urls
 
 ROOT = Path(__file__).parents[2]
 
