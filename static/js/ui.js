@@ -20,7 +20,7 @@
   function show(d) {
     d.showModal();
     const first = $("[data-focus]", d) || $("[autofocus]", d) || $("[aria-invalid=true]", d) || $(".dlg-b input:not([type=hidden]),.dlg-b select,.dlg-b textarea", d) || $(".dlg-f .btn", d);
-    first?.focus();
+    first?.focus(); if (d.id === "palette") choose(d, 0);
   }
   on("click", e => {
     const o = e.target.closest("[data-open]"); if (o) { const d = $("#" + o.dataset.open); if (d) show(d); return }
@@ -107,7 +107,7 @@
   let g = 0, off = false;
   on("change", e => { if (e.target.matches("[data-keys-off]")) off = e.target.checked });
   on("keydown", e => {
-    if ((e.metaKey || e.ctrlKey) && e.key.toLowerCase() === "k") { const p = $("#palette"); if (p) { e.preventDefault(); p.open ? p.close() : show(p); choose(p, 0) } return }
+    if ((e.metaKey || e.ctrlKey) && e.key.toLowerCase() === "k") { const p = $("#palette"); if (p) { e.preventDefault(); p.open ? p.close() : show(p) } return }
     if (off || typing(e) || e.metaKey || e.ctrlKey || e.altKey || $("dialog[open]")) return;
     const k = e.key.toLowerCase(), to = g && Date.now() - g < 900 && $(`[data-go="${CSS.escape(k)}"]`);
     g = 0;

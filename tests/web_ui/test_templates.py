@@ -133,6 +133,12 @@ class TestVendored:
             assert names <= recorded
             assert any("LICENSE" in name for name in names)
 
+    def test_the_tools_of_the_tests_are_recorded_as_well(self) -> None:
+        tools = Path(__file__).parent.parent / "vendor"
+        recorded = {name: digest for digest, name in (line.split() for line in (tools / "HASHES").read_text().splitlines())}
+        actual = {str(path.relative_to(tools)): hashlib.sha256(path.read_bytes()).hexdigest() for path in tools.glob("*/*")}
+        assert actual == recorded
+
     def test_addresses_change_with_the_content(self) -> None:
         digest = hashlib.sha256((STATIC / "js/ui.js").read_bytes()).hexdigest()
         assert static_url("js/ui.js") == f"/static/js/ui.js?v={digest[:8]}"
