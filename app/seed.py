@@ -93,17 +93,17 @@ class House(msgspec.Struct, kw_only=True):
     sellers: list[SellerId]
 
 
-async def plant(*, simulator_url: str) -> dict[str, object]:
+async def plant(*, simulator_url: str, days: int = DAYS) -> dict[str, object]:
     """Fill an empty house with the demo's merchants, people and a month of business; returns how to use it."""
     dice = random.Random(1494)  # noqa: S311 - repeatable demo data, nothing secret
     try:
-        with travel(timedelta(days=-DAYS, hours=-1)):
+        with travel(timedelta(days=-days, hours=-1)):
             people, halden, halden_key = await _open_merchant("Halden & Rowe", PEOPLE, simulator_url)
             others, northlight, northlight_key = await _open_merchant(
                 "Northlight Coffee", (("nora.berg", "Nora Berg", Role.OWNER),), simulator_url
             )
-        await _history(halden, dice, per_day=3)
-        await _history(northlight, dice, per_day=1)
+        await _history(halden, dice, per_day=3, days=days)
+        await _history(northlight, dice, per_day=1, days=days)
         await _today(halden, dice)
     finally:
         await dispose()
@@ -213,10 +213,10 @@ async def _pay(house: House, order_id: OrderId, *, token: str | None, mode: Capt
     return await flows.pay(house.actor, order_id=order_id, token=token, capture_mode=mode, key=f"demo:{new_id().hex}", request=b"demo")
 
 
-async def _history(house: House, dice: random.Random, *, per_day: int) -> None:
+async def _history(house: House, dice: random.Random, *, per_day: int, days: int) -> None:
     """A month of orders: most are paid, some declined, a few refunded; each day's funds become available."""
     number = 0
-    for day in range(DAYS, 0, -1):
+    for day in range(days, 0, -1):
         with travel(timedelta(days=-day, minutes=dice.randrange(-300, 300))):
             for _ in range(dice.randrange(per_day, per_day * 2)):
                 number += 1

@@ -27,6 +27,7 @@ from app.core.embedded import EmbeddedPostgres, free_port, port_is_free
 from app.core.errors import Conflict, Unavailable
 
 READY_SECONDS = 60.0
+HISTORY_DAYS = 30
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -62,7 +63,7 @@ def demo(settled: dict[str, Path], port: int, check: bool, empty: bool) -> None:
         with scratch() as data:
             run_check(data)
         return
-    run(settled["data"], port=port, environment="demo", with_data=not empty)
+    run(settled["data"], port=port, environment="demo", days=0 if empty else HISTORY_DAYS)
 
 
 @click.command()
@@ -75,15 +76,15 @@ def dev(settled: dict[str, Path], port: int) -> None:
     Example:
       countinghouse dev
     """
-    run(settled["data"], port=port, environment="development", with_data=True)
+    run(settled["data"], port=port, environment="development", days=HISTORY_DAYS)
 
 
-def run(data: Path, *, port: int, environment: str, with_data: bool) -> None:
+def run(data: Path, *, port: int, environment: str, days: int) -> None:
     """Start everything, say where it is, and keep it running until Ctrl-C."""
     began = time.perf_counter()
     stop_strays(data)
     require_free(port)
-    plan = started(data, port=port, simulator_port=simulator_port(data, port), environment=environment, with_data=with_data)
+    plan = started(data, port=port, simulator_port=simulator_port(data, port), environment=environment, days=days)
     try:
         with ended_by_signals(), plan as (here, supervisor, watch):
             click.echo(welcome(here, time.perf_counter() - began))
@@ -97,7 +98,7 @@ def run_check(data: Path) -> None:
     from app.cli.check import take_an_order
 
     began = time.perf_counter()
-    plan = started(data, port=free_port(), simulator_port=free_port(), environment="demo", with_data=True, quiet=True)
+    plan = started(data, port=free_port(), simulator_port=free_port(), environment="demo", days=2, quiet=True)
     with ended_by_signals(), plan as (here, _, _watch):
         asyncio.run(take_an_order(msgspec.json.decode(here.demo_file.read_bytes()), here.urls.owner))
     click.echo(f"The whole check took {time.perf_counter() - began:.1f} s.")
@@ -124,7 +125,7 @@ Started = tuple[Installation, Supervisor, Callable[[], None]]
 
 
 @contextmanager
-def started(data: Path, *, port: int, simulator_port: int, environment: str, with_data: bool, quiet: bool = False) -> Iterator[Started]:
+def started(data: Path, *, port: int, simulator_port: int, environment: str, days: int, quiet: bool = False) -> Iterator[Started]:
     """Everything running; on leaving, the processes end before the database does."""
     data.mkdir(parents=True, exist_ok=True)
     server = None if "DATABASE_URL" in os.environ else EmbeddedPostgres(data / "postgres")
@@ -134,7 +135,7 @@ def started(data: Path, *, port: int, simulator_port: int, environment: str, wit
     supervisor = Supervisor(here.environ(), quiet=quiet)
     try:
         prepare(here)
-        start_processes(here, supervisor, with_data=with_data)
+        start_processes(here, supervisor, days=days)
         yield here, supervisor, (server.revive if server else lambda: None)
     finally:
         supervisor.stop()
@@ -152,7 +153,7 @@ def prepare(here: Installation) -> None:
         upgrade(here.urls.owner)
 
 
-def start_processes(here: Installation, supervisor: Supervisor, *, with_data: bool) -> None:
+def start_processes(here: Installation, supervisor: Supervisor, *, days: int) -> None:
     """Start the processes; the demo data are made while they come up, because the simulator has a part in them."""
     reload = ["--reload"] if here.environment == "development" else []
     simulator = supervisor.start("simulator", "simulator", "--port", str(here.simulator_port), "--journal", str(here.data / "simulator.journal"))
@@ -164,18 +165,18 @@ def start_processes(here: Installation, supervisor: Supervisor, *, with_data: bo
     with step("Simulator answers"):
         wait_for(here.simulator_port, "/healthz", simulator)
     with step("Demo data are there"):
-        sow(here, with_data=with_data)
+        sow(here, days=days)
     with step("Web answers"):
         wait_for(here.port, "/healthz", web)
 
 
-def sow(here: Installation, *, with_data: bool) -> None:
-    """Make the demo data in an empty house, and write down how to use it."""
+def sow(here: Installation, *, days: int) -> None:
+    """Make so many days of demo data in an empty house, and write down how to use it."""
     known = msgspec.json.decode(here.demo_file.read_bytes()) if here.demo_file.exists() else {}
-    if with_data and is_empty(here.urls.owner):
+    if days and is_empty(here.urls.owner):
         from app.seed import plant
 
-        known = asyncio.run(plant(simulator_url=here.simulator_url))
+        known = asyncio.run(plant(simulator_url=here.simulator_url, days=days))
     known |= {"url": here.web_url, "port": here.port, "simulator_url": here.simulator_url, "simulator_port": here.simulator_port}
     write(here.demo_file, msgspec.json.format(msgspec.json.encode(known), indent=2))
 
