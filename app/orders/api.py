@@ -3,6 +3,7 @@
 import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import idempotency
@@ -19,7 +20,7 @@ CREATED = 201
 
 @post("/v1/orders", name="orders:api_create", guards=[requires("orders.write")])
 async def create_order(
-    request: HttpRequest, data: OrderRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, data: JSONBody[OrderRequest], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[bytes]:
     """Create an order. With an ``Idempotency-Key`` the same request may be repeated; the reference is unique in any case."""
     key = request.headers.get("idempotency-key")
@@ -49,13 +50,13 @@ async def create_order(
 
 
 @get("/v1/orders/{order_id:str}", name="orders:api_detail", guards=[requires("orders.read")])
-async def get_order(order_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> OrderView:
+async def get_order(order_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> OrderView:
     """One order as it stands now."""
     return await queries.order_view(session, merchant_id=actor.merchant, order_id=_order_id(order_id))
 
 
 @post("/v1/orders/{order_id:str}/cancel", name="orders:api_cancel", status_code=200, guards=[requires("orders.write")])
-async def cancel_order(order_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> OrderView:
+async def cancel_order(order_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> OrderView:
     """Cancel an order that nobody has paid."""
     found = _order_id(order_id)
     await service.cancel_order(session, actor, order_id=found)

@@ -2,6 +2,7 @@
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import idempotency
@@ -30,7 +31,7 @@ def _payment_id(text: str) -> PaymentId:
 
 
 @post("/v1/payments", name="payments:api_create", guards=[requires("payments.create")])
-async def create_payment(request: HttpRequest, data: PaymentRequest, actor: NamedDependency[Actor]) -> Response[bytes]:
+async def create_payment(request: HttpRequest, data: JSONBody[PaymentRequest], actor: NamedDependency[Actor]) -> Response[bytes]:
     """Collect an order. 201: decided, or the buyer must act; 202: the PSP has not answered yet, and the payment goes on by itself."""
     answered = await flows.pay(
         actor,
@@ -46,7 +47,7 @@ async def create_payment(request: HttpRequest, data: PaymentRequest, actor: Name
 
 
 @post("/v1/payments/{payment_id:str}/capture", name="payments:api_capture", guards=[requires("payments.capture")])
-async def capture_payment(request: HttpRequest, payment_id: str, data: CaptureRequest, actor: NamedDependency[Actor]) -> Response[bytes]:
+async def capture_payment(request: HttpRequest, payment_id: FromPath[str], data: JSONBody[CaptureRequest], actor: NamedDependency[Actor]) -> Response[bytes]:
     """Take an authorised amount, or a part of it."""
     answered = await flows.capture(
         actor,
@@ -61,14 +62,14 @@ async def capture_payment(request: HttpRequest, payment_id: str, data: CaptureRe
 
 
 @post("/v1/payments/{payment_id:str}/void", name="payments:api_void", guards=[requires("payments.void")])
-async def void_payment(request: HttpRequest, payment_id: str, data: VoidRequest, actor: NamedDependency[Actor]) -> Response[bytes]:
+async def void_payment(request: HttpRequest, payment_id: FromPath[str], data: JSONBody[VoidRequest], actor: NamedDependency[Actor]) -> Response[bytes]:
     """Release what is authorised and not captured."""
     key, request_hash = request.headers.get(IDEMPOTENCY_KEY, ""), await _fingerprint(request)
     return _answer(await flows.void(actor, payment_id=_payment_id(payment_id), reason=data.reason, key=key, request=request_hash))
 
 
 @post("/v1/payments/{payment_id:str}/refunds", name="payments:api_refund", guards=[requires("payments.refund")])
-async def refund_payment(request: HttpRequest, payment_id: str, data: RefundRequest, actor: NamedDependency[Actor]) -> Response[bytes]:
+async def refund_payment(request: HttpRequest, payment_id: FromPath[str], data: JSONBody[RefundRequest], actor: NamedDependency[Actor]) -> Response[bytes]:
     """Give a captured amount back to the buyer, or a part of it."""
     answered = await flows.refund(
         actor,
@@ -84,7 +85,7 @@ async def refund_payment(request: HttpRequest, payment_id: str, data: RefundRequ
 
 
 @get("/v1/payments/{payment_id:str}", name="payments:api_detail", guards=[requires("payments.read")])
-async def get_payment(payment_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> PaymentView:
+async def get_payment(payment_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> PaymentView:
     """One payment as it stands now."""
     return await queries.payment_view(session, merchant_id=actor.merchant, payment_id=_payment_id(payment_id))
 

@@ -2,6 +2,7 @@
 
 from litestar import post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,7 +19,7 @@ from app.web.guards import public
     guards=[public(machine=True)],
     request_max_body_size=MAX_WEBHOOK + 1,
 )
-async def receive_webhook(request: HttpRequest, connection_id: str, session: NamedDependency[AsyncSession]) -> Response[str]:
+async def receive_webhook(request: HttpRequest, connection_id: FromPath[str], session: NamedDependency[AsyncSession]) -> Response[str]:
     """Verify a provider's webhook and store it once; the work is done later."""
     raw = await request.body()
     if len(raw) > MAX_WEBHOOK:

@@ -2,6 +2,7 @@
 
 from litestar import get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -36,14 +37,14 @@ async def choose_provider(request: HttpRequest) -> Response[str]:
 
 # Fresh already when the form is shown: a step-up in the middle of the POST would have to carry the typed secrets through a page.
 @get("/connections/new/{psp:str}", name="connections:new", guards=CHANGING)
-async def new_connection(request: HttpRequest, psp: str) -> Response[str]:
+async def new_connection(request: HttpRequest, psp: FromPath[str]) -> Response[str]:
     """The form of a new connection, made from what the provider needs."""
     return render(request, FORM[0], _new_page(psp), fragment=FORM[1])
 
 
 @post("/connections/new/{psp:str}", name="connections:add", status_code=200, guards=CHANGING)
 async def add_connection(
-    request: HttpRequest, psp: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, psp: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Add a connection."""
     answer_invalid_with(request, FORM[0], _new_page(psp), fragment=FORM[1])
@@ -56,7 +57,7 @@ async def add_connection(
 
 @get("/connections/{connection_id:str}", name="connections:show", guards=[requires("connections.read")])
 async def show_connection(
-    request: HttpRequest, connection_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, connection_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """One connection: health, settings, webhook address, what waits for approval."""
     page = await queries.connection_detail_page(session, actor, connection_id=connection_id_of(connection_id), providers=ADAPTERS)
@@ -65,7 +66,7 @@ async def show_connection(
 
 @get("/connections/{connection_id:str}/settings", name="connections:settings_form", guards=CHANGING)
 async def settings_form(
-    request: HttpRequest, connection_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, connection_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """The form that changes settings or replaces credentials."""
     return render(request, FORM[0], await _settings_page(session, actor, connection_id), fragment=FORM[1])
@@ -73,7 +74,7 @@ async def settings_form(
 
 @post("/connections/{connection_id:str}/settings", name="connections:settings", status_code=200, guards=CHANGING)
 async def change_settings(
-    request: HttpRequest, connection_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, connection_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Change settings or replace credentials; with four eyes, somebody else has to agree."""
     answer_invalid_with(request, FORM[0], await _settings_page(session, actor, connection_id), fragment=FORM[1])
@@ -85,7 +86,7 @@ async def change_settings(
 
 
 @post("/connections/{connection_id:str}/test", name="connections:test", status_code=200, guards=[requires("connections.write")])
-async def test_connection(request: HttpRequest, connection_id: str, actor: NamedDependency[Actor]) -> Response[str]:
+async def test_connection(request: HttpRequest, connection_id: FromPath[str], actor: NamedDependency[Actor]) -> Response[str]:
     """Make one real call to the provider and show what came of it."""
     result = await flows.test_connection(actor, connection_id=connection_id_of(connection_id))
     toast = f"The provider answered in {result.latency_ms} ms" if result.outcome is Outcome.SUCCEEDED else "The test failed"
@@ -94,7 +95,7 @@ async def test_connection(request: HttpRequest, connection_id: str, actor: Named
 
 @post("/connections/{connection_id:str}/enable", name="connections:enable", status_code=200, guards=CHANGING)
 async def enable_connection(
-    request: HttpRequest, connection_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, connection_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Let a connection take payments."""
     connection = await service.enable_connection(session, actor, connection_id=connection_id_of(connection_id))
@@ -103,7 +104,7 @@ async def enable_connection(
 
 @post("/connections/{connection_id:str}/disable", name="connections:disable", status_code=200, guards=CHANGING)
 async def disable_connection(
-    request: HttpRequest, connection_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, connection_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Stop new payments on a connection."""
     connection = await service.disable_connection(session, actor, connection_id=connection_id_of(connection_id))
@@ -114,7 +115,7 @@ async def disable_connection(
     "/connections/{connection_id:str}/changes/{change_id:str}/approve", name="connections:approve_change", status_code=200, guards=CHANGING
 )
 async def approve_change(
-    request: HttpRequest, connection_id: str, change_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, connection_id: FromPath[str], change_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Agree to somebody else's new credentials, as they were shown."""
     form = await read_form(request, ApprovalForm)
@@ -124,7 +125,7 @@ async def approve_change(
 
 @post("/connections/{connection_id:str}/changes/{change_id:str}/reject", name="connections:reject_change", status_code=200, guards=CHANGING)
 async def reject_change(
-    request: HttpRequest, connection_id: str, change_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, connection_id: FromPath[str], change_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Refuse or withdraw new credentials."""
     await service.reject_change(session, actor, change_id=CredentialChangeId(parse_id("chg", change_id)))
@@ -153,7 +154,7 @@ async def list_events(request: HttpRequest, session: NamedDependency[AsyncSessio
 
 @post("/psp-events/{event_id:str}/retry", name="psp_events:retry", status_code=200, guards=[requires("connections.write")])
 async def retry_event(
-    request: HttpRequest, event_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, event_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Have an event that failed applied again."""
     event = await service.retry_event(session, actor, event_id=PspEventId(parse_id("pev", event_id)))
