@@ -23,7 +23,7 @@ class PatternsHidden(NotFound):
     """The pattern page is for those who build pages, not for a running house."""
 
     code = "patterns_hidden"
-    title = "There is nothing here"
+    title = "The pattern page is not open in production"
 
 
 class SampleLine(msgspec.Struct, frozen=True):
