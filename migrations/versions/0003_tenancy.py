@@ -22,7 +22,7 @@ RETURNS TABLE (session_id uuid, csrf_seed bytea, merchant_id uuid, factor_at tim
                enrolled boolean, theme text, density text, memberships jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
-    s web_session%ROWTYPE;
+    s record;
 BEGIN
     SELECT * INTO s FROM web_session w WHERE w.digest = p_digest AND w.expires_at > p_now AND w.last_seen_at > p_now - p_idle;
     IF NOT FOUND THEN

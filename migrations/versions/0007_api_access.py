@@ -20,7 +20,7 @@ CREATE FUNCTION api_key_holder(p_digest bytea, p_now timestamptz)
 RETURNS TABLE (id uuid, merchant_id uuid, name text, scopes jsonb, requests_per_minute bigint, expired boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
-    k api_key%ROWTYPE;
+    k record;
 BEGIN
     SELECT * INTO k FROM api_key a WHERE a.digest = p_digest AND a.revoked_at IS NULL;
     IF NOT FOUND THEN
