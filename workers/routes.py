@@ -8,6 +8,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "clock.payments_due": ("payments.expire_due",),
     "clock.orders_due": ("orders.expire_due",),
     "clock.funds_due": ("wallets.release_due",),
+    "clock.figures_due": ("reports.count_events",),
 }
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
 
@@ -24,5 +25,6 @@ CALENDAR: dict[str, Recurring] = {
     "clock.payments_due": Recurring("* * * * *"),
     "clock.orders_due": Recurring("* * * * *"),
     "clock.funds_due": Recurring("* * * * *"),
+    "clock.figures_due": Recurring("*/30 * * * * *"),
 }
 """Topic the scheduler publishes -> when."""

@@ -6,7 +6,6 @@ from litestar.params import FromPath, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
-from app.core.ids import SellerId, parse_id
 from app.core.paging import Page
 from app.sellers import queries, service
 from app.sellers.schemas import SellerRequest, SellerView
@@ -36,7 +35,7 @@ async def add_seller(
 @get("/v1/sellers/{seller_id:str}", name="sellers:api_show", guards=[requires("sellers.read")])
 async def show_seller(seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> SellerView:
     """One seller."""
-    return await queries.seller_view(session, merchant_id=actor.merchant, seller_id=SellerId(parse_id("sel", seller_id)))
+    return await queries.seller_view(session, merchant_id=actor.merchant, seller_id=queries.seller_id(seller_id))
 
 
 ROUTES = [list_sellers, add_seller, show_seller]

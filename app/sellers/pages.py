@@ -7,7 +7,7 @@ from litestar.response import Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
-from app.core.ids import SellerId, parse_id, public_id
+from app.core.ids import SellerId, public_id
 from app.core.money import Money
 from app.sellers import queries, service
 from app.sellers.domain import FeeTerms, basis_points
@@ -24,7 +24,7 @@ FEE = ("sellers/fee.html", "sellers/_fee.html")
 
 
 def _id(text: str) -> SellerId:
-    return SellerId(parse_id("sel", text))
+    return queries.seller_id(text)
 
 
 @get("/sellers", name="sellers:list", guards=[requires("sellers.read")])

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.audit import AuditEntry
 from app.core.errors import Invalid
-from app.core.ids import MerchantId, SellerId, parse_id
+from app.core.ids import MerchantId, SellerId, parse_id, path_id
 from app.core.money import CURRENCIES
 from app.core.paging import Page, fetch_page
 from app.sellers.domain import SELLER, FeeTerms, SellerNotFound, SellerStatus
@@ -26,6 +26,11 @@ from app.sellers.schemas import (
 
 MISSING = "There is no seller with this id for this merchant."
 USUAL_CURRENCIES = ["EUR", "USD", "GBP", "CHF", "SEK", "DKK", "NOK", "PLN", "CZK", "JPY", "CAD", "AUD"]
+
+
+def seller_id(text: str) -> SellerId:
+    """The id in an address; one that is malformed names no seller, like any other that is not there."""
+    return SellerId(path_id("sel", text, otherwise=SellerNotFound(MISSING)))
 
 
 async def seller(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> Seller:

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
 from app.core.clock import today
-from app.core.ids import SellerId, parse_id
+from app.core.ids import SellerId
+from app.sellers import queries as sellers
 from app.wallets import queries, service
 from app.wallets.domain import Bucket
 from app.wallets.schemas import PolicyForm
@@ -26,7 +27,7 @@ STATEMENT_COLUMNS = [
 
 
 def _id(text: str) -> SellerId:
-    return SellerId(parse_id("sel", text))
+    return sellers.seller_id(text)
 
 
 @get("/wallets", name="wallets:list", guards=[requires("wallets.read")])

@@ -1,0 +1,142 @@
+"""Figures of payments over time: what is counted already, plus the events since, in one statement and hence in one snapshot."""
+
+from datetime import date, datetime
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.ids import ConnectionId, MerchantId, SellerId
+from app.core.money import Money
+from app.reports.domain import Figures
+
+FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
+
+# The kinds are those of the history of payments. A payment succeeds once: with the step that ends its undecided states.
+PAYMENT_FACTS = """
+select date_trunc('hour', e.at, 'UTC') as hour_at, p.currency, p.connection_id,
+  count(*) filter (where e.kind = 'payment.created') as started,
+  count(*) filter (where e.kind in ('payment.authorised', 'payment.captured')
+                     and e.from_status in ('processing', 'requires_action', 'in_review', 'unknown')) as succeeded,
+  count(*) filter (where e.kind = 'payment.failed') as failed,
+  count(*) filter (where e.kind = 'payment.captured') as captures,
+  coalesce(sum(e.amount_minor) filter (where e.kind = 'payment.captured'), 0)::bigint as captured_minor,
+  count(*) filter (where e.kind = 'payment.refunded') as refunds,
+  coalesce(sum(e.amount_minor) filter (where e.kind = 'payment.refunded'), 0)::bigint as refunded_minor,
+  coalesce(sum((e.details ->> 'psp_fee_minor')::bigint) filter (where e.kind = 'payment.captured'), 0)::bigint as psp_fee_minor,
+  coalesce(sum(case e.kind when 'payment.captured' then f.minor when 'payment.refunded' then -f.minor end), 0)::bigint as platform_fee_minor
+from payment_event e
+join payment p on p.merchant_id = e.merchant_id and p.id = e.payment_id
+left join payment_operation o on o.merchant_id = e.merchant_id and o.attempt_id = e.attempt_id and e.kind in ('payment.captured', 'payment.refunded')
+left join lateral (select sum((s ->> 'fee_minor')::bigint) as minor from jsonb_array_elements(o.split -> 'shares') s) f on o.id is not null
+where e.merchant_id = :merchant and e.id > {after} and e.id <= :upto
+  and e.kind in ('payment.created', 'payment.authorised', 'payment.captured', 'payment.failed', 'payment.refunded')
+group by 1, 2, 3
+"""
+SELLER_FACTS = """
+select (e.at at time zone 'UTC')::date as day_on, p.currency, (s ->> 'seller_id')::uuid as seller_id,
+  count(*) filter (where e.kind = 'payment.captured') as sales,
+  coalesce(sum((s ->> 'amount_minor')::bigint) filter (where e.kind = 'payment.captured'), 0)::bigint as sold_minor,
+  coalesce(sum((s ->> 'fee_minor')::bigint) filter (where e.kind = 'payment.captured'), 0)::bigint as fee_minor,
+  coalesce(sum((s ->> 'amount_minor')::bigint) filter (where e.kind = 'payment.refunded'), 0)::bigint as refunded_minor,
+  coalesce(sum((s ->> 'fee_minor')::bigint) filter (where e.kind = 'payment.refunded'), 0)::bigint as fee_returned_minor
+from payment_event e
+join payment p on p.merchant_id = e.merchant_id and p.id = e.payment_id
+join payment_operation o on o.merchant_id = e.merchant_id and o.attempt_id = e.attempt_id
+cross join lateral jsonb_array_elements(o.split -> 'shares') s
+where e.merchant_id = :merchant and e.id > {after} and e.id <= :upto and e.kind in ('payment.captured', 'payment.refunded')
+group by 1, 2, 3
+"""
+FIGURES = (
+    "started",
+    "succeeded",
+    "failed",
+    "captures",
+    "captured_minor",
+    "refunds",
+    "refunded_minor",
+    "psp_fee_minor",
+    "platform_fee_minor",
+)
+OF_SELLER = ("sales", "sold_minor", "fee_minor", "refunded_minor", "fee_returned_minor")
+
+_COUNTED = "coalesce((select through_id from report_progress where merchant_id = :merchant), '00000000-0000-0000-0000-000000000000')"
+
+
+def _sums(columns: tuple[str, ...]) -> str:
+    return ", ".join(f"sum({name})::bigint as {name}" for name in columns)
+
+
+_OVER_TIME_SQL = """
+select date_trunc(:unit, hour_at, 'UTC') as at, currency, connection_id, {sums} from (
+  select hour_at, currency, connection_id, {names} from payment_hour where merchant_id = :merchant and hour_at >= :since and hour_at < :until
+  union all select * from ({tail}) t where hour_at >= :since and hour_at < :until) u
+group by 1, 2, 3
+"""
+_BY_SELLER_SQL = """
+select u.seller_id, n.name, u.currency, {sums} from (
+  select day_on, currency, seller_id, {names} from seller_day where merchant_id = :merchant and day_on between :first and :last
+  union all select * from ({tail}) t where day_on between :first and :last) u
+join seller n on n.merchant_id = :merchant and n.id = u.seller_id
+group by 1, 2, 3 order by u.currency, sum(fee_minor) - sum(fee_returned_minor) desc, n.name limit :most
+"""
+
+
+def _with_tail(sql: str, columns: tuple[str, ...], facts_sql: str) -> str:
+    """The counted figures, and the events since as if they were counted."""
+    return sql.format(sums=_sums(columns), names=", ".join(columns), tail=facts_sql.format(after=_COUNTED))
+
+
+_OVER_TIME = text(_with_tail(_OVER_TIME_SQL, FIGURES, PAYMENT_FACTS))
+_BY_SELLER = text(_with_tail(_BY_SELLER_SQL, OF_SELLER, SELLER_FACTS))
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in one stretch of time, in one currency, through one connection."""
+
+    at: datetime
+    currency: str
+    connection_id: ConnectionId
+    figures: Figures
+
+
+class SellerFact(msgspec.Struct, frozen=True, kw_only=True):
+    """What one seller sold in one currency in some time."""
+
+    seller_id: SellerId
+    name: str
+    sales: int
+    sold: Money
+    refunded: Money
+    fee: Money
+
+
+async def facts(session: AsyncSession, *, merchant_id: MerchantId, since: datetime, until: datetime, unit: str) -> list[Fact]:
+    """What happened between two moments, by hour or day, currency and connection."""
+    values = {"merchant": merchant_id, "since": since, "until": until, "unit": unit, "upto": LAST}
+    return [
+        Fact(
+            at=row.at,
+            currency=row.currency,
+            connection_id=ConnectionId(row.connection_id),
+            figures=Figures(**{name: getattr(row, name) for name in FIGURES}),
+        )
+        for row in await session.execute(_OVER_TIME, values)
+    ]
+
+
+async def seller_facts(session: AsyncSession, *, merchant_id: MerchantId, first: date, last: date, most: int) -> list[SellerFact]:
+    """What each seller sold between two days, and what the platform kept of it; the largest fees first."""
+    rows = await session.execute(_BY_SELLER, {"merchant": merchant_id, "first": first, "last": last, "upto": LAST, "most": most})
+    return [
+        SellerFact(
+            seller_id=SellerId(row.seller_id),
+            name=row.name,
+            sales=row.sales,
+            sold=Money(row.sold_minor, row.currency),
+            refunded=Money(row.refunded_minor, row.currency),
+            fee=Money(row.fee_minor - row.fee_returned_minor, row.currency),
+        )
+        for row in rows
+    ]
