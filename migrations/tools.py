@@ -3,6 +3,7 @@
 ``op`` is Alembic's; the statements are fixed text with table names of our own, never anything from outside.
 """
 
+from pathlib import Path
 from typing import Protocol
 
 APP = "countinghouse_app"
@@ -10,6 +11,7 @@ RELAY = "countinghouse_relay"
 MERCHANT = "nullif(current_setting('app.merchant_id', true), '')::uuid"
 PERSON = "nullif(current_setting('app.person_id', true), '')::uuid"
 ALL = "SELECT, INSERT, UPDATE, DELETE"
+SQL = Path(__file__).parent / "sql"
 
 
 class Operations(Protocol):
@@ -53,3 +55,9 @@ def due(op: Operations, name: str, *, table: str, where: str, order: str) -> Non
         f" $$ SELECT t.merchant_id, t.id FROM {table} t WHERE {where} ORDER BY {order} LIMIT most $$"
     )
     definer(op, f"{name}(timestamptz, integer)")
+
+
+def run_sql(op: object, name: str) -> None:
+    """Run a file of migrations/sql as it stands: its colons and percent signs are not parameters."""
+    text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
+    op.get_bind().exec_driver_sql(text, execution_options={"no_parameters": True})  # type: ignore[attr-defined]

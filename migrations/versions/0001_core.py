@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from migrations.tools import APP, MERCHANT, RELAY, append_only, grant, protect
+from migrations.tools import APP, MERCHANT, RELAY, append_only, grant, protect, run_sql
 
 revision = "0001"
 down_revision: str | None = None
@@ -24,6 +24,8 @@ def upgrade() -> None:
     _jobs()
     _idempotency()
     _audit()
+    for name in ("core_ids", "core_idempotency"):
+        run_sql(op, name)
 
 
 def _outbox() -> None:
@@ -127,6 +129,8 @@ def _audit() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION idempotency_take_over")
+    op.execute("DROP FUNCTION new_id")
     for table in ("audit_entry", "idempotency_key", "recurring_job", "job_run", "outbox"):
         op.drop_table(table)
     op.execute("DROP FUNCTION refuse_change()")

@@ -1,17 +1,15 @@
 """The ledger: books, accounts, transactions, entries and balances, and the functions that are their only writers."""
 
-from pathlib import Path
-
 import sqlalchemy as sa
 from alembic import op
 from iso4217 import Currency
+
+from migrations.tools import run_sql
 
 revision = "0004"
 down_revision: str | None = "0003"
 branch_labels = None
 depends_on = None
-
-SQL = Path(__file__).parent.parent / "sql"
 
 DEBIT, CREDIT = 1, -1
 SYNC, SHARDED, DEFERRED = 0, 1, 2
@@ -98,10 +96,9 @@ def downgrade() -> None:
 
 
 def run(*names: str) -> None:
-    """Execute SQL files as they stand: their colons and percent signs are not parameters."""
-    connection = op.get_bind()
+    """Execute SQL files as they stand."""
     for name in names:
-        connection.exec_driver_sql((SQL / f"{name}.sql").read_text(), execution_options={"no_parameters": True})
+        run_sql(op, name)
 
 
 def fill(table: str, columns: list[str], rows: list[tuple[object, ...]]) -> None:

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.tools import protect
+from migrations.tools import protect, run_sql
 
 revision = "0006"
 down_revision: str | None = "0005"
@@ -69,8 +69,10 @@ def upgrade() -> None:
     )
     protect(op, "seller")
     protect(op, "platform_fee")
+    run_sql(op, "sellers_fees")
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION platform_fee_of")
     op.drop_table("platform_fee")
     op.drop_table("seller")

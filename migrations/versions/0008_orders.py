@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations.tools import due, protect
+from migrations.tools import due, protect, run_sql
 
 revision = "0008"
 down_revision: str | None = "0007"
@@ -126,9 +126,11 @@ def upgrade() -> None:
         where="status = 'open' and expires_at <= moment",
         order="expires_at",
     )
+    run_sql(op, "orders_collected")
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION order_record_collected")
     op.execute("DROP FUNCTION orders_expired(timestamptz, integer)")
     op.drop_table("sales_order_line")
     op.drop_table("sales_order")

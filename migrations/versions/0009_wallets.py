@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.tools import due, protect
+from migrations.tools import due, protect, run_sql
 
 revision = "0009"
 down_revision: str | None = "0008"
@@ -99,9 +99,11 @@ def upgrade() -> None:
         where="status = 'waiting' and due_at <= moment",
         order="due_at",
     )
+    run_sql(op, "wallets_schedule")
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION wallet_schedule_release")
     op.execute("DROP FUNCTION funds_due(timestamptz, integer)")
     op.drop_table("funds_release")
     op.drop_table("wallet_policy")

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations.tools import append_only, due, protect
+from migrations.tools import append_only, due, protect, run_sql
 
 revision = "0010"
 down_revision: str | None = "0009"
@@ -416,9 +416,13 @@ def upgrade() -> None:
         where="status in ('requires_method', 'requires_action', 'authorised', 'partially_captured') and expires_at <= moment",
         order="expires_at",
     )
+    run_sql(op, "payments_begin")
+    run_sql(op, "payments_take")
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION payment_take")
+    op.execute("DROP FUNCTION payment_begin")
     op.execute("DROP FUNCTION attempts_due(timestamptz, integer)")
     op.execute("DROP FUNCTION payments_expired(timestamptz, integer)")
     op.drop_table("payment_event")
