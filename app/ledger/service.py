@@ -30,6 +30,7 @@ REFUSALS: Final[dict[str, type[AppError]]] = {
     "ledger_book": domain.UnknownAccount,
     "fk_account_currency_currency": domain.UnknownAccount,
     "ck_account_owner": domain.UnknownAccount,
+    "ledger_held": domain.Unbalanced,
     "ledger_hold": domain.TransactionNotFound,
     "ledger_transaction": domain.TransactionNotFound,
     "uq_txn_merchant_id_reverses_txn_id": domain.AlreadyReversed,

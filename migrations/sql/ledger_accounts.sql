@@ -24,6 +24,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no account % in the chart', p_code USING ERRCODE = '23503', CONSTRAINT = 'ledger_chart';
   END IF;
+  INSERT INTO book (merchant_id) VALUES (p_merchant) ON CONFLICT (merchant_id) DO NOTHING;   -- a book opens with its first account
   INSERT INTO account (merchant_id, code, owner_type, owner_id, currency, class, normal_side, contention, shards, must_clear)
     VALUES (p_merchant, c.code, coalesce(p_owner_type, ''), v_owner_id, p_currency, c.class, c.normal_side, c.contention, c.shards, c.must_clear)
     ON CONFLICT (merchant_id, code, owner_type, owner_id, currency) DO NOTHING RETURNING id INTO v_id;

@@ -58,8 +58,9 @@ BEGIN
   PERFORM pg_advisory_xact_lock_shared(uuid_hash_extended(p_merchant, 4217));
   SELECT * INTO h FROM txn WHERE merchant_id = p_merchant AND id = p_hold AND phase = 1;
   IF NOT FOUND THEN RAISE EXCEPTION 'there is no hold %', p_hold USING ERRCODE = '23503', CONSTRAINT = 'ledger_hold'; END IF;
-  IF EXISTS (SELECT FROM entry WHERE merchant_id = p_merchant AND txn_id = p_hold AND p_amounts[line] > amount) THEN
-    RAISE EXCEPTION 'more than was held' USING ERRCODE = '23514', CONSTRAINT = 'ledger_hold';
+  IF p_amounts IS NOT NULL AND (SELECT count(*) <> cardinality(p_amounts) OR NOT bool_and(coalesce(p_amounts[line] BETWEEN 1 AND amount, false))
+      FROM entry WHERE merchant_id = p_merchant AND txn_id = p_hold) THEN
+    RAISE EXCEPTION 'a hold is posted with one amount for each of its lines, at most what was held' USING ERRCODE = '23514', CONSTRAINT = 'ledger_held';
   END IF;
   v_hash := sha256(convert_to(concat_ws('|', 'end', p_hold, p_amounts::text), 'UTF8'));
   INSERT INTO txn (merchant_id, kind, source_type, source_id, event_key, req_hash, effective_on, phase, pending_txn_id)

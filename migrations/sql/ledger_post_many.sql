@@ -24,9 +24,11 @@ BEGIN
   IF v_new IS NULL THEN RETURN v_ids; END IF;
   PERFORM ledger.refuse_closed(p_merchant, h.kind, h.effective_on)
      FROM (SELECT kind, min(effective_on) AS effective_on FROM unnest(p_kind, p_effective_on, v_ids) u(kind, effective_on, id)
-            WHERE id = ANY (v_new) GROUP BY kind) h;
-  SELECT array_agg(CASE WHEN t.fresh THEN t.id END ORDER BY l.n) INTO v_line_txn FROM unnest(e_t) WITH ORDINALITY l(t, n)
-    JOIN (SELECT o, id, id = ANY (v_new) AS fresh FROM unnest(v_ids) WITH ORDINALITY i(id, o)) t ON t.o = l.t;
+             JOIN unnest(v_new) fresh(id) USING (id) GROUP BY kind) h;
+  -- only the first of equal events in one call is new: the others are the same event again
+  SELECT array_agg(t.id ORDER BY l.n) INTO v_line_txn FROM unnest(e_t) WITH ORDINALITY l(t, n)
+    JOIN (SELECT i.o, CASE WHEN fresh.id IS NOT NULL AND i.o = min(i.o) OVER (PARTITION BY i.id) THEN i.id END AS id
+            FROM unnest(v_ids) WITH ORDINALITY i(id, o) LEFT JOIN unnest(v_new) fresh(id) ON fresh.id = i.id) t ON t.o = l.t;
   PERFORM ledger.write_lines(p_merchant, v_line_txn, p_effective_on, e_t, v.o_account, e_currency, e_side, e_amount, e_clear_key);
   PERFORM ledger.apply_fresh(p_merchant, v_line_txn, v.o_account, v.o_contention, v.o_shards, e_side, e_amount, v.o_all_open);
   RETURN v_ids;
