@@ -14,10 +14,13 @@ from app.orders import api as orders_api
 from app.payments import api as payments_api
 from app.psp import api as psp_api
 from app.psp import pages as psp
+from app.reports import pages as reports
 from app.sellers import api as sellers_api
 from app.sellers import pages as sellers
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
+from app.wallets import api as wallets_api
+from app.wallets import pages as wallets
 from app.web import health, metrics, patterns, problems, requests
 from app.web.static import static_route
 
@@ -31,8 +34,11 @@ FEATURES = (
     psp_api,
     sellers,
     sellers_api,
+    wallets,
+    wallets_api,
     orders_api,
     payments_api,
+    reports,
 )
 
 
