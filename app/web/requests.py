@@ -98,7 +98,8 @@ class Frame:
         if path.startswith("/v1/"):
             await self._identify_key(request)
             return
-        verdict = await limits.count(_page_limit(), limit_key(request.state.address))
+        limit = _webhook_limit() if path.startswith("/webhooks/") else _page_limit()
+        verdict = await limits.count(limit, limit_key(request.state.address))
         request.state.limit_headers = verdict.headers()
         if not verdict.admitted:
             raise limits.TooManyRequests(f"Try again in {verdict.reset_seconds} seconds.", retry_after=verdict.reset_seconds)
@@ -212,6 +213,12 @@ def _jar(request: HttpRequest) -> dict[str, str]:
 def _page_limit() -> limits.Limit:
     requests = settings().requests_per_minute
     return limits.Limit(name="address", requests=requests, chunk=max(1, requests // 30))
+
+
+def _webhook_limit() -> limits.Limit:
+    # a provider sends everything from a few addresses; what it is refused it sends again, later and out of order
+    requests = settings().api_requests_per_minute
+    return limits.Limit(name="webhook", requests=requests, chunk=max(1, requests // 100))
 
 
 def _key_limit(requests: int) -> limits.Limit:
