@@ -128,9 +128,7 @@ class TestBadInput:
             {"unknown": 1},
         ],
     )
-    def test_it_is_refused_and_nothing_is_charged(
-        self, client: httpx2.Client, account: SimulatedAccount, values: dict[str, object]
-    ) -> None:
+    def test_it_is_refused_and_nothing_is_charged(self, client: httpx2.Client, account: SimulatedAccount, values: dict[str, Any]) -> None:
         assert pay(client, **values).status_code == 422
         assert account.charges()["count"] == 0
 

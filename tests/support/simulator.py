@@ -19,7 +19,7 @@ import pytest
 
 _SERVE = "import sys; from pathlib import Path; from app.psp.simulator import serve; serve(host='127.0.0.1', port=int(sys.argv[1]), journal=Path(sys.argv[2]))"
 _numbers = itertools.count(1)
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 
 
 class Simulator:
@@ -47,6 +47,7 @@ class Simulator:
                 self.get("/healthz")
             except OSError:
                 if time.monotonic() > give_up:
+                    self.stop(kill=True)
                     raise
                 time.sleep(0.02)
             else:
