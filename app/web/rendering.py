@@ -21,6 +21,7 @@ from litestar.response import Response
 from markupsafe import Markup, escape
 
 from app.core.errors import AppError
+from app.core.settings import settings
 from app.web import charts, formatting, statuses
 from app.web.context import CSRF_FIELD, CSRF_HEADER, HttpRequest, MerchantBadge, WebContext, wants_fragment, web_context
 from app.web.forms import EMPTY, FormState, Values, posted_values, state_after
@@ -81,6 +82,8 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         cache_size=-1,
+        # elsewhere templates do not change under a running process, and looking at sixty files for every page costs time
+        auto_reload=settings().environment == "development",
     )
     environment.filters["money"] = formatting.money_text
     environment.filters["when"] = formatting.moment
