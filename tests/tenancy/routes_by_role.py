@@ -69,6 +69,12 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "psp_events:list": "owner admin finance approver support developer viewer",
     "psp_events:retry": "owner admin +developer",
 
+    "reports:export": "owner finance",
+    "reports:home": "owner admin finance approver support developer viewer",
+    "reports:list": "owner admin finance approver viewer",
+    "reports:seller_activity": "owner admin finance approver support developer viewer",
+    "reports:show": "owner admin finance approver viewer",
+
     "sellers:add": "owner admin finance +developer",
     "sellers:api_add": "key sellers.write",
     "sellers:api_list": "key sellers.read",
@@ -104,4 +110,13 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "tenancy:role_form": "owner admin",
     "tenancy:roles": "owner admin finance approver developer viewer",
     "tenancy:team": "owner admin finance approver developer viewer",
+
+    "wallets:api_list": "key wallets.read",
+    "wallets:export": "owner finance",
+    "wallets:export_statement": "owner finance",
+    "wallets:list": "owner admin finance approver viewer +developer",
+    "wallets:policy_form": "owner admin finance +developer",
+    "wallets:set_policy": "owner admin finance +developer",
+    "wallets:show": "owner admin finance approver viewer +developer",
+    "wallets:summary": "owner admin finance approver viewer +developer",
 }
