@@ -75,7 +75,7 @@ def run(settings: Settings, stop: Event) -> None:
                 log.info("scheduler_started", jobs=len(CALENDAR))
                 while not stop.wait(TICK_SECONDS):
                     for name in publish_due(connection, at=now()):
-                        log.info("scheduled", job=name)
+                        log.debug("scheduled", job=name)
         except psycopg.OperationalError as error:
             log.warning("scheduler_waits_for_the_database", error=str(error).strip())
             stop.wait(BROKEN_SECONDS)

@@ -21,6 +21,7 @@ from app.cli import installation as installations
 from app.cli.installation import Installation
 from app.cli.migrate import upgrade
 from app.cli.output import step
+from app.cli.processes import RELAY, SCHEDULER, worker_command
 from app.cli.strays import forget, remember, stop_strays
 from app.cli.supervisor import Child, Supervisor
 from app.core.embedded import EmbeddedPostgres, free_port, port_is_free
@@ -132,10 +133,11 @@ def started(data: Path, *, port: int, simulator_port: int, environment: str, day
     with step("Database is running"):
         urls = server.start().urls if server else installations.given_urls(os.environ)
     here = Installation(data=data, urls=urls, port=port, simulator_port=simulator_port, environment=environment)
-    supervisor = Supervisor(here.environ(), quiet=quiet)
+    supervisor = Supervisor(here.environ())
     try:
         prepare(here)
         start_processes(here, supervisor, days=days)
+        supervisor.quiet = quiet
         yield here, supervisor, (server.revive if server else lambda: None)
     finally:
         supervisor.stop()
@@ -154,20 +156,20 @@ def prepare(here: Installation) -> None:
 
 
 def start_processes(here: Installation, supervisor: Supervisor, *, days: int) -> None:
-    """Start the processes; the demo data are made while they come up, because the simulator has a part in them."""
-    reload = ["--reload"] if here.environment == "development" else []
-    simulator = supervisor.start("simulator", "simulator", "--port", str(here.simulator_port), "--journal", str(here.data / "simulator.journal"))
-    web = supervisor.start("web", "web", *reload)
-    supervisor.start("relay", "relay")
-    supervisor.start("scheduler", "scheduler")
-    supervisor.start("worker", "worker")
-    remember(here.data, [child.process.pid for child in supervisor.children if child.process])
+    """Start the processes: first what a browser waits for; the simulator has a part in making the demo data."""
+    cli, port = [sys.executable, "-m", "app.cli.main"], str(here.simulator_port)
+    simulator = supervisor.start("simulator", [*cli, "simulator", "--port", port, "--journal", str(here.data / "simulator.journal")])
+    web = supervisor.start("web", [*cli, "web", *(["--reload"] if here.environment == "development" else [])])
     with step("Simulator answers"):
         wait_for(here.simulator_port, "/healthz", simulator)
     with step("Demo data are there"):
         sow(here, days=days)
     with step("Web answers"):
         wait_for(here.port, "/healthz", web)
+    supervisor.start("relay", RELAY)
+    supervisor.start("scheduler", SCHEDULER)
+    supervisor.start("worker", worker_command(processes=1, threads=8))
+    remember(here.data, [child.process.pid for child in supervisor.children if child.process])
 
 
 def sow(here: Installation, *, days: int) -> None:
@@ -234,12 +236,12 @@ def next_free(port: int) -> int:
 def welcome(here: Installation, seconds: float) -> str:
     """Where everything is and how to get in."""
     known = msgspec.json.decode(here.demo_file.read_bytes())
-    people = known.get("people", [])
-    lines = ["", click.style(f"Countinghouse is ready after {seconds:.1f} s: {here.web_url}", bold=True), f"  PSP simulator    {here.simulator_url}"]
-    for person in people[:1]:
-        lines.append(f"  Sign in as       {person['email']}  password {person['password']}")
-        lines.append(f"  Second factor    countinghouse code {person['email']}   (or put {person['totp_secret']} into an authenticator app)")
-    lines += [f"  All people       {here.demo_file}", f"  Python           {sys.executable}", "  Ctrl-C stops everything; the data stay.", ""]
+    command = str(Path(sys.executable).with_name("countinghouse")) + ("" if here.data == installations.DATA else f" --data {here.data}")
+    lines = ["", click.style(f"Countinghouse is ready after {seconds:.1f} s: {here.web_url}", bold=True)]
+    for person in known.get("people", [])[:1]:
+        lines.append(f"  Sign in          {person['email']}   {person['password']}")
+        lines.append(f"  Second factor    {command} code {person['email']}")
+    lines += [f"  Everybody else   {here.demo_file}", f"  PSP simulator    {here.simulator_url}", "  Ctrl-C stops everything; the data stay.", ""]
     return "\n".join(lines)
 
 

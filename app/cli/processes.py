@@ -7,10 +7,18 @@ import sys
 from pathlib import Path
 
 import click
-import uvicorn
 
 from app.cli.installation import attached
 from app.core.settings import settings
+
+RELAY = [sys.executable, "-m", "workers.relay"]
+SCHEDULER = [sys.executable, "-m", "workers.scheduler"]
+
+
+def worker_command(*, processes: int, threads: int) -> list[str]:
+    """How Dramatiq is started; our jobs bring their own logging."""
+    shape = ["--processes", str(processes), "--threads", str(threads)]
+    return [sys.executable, "-m", "dramatiq", "workers.main", *shape, "--skip-logging"]
 
 
 @click.command()
@@ -26,6 +34,8 @@ def web(settled: dict[str, Path], host: str | None, port: int | None, workers: i
     Example:
       countinghouse web --port 8080 --workers 4
     """
+    import uvicorn
+
     with attached(settled["data"]):
         here = settings()
         uvicorn.run(
@@ -57,22 +67,21 @@ def worker(settled: dict[str, Path], processes: int, threads: int) -> None:
     Example:
       countinghouse worker --processes 2
     """
-    shape = ["--processes", str(processes), "--threads", str(threads)]
-    become(settled["data"], "dramatiq", "workers.main", *shape, "--skip-logging")
+    become(settled["data"], worker_command(processes=processes, threads=threads))
 
 
 @click.command()
 @click.pass_obj
 def relay(settled: dict[str, Path]) -> None:
     """Carry events from the outbox to the broker."""
-    become(settled["data"], "workers.relay")
+    become(settled["data"], RELAY)
 
 
 @click.command()
 @click.pass_obj
 def scheduler(settled: dict[str, Path]) -> None:
     """Publish what the calendar says."""
-    become(settled["data"], "workers.scheduler")
+    become(settled["data"], SCHEDULER)
 
 
 @click.command()
@@ -91,9 +100,8 @@ def simulator(host: str, port: int, journal: Path | None) -> None:
     serve(host=host, port=port, journal=journal)
 
 
-def become(data: Path, module: str, *arguments: str) -> None:
-    """Run a module as this process; where the private PostgreSQL has to be kept running meanwhile, as a child of it."""
-    command = [sys.executable, "-m", module, *arguments]
+def become(data: Path, command: list[str]) -> None:
+    """Run a command as this process; where the private PostgreSQL has to be kept running meanwhile, as a child of it."""
     if "DATABASE_URL" in os.environ:
         os.execve(command[0], command, os.environ)  # noqa: S606 - our own interpreter and module
     with attached(data):

@@ -2,9 +2,9 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -19,6 +19,7 @@ STOP_SECONDS = 15.0
 # A process that lived this long before it died is restarted at once; one that dies at birth waits longer each time.
 HEALTHY_SECONDS = 30.0
 LONGEST_WAIT = 10.0
+TROUBLE = re.compile(r"\b(warning|error|critical|traceback|exception)\b", re.IGNORECASE)
 
 
 class Child:
@@ -98,17 +99,17 @@ class Child:
 class Supervisor:
     """The processes of one installation, in the order they are started; they are stopped in the reverse order."""
 
-    def __init__(self, environ: Mapping[str, str], *, quiet: bool = False) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = {**os.environ, **environ}
-        self.quiet = quiet
+        # While things start only trouble is worth a line.
+        self.quiet = True
         self.children: list[Child] = []
         self._colours = itertools.cycle(COLOURS)
         self._print = threading.Lock()
 
-    def start(self, name: str, *arguments: str) -> Child:
-        """Start `countinghouse <arguments>` under a name."""
+    def start(self, name: str, command: list[str]) -> Child:
+        """Start a process under a name."""
         prefix = click.style(f"{name:>9} │ ", fg=next(self._colours))
-        command = [sys.executable, "-m", "app.cli.main", *arguments]
         child = Child(name, command, self.environ, lambda line: self._show(prefix, line))
         self.children.append(child)
         child.start()
@@ -130,7 +131,7 @@ class Supervisor:
 
     def _show(self, prefix: str, line: str) -> None:
         with self._print:
-            if not self.quiet:
+            if not self.quiet or TROUBLE.search(line):
                 click.echo(prefix + line)
 
 
