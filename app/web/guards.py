@@ -123,6 +123,9 @@ async def _demand_fresh_factor(request: HttpRequest, actor: Actor, visitor: Visi
             return
     kept = [KeptField(name, value) for name, value in fields if name not in {STEP_UP_FIELD, CSRF_FIELD}]
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if any("secret" in field.name for field in kept):
+        # a credential must not travel through the dialog's page: the form is opened again and filled in anew
+        raise StepUpRequired(path=path, kept=[], problem=problem, has_form=False)
     raise StepUpRequired(path=path, kept=kept, problem=problem, has_form=has_form)
 
 
