@@ -1,0 +1,37 @@
+"""Fixtures of the ledger's tests."""
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from app.core.embedded import Urls
+from app.core.ids import MerchantId, new_id
+
+Connect = Callable[[], psycopg.Connection]
+
+
+@pytest.fixture
+def merchant(database: Urls) -> MerchantId:
+    """A merchant with an empty book."""
+    return MerchantId(new_id())
+
+
+@pytest.fixture
+def connect(database: Urls) -> Iterator[Connect]:
+    """Connections as the application's role, closed at the end."""
+    opened: list[psycopg.Connection] = []
+
+    def open_one() -> psycopg.Connection:
+        opened.append(psycopg.connect(database.app))
+        return opened[-1]
+
+    yield open_one
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture
+def connection(connect: Connect) -> psycopg.Connection:
+    """One connection as the application's role."""
+    return connect()
