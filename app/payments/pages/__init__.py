@@ -1,5 +1,5 @@
 """Pages of payments."""
 
-from app.payments.pages import lists
+from app.payments.pages import details, lists, operations
 
-ROUTES = [*lists.ROUTES]
+ROUTES = [*lists.ROUTES, *details.ROUTES, *operations.ROUTES]
