@@ -125,6 +125,11 @@ def growth(now: float | None, before: float | None) -> float | None:
     return None if now is None or not before else (now - before) / abs(before)
 
 
+def growth_text(share: float) -> str:
+    """A growth as people write it; beyond ten times a percentage says nothing any more: ``×34.6``."""
+    return f"×{share + 1:.1f}" if share >= 9 else percent_text(share, sign=True)
+
+
 def percent_text(share: float, *, sign: bool = False) -> str:
     """A share as people write it: ``12.4%``, with a true minus sign."""
     text = f"{abs(share) * 100:.1f}%"

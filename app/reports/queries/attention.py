@@ -55,9 +55,9 @@ _NEEDS = {
     "health": "connections.read",
 }
 _PAYMENTS = {
-    "unknown": ("an unknown outcome", "hourglass", "warn", "PSPs are being asked"),
-    "conflicted": ("another amount than asked for", "triangle-alert", "bad", "Nothing was booked"),
-    "in_review": ("a review at the PSP", "eye", "warn", "Waits at the PSP"),
+    "unknown": ("has an unknown outcome", "have an unknown outcome", "hourglass", "warn", "The PSP is being asked"),
+    "conflicted": ("reports another amount", "report another amount", "triangle-alert", "bad", "Not what was asked for, nothing booked"),
+    "in_review": ("is in review", "are in review", "eye", "warn", "At the PSP"),
 }
 
 
@@ -79,10 +79,9 @@ def _items(row: Row[Any], moment: datetime) -> list[Attention]:
 
 
 def _payments(row: Row[Any]) -> Attention:
-    what, icon, tone, text = _PAYMENTS[row.what]
-    verb = "has" if row.n == 1 else "have"
+    one, several, icon, tone, text = _PAYMENTS[row.what]
     return Attention(
-        title=f"{_many(row.n, 'payment')} {verb} {what}",
+        title=f"{_many(row.n, 'payment')} {one if row.n == 1 else several}",
         text=f"{text}, since {_at(row.since)}",
         href=f"/payments?status={row.what}",
         icon=icon,

@@ -1,5 +1,6 @@
 """The reports. Each is one function that reads and one entry in `REPORTS`; the generic page gives it table, filters, chart and CSV."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -149,6 +150,9 @@ async def failures(session: AsyncSession, merchant_id: MerchantId, period: Perio
     values = {"merchant": merchant_id, "first": first, "last": last, "currency": currency, "most": MOST}
     rows = (await session.execute(_FAILURES, values)).all()
     whole = sum(row.payments for row in rows)
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        reasons[_words(row.code)] += row.payments
     return ReportData(
         columns=[
             Column("code", "Reason"),
@@ -161,7 +165,7 @@ async def failures(session: AsyncSession, merchant_id: MerchantId, period: Perio
             [_words(row.code), row.message or "–", row.payments, percent_text(row.payments / whole), Money(row.minor, row.currency)]
             for row in rows
         ],
-        chart=_columns("Failed payments by reason", [(_words(row.code), row.payments) for row in rows]),
+        chart=_columns("Failed payments by reason", reasons.most_common()),
         note="Payments that were started in the period and failed for good.",
     )
 

@@ -12,7 +12,7 @@ from app.core.clock import now, today
 from app.core.ids import ConnectionId, MerchantId, public_id
 from app.core.money import Money
 from app.psp import queries as psp
-from app.reports.domain import DAY, Figures, Metric, Period, PeriodName, growth, percent_text, points_text
+from app.reports.domain import DAY, Figures, Metric, Period, PeriodName, growth, growth_text, percent_text, points_text
 from app.reports.queries.attention import attention
 from app.reports.queries.figures import Fact, facts
 from app.reports.schemas import BalanceRow, HomePage, RateRow, RecentRow, StatCard, Step
@@ -114,7 +114,7 @@ def _amount(metric: Metric, label: str, minor: int, before: int, *, currency: st
         metric=metric,
         label=label,
         value=Money(minor, currency).format(),
-        change=percent_text(change, sign=True) if change else None,
+        change=growth_text(change) if change else None,
         is_good=(change or 0) >= 0,
         note=note,
     )
