@@ -88,20 +88,33 @@ def fingerprint(*parts: bytes | str) -> bytes:
 async def claim(session: AsyncSession, *, merchant_id: MerchantId, key: str, request: bytes, resource_id: UUID | None = None) -> Claim:
     """Claim the key for this request. ``resource_id`` names the object the caller is about to make with it."""
     if not key or len(key) > MAX_KEY_LENGTH or not key.isprintable():
-        raise IdempotencyKeyMissing(f"Send an Idempotency-Key header of 1 to {MAX_KEY_LENGTH} printable characters, a new one for each request.")
+        raise IdempotencyKeyMissing(
+            f"Send an Idempotency-Key header of 1 to {MAX_KEY_LENGTH} printable characters, a new one for each request."
+        )
     moment = now()
     values = {"m": merchant_id, "k": key, "f": request, "r": resource_id, "lease": moment + LEASE, "at": moment}
     if (await session.execute(_CLAIM, values)).first() is not None:
         return Claim(key=key)
-    row = (await session.execute(_HELD, {"m": merchant_id, "k": key})).one()
-    if bytes(row.fingerprint) != request:
+    row = (await session.execute(_HELD, values)).one()
+    return held(key=key, claim=row.claim, status=row.status, body=row.body, resource_id=row.resource_id)
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that is missing, too long or not printable."""
+    if not key or len(key) > MAX_KEY_LENGTH or not key.isprintable():
+        raise IdempotencyKeyMissing(
+            f"Send an Idempotency-Key header of 1 to {MAX_KEY_LENGTH} printable characters, a new one for each request."
+        )
+
+
+def held(*, key: str, claim: str, status: int | None, body: bytes | None, resource_id: UUID | None) -> Claim:
+    """What to do about a key that is held already, in the words of idempotency_take_over."""
+    if claim == "reused":
         raise IdempotencyKeyReused("Use a new Idempotency-Key for a new request; this one belongs to a request with another body or path.")
-    if row.status is not None:
-        return Claim(key=key, replay=Answer(row.status, bytes(row.body)), resource_id=row.resource_id)
-    if row.lease_until > moment:
+    if claim == "running":
         raise RequestInProgress("The first request with this key is still running.", retry_after=1)
-    await session.execute(_TAKE_OVER, {"m": merchant_id, "k": key, "lease": moment + LEASE})
-    return Claim(key=key, resource_id=row.resource_id)
+    replay = Answer(status, bytes(body)) if status is not None and body is not None else None
+    return Claim(key=key, replay=replay, resource_id=resource_id)
 
 
 async def name_resource(session: AsyncSession, *, merchant_id: MerchantId, key: str, resource_id: UUID) -> None:
@@ -118,7 +131,6 @@ _CLAIM = text(
     "insert into idempotency_key (merchant_id, key, fingerprint, resource_id, lease_until, created_at)"
     " values (:m, :k, :f, :r, :lease, :at) on conflict do nothing returning key"
 )
-_HELD = text("select fingerprint, resource_id, lease_until, status, body from idempotency_key where merchant_id = :m and key = :k for update")
-_TAKE_OVER = text("update idempotency_key set lease_until = :lease where merchant_id = :m and key = :k")
+_HELD = text("select * from idempotency_take_over(:m, :k, :f, :lease, :at)")
 _NAME = text("update idempotency_key set resource_id = :r where merchant_id = :m and key = :k")
 _FINISH = text("update idempotency_key set status = :status, body = :body, finished_at = :at where merchant_id = :m and key = :k")

@@ -66,7 +66,11 @@ async def refusals() -> AsyncIterator[None]:
 
 def refusal(error: DBAPIError) -> AppError | None:
     """The application's error for a database error of the ledger, if it is one."""
-    original = error.orig
+    return refusal_of(error.orig)
+
+
+def refusal_of(original: BaseException | None) -> AppError | None:
+    """The application's error for what the driver reports, if the ledger's rules refused something."""
     if isinstance(original, postgres.DeadlockDetected | postgres.LockNotAvailable):
         return domain.LedgerBusy()
     if not isinstance(original, postgres.Error):
@@ -219,6 +223,14 @@ def _columns(lines: Sequence[Line]) -> dict[str, object]:
         "amounts": [line.amount.minor for line in lines],
         "clear_keys": [line.clear_key for line in lines],
     }
+
+
+def columns(postings: Sequence[Posting]) -> dict[str, object]:
+    """The lines of several postings as flat columns, for a server-side function that posts them within its own work."""
+    for posting in postings:
+        check_balanced(posting.lines)
+    of = [number for number, posting in enumerate(postings, start=1) for _ in posting.lines]
+    return {"lines_of": of, **_columns([line for posting in postings for line in posting.lines])}
 
 
 def _one(merchant_id: UUID, posting: Posting) -> dict[str, object]:

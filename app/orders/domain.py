@@ -25,6 +25,7 @@ class OrderStatus(StrEnum):
 
 
 S = OrderStatus
+OVER = (S.CANCELLED, S.EXPIRED)
 COLLECTED = (S.PARTIALLY_PAID, S.PAID, S.PARTIALLY_REFUNDED, S.REFUNDED)
 
 ORDER = Machine(
@@ -32,8 +33,9 @@ ORDER = Machine(
     states=OrderStatus,
     initial=S.OPEN,
     transitions={
-        "collect_part": ((S.OPEN, *COLLECTED), S.PARTIALLY_PAID),
-        "collect_all": ((S.OPEN, *COLLECTED), S.PAID),
+        # money that came in while the order was being cancelled, or after its time, came in all the same: a person gives it back
+        "collect_part": ((S.OPEN, *OVER, *COLLECTED), S.PARTIALLY_PAID),
+        "collect_all": ((S.OPEN, *OVER, *COLLECTED), S.PAID),
         "refund_part": (COLLECTED, S.PARTIALLY_REFUNDED),
         "refund_all": (COLLECTED, S.REFUNDED),
         "cancel": ((S.OPEN,), S.CANCELLED),
@@ -116,10 +118,3 @@ def _check_line(line: NewLine, where: str, currency: str) -> None:
     if line.quantity < 1:
         detail = "The quantity is at least one."
         raise OrderLinesInvalid(detail, fields={f"{where}.quantity": detail})
-
-
-def collected_event(*, total_minor: int, captured_minor: int, refunded_minor: int) -> str:
-    """Which event brings the order to where its money stands."""
-    if refunded_minor > 0:
-        return "refund_all" if refunded_minor >= captured_minor else "refund_part"
-    return "collect_all" if captured_minor >= total_minor else "collect_part"

@@ -14,7 +14,7 @@ from app.core.errors import Invalid
 from app.core.ids import MerchantId, OrderId, new_id, public_id
 from app.core.money import exponent
 from app.orders import queries
-from app.orders.domain import ORDER, NewLine, OrderCancelled, OrderCreated, OrderReferenceTaken, OrderStatus, collected_event, order_total
+from app.orders.domain import ORDER, NewLine, OrderCancelled, OrderCreated, OrderReferenceTaken, OrderStatus, order_total
 from app.orders.models import Order, OrderLine
 from app.sellers import queries as sellers
 from app.sellers.domain import SellerBlocked, SellerStatus
@@ -97,10 +97,8 @@ async def record_collected(
     session: AsyncSession, *, merchant_id: MerchantId, order_id: OrderId, captured_minor: int, refunded_minor: int
 ) -> None:
     """Bring the order to where the money of its payment stands."""
-    order = await queries.order(session, merchant_id=merchant_id, order_id=order_id, lock=True)
-    event = collected_event(total_minor=order.total_minor, captured_minor=captured_minor, refunded_minor=refunded_minor)
-    order.status = ORDER.next(OrderStatus(order.status), event)
-    order.captured_minor, order.refunded_minor, order.updated_at = captured_minor, refunded_minor, now()
+    values = {"merchant": merchant_id, "order": order_id, "captured": captured_minor, "refunded": refunded_minor, "at": now()}
+    await session.execute(_COLLECTED, values)
 
 
 async def cancel_order(session: AsyncSession, actor: Actor, *, order_id: OrderId, reason: str = "") -> Order:
@@ -138,4 +136,5 @@ async def due_to_expire(session: AsyncSession, *, most: int = 500) -> list[tuple
     return [(MerchantId(row.merchant_id), OrderId(row.id)) for row in rows]
 
 
+_COLLECTED = text("select order_record_collected(:merchant, :order, :captured, :refunded, :at)")
 _EXPIRED = text("select merchant_id, id from orders_expired(:moment, :most)")

@@ -168,6 +168,13 @@ class CaptureNotSupported(Conflict):
     title = "The PSP of this payment cannot do this"
 
 
+class PaymentMoved(Conflict):
+    """The payment changed between being read and being written; nothing was written, look again."""
+
+    code = "payment_moved"
+    title = "The payment changed meanwhile"
+
+
 class NoConnection(Conflict):
     """No connection of this merchant takes payments."""
 
@@ -270,6 +277,11 @@ ASK_AFTER = (
 def next_ask_at(asked_times: int, moment: datetime) -> datetime | None:
     """When to ask the PSP again about an operation whose outcome is not known; nothing means a person decides."""
     return moment + ASK_AFTER[asked_times] if asked_times < len(ASK_AFTER) else None
+
+
+AUTHORISATION_LASTS = timedelta(days=7)
+ACTION_LASTS = timedelta(hours=24)
+"""How long a promise stands, and how long a buyer may take, unless the PSP says otherwise."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

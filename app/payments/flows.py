@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core import idempotency
+from app.core import db, idempotency
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import unit_of_work
@@ -23,6 +23,7 @@ from app.payments import queries, service
 from app.payments.attempts import queries as attempt_queries
 from app.payments.attempts import service as attempts
 from app.payments.domain import CaptureMode, EventNotConfirmed, Operation, PaymentStatus, return_path
+from app.payments.hot import service as hot
 from app.payments.records import service as records
 from app.psp.domain import Instruction, Outcome, PspAdapter, Result
 from app.psp.service import connections, health, inbox
@@ -69,14 +70,41 @@ async def pay(
 ) -> Answered:
     """Collect an order: with a token at once, without one on the PSP's hosted page. The same key pays once, whatever happens in between."""
     payment_id = PaymentId(new_id())
+    begun = await hot.begin_payment(
+        db.call,
+        actor,
+        payment_id=payment_id,
+        order_id=order_id,
+        connection_id=connection_id,
+        capture_mode=capture_mode,
+        return_url=return_url,
+        key=key,
+        request=request,
+    )
+    if isinstance(begun, idempotency.Claim):
+        return await _again(actor, begun, token=token)
+    call = _prepare(service.Asked(begun.payment, begun.attempt), token=token)
+    await failpoint("payments.claimed")
+    result = await _send(connections.adapter_of(begun.connection), call)
+    await failpoint("payments.called")
+    return await _record_collected(actor, begun, call, result, key=key) or await _record(actor, call, result, key=key)
 
-    async def begin(session: AsyncSession) -> service.Asked:
-        chosen = connection_id or await attempt_queries.default_connection(session, merchant_id=actor.merchant)
-        return await service.begin_payment(
-            session, actor, payment_id=payment_id, order_id=order_id, connection_id=chosen, capture_mode=capture_mode, return_url=return_url
-        )
 
-    return await _once(actor, begin=begin, resource_id=payment_id, key=key, request=request, token=token)
+async def _record_collected(actor: Actor, begun: hot.Begun, call: Call, result: Result, *, key: str) -> Answered | None:
+    """The plain case in one round trip: the PSP took the whole amount at once. Anything else, or a webhook that was faster, is recorded the long way."""
+    parts = [service.part_of(row) for row in begun.parts]
+    taking = records.taking_at_once(begun.payment, begun.attempt, parts, result)
+    if taking is None:
+        return None
+    view = queries.view_of(*hot.after(begun, taking))
+    answer = idempotency.Answer(DECIDED, msgspec.json.encode(view))
+    if not await hot.take(db.call, actor, taking, finish=hot.Finish(key=key, answer=answer)):
+        return None
+    if health.count_call(merchant_id=call.merchant_id, connection_id=call.connection_id, result=result):
+        async with unit_of_work(call.merchant_id) as session:
+            await health.write_tallies(session, merchant_id=call.merchant_id, connection_id=call.connection_id)
+    await failpoint("payments.recorded")
+    return Answered(status=answer.status, body=answer.body, payment_id=call.payment_id)
 
 
 async def capture(
@@ -127,34 +155,36 @@ async def void(actor: Actor, *, payment_id: PaymentId, reason: str = "", key: st
     return await _once(actor, begin=begin, key=key, request=request)
 
 
-async def _once(
-    actor: Actor, *, begin: Begin, key: str, request: bytes, resource_id: PaymentId | None = None, token: str | None = None
-) -> Answered:
-    """Do a money operation exactly once per key."""
+async def _once(actor: Actor, *, begin: Begin, key: str, request: bytes) -> Answered:
+    """Do an operation on a payment exactly once per key."""
     async with unit_of_work(actor.merchant) as session:
         claim = await idempotency.claim(session, merchant_id=actor.merchant, key=key, request=request)
-        if claim.replay is not None:
-            attempt = await attempt_queries.attempt(session, merchant_id=actor.merchant, attempt_id=AttemptId(_known(claim)))
-            return Answered(status=claim.replay.status, body=claim.replay.body, payment_id=PaymentId(attempt.payment_id), replayed=True)
-        if claim.resource_id is None:
+        if claim.is_new:
             asked = await begin(session)
             await idempotency.name_resource(session, merchant_id=actor.merchant, key=key, resource_id=asked.attempt.id)
-        else:
-            asked = service.Asked(
-                *await attempts.lock_attempt(session, merchant_id=actor.merchant, attempt_id=AttemptId(claim.resource_id))
-            )
-        call = _prepare(asked, token=token)
-        adapter = await connections.adapter_for(session, merchant_id=actor.merchant, connection_id=call.connection_id)
+            call = _prepare(asked)
+            adapter = await connections.adapter_for(session, merchant_id=actor.merchant, connection_id=call.connection_id)
+    if not claim.is_new:
+        return await _again(actor, claim)
     await failpoint("payments.claimed")
-    result = await (_send(adapter, call) if claim.is_new else _resume(adapter, call))
+    result = await _send(adapter, call)
     await failpoint("payments.called")
     return await _record(actor, call, result, key=key)
 
 
-def _known(claim: idempotency.Claim) -> AttemptId:
+async def _again(actor: Actor, claim: idempotency.Claim, *, token: str | None = None) -> Answered:
+    """The key was used before: repeat the answer, or continue the work of a process that died."""
     if claim.resource_id is None:
         raise idempotency.RequestInProgress("The first request with this key is still running.", retry_after=1)
-    return AttemptId(claim.resource_id)
+    async with unit_of_work(actor.merchant) as session:
+        payment, attempt = await attempts.lock_attempt(session, merchant_id=actor.merchant, attempt_id=AttemptId(claim.resource_id))
+        call = _prepare(service.Asked(payment, attempt), token=token)
+        adapter = await connections.adapter_for(session, merchant_id=actor.merchant, connection_id=call.connection_id)
+    if claim.replay is not None:
+        return Answered(status=claim.replay.status, body=claim.replay.body, payment_id=call.payment_id, replayed=True)
+    await failpoint("payments.resumed")
+    result = None if call.has_answer else await _resume(adapter, call)
+    return await _record(actor, call, result, key=claim.key)
 
 
 def _prepare(asked: service.Asked, *, token: str | None = None) -> Call:
@@ -196,10 +226,8 @@ async def _send(adapter: PspAdapter, call: Call) -> Result:
             return await adapter.void(call.instruction)
 
 
-async def _resume(adapter: PspAdapter, call: Call) -> Result | None:
+async def _resume(adapter: PspAdapter, call: Call) -> Result:
     """Continue a request whose process died: ask first; only what the PSP certainly does not know is sent, under the same key."""
-    if call.has_answer:
-        return None
     found = await adapter.lookup(call.instruction.reference)
     return await _send(adapter, call) if found.outcome is Outcome.NOT_SENT and _certain(found) else found
 

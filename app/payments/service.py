@@ -1,37 +1,29 @@
 """Writes about payments: starting one, asking for a capture, refund or void, and letting one expire. One transaction each, no network."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import func, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.errors import Invalid
-from app.core.ids import ConnectionId, MerchantId, OrderId, PaymentId, RefundId, SellerId, new_id
+from app.core.ids import MerchantId, PaymentId, RefundId, SellerId, new_id
 from app.core.money import Money
-from app.orders import queries as orders
-from app.orders.domain import OrderNotPayable, OrderStatus
-from app.orders.models import Order
 from app.payments import queries
 from app.payments.attempts import service as attempts
 from app.payments.domain import (
     IN_FLIGHT,
     PAYMENT,
     AmountNotPositive,
-    CaptureMode,
     NothingToCapture,
     Operation,
     OperationStatus,
     OperationUnderWay,
-    OrderHasPayment,
     Part,
-    PaymentCreated,
     PaymentExpired,
     PaymentStatus,
     RefundExceedsCaptured,
@@ -43,11 +35,12 @@ from app.payments.domain import (
 from app.payments.history import service as history
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation, PaymentPart
 from app.payments.postings import service as postings
-from app.sellers import queries as sellers
-from app.sellers.domain import FeeTerms
 
-AUTHORISATION_LASTS = timedelta(days=7)
-ACTION_LASTS = timedelta(hours=24)
+_MOVE_PARTS = text(
+    "update payment_part p set refunded_minor = p.refunded_minor + :sign * u.amount, fee_returned_minor = p.fee_returned_minor + :sign * u.fee"
+    " from unnest(cast(:sellers as uuid[]), cast(:amounts as bigint[]), cast(:fees as bigint[])) u(seller, amount, fee)"
+    " where p.merchant_id = :merchant and p.payment_id = :payment and p.seller_id = u.seller"
+)
 _EXPIRED = text("select merchant_id, id from payments_expired(:moment, :most)")
 
 
@@ -58,91 +51,6 @@ class Asked(msgspec.Struct, frozen=True):
     attempt: PaymentAttempt
 
 
-async def begin_payment(
-    session: AsyncSession,
-    actor: Actor,
-    *,
-    payment_id: PaymentId,
-    order_id: OrderId,
-    connection_id: ConnectionId,
-    capture_mode: CaptureMode,
-    return_url: str | None,
-) -> Asked:
-    """Start to collect an order through a connection. The buyer pays once, however many sellers there are; the plan for the split is fixed here."""
-    order = await orders.order(session, merchant_id=actor.merchant, order_id=order_id, lock=True)
-    if order.status != OrderStatus.OPEN or (order.expires_at is not None and order.expires_at <= now()):
-        raise OrderNotPayable(f"The order is {order.status.replace('_', ' ')}; only an open order can be paid.", status=order.status)
-    payment = _new_payment(actor, order, payment_id, connection_id, capture_mode, return_url)
-    try:
-        async with session.begin_nested():
-            session.add(payment)
-    except IntegrityError as error:
-        if "uq_payment_one_live_per_order" not in str(error.orig):
-            raise
-        raise OrderHasPayment("Another payment of this order is under way or done. Void or wait for it before trying again.") from error
-    await session.execute(insert(PaymentPart), await _plan(session, payment))
-    attempt = await attempts.begin_attempt(
-        session, actor, payment=payment, operation=Operation.AUTHORISE, amount_minor=payment.amount_minor
-    )
-    await history.note(
-        session, actor, payment=payment, kind="payment.created", before=None, attempt_id=attempt.id, amount_minor=payment.amount_minor
-    )
-    await history.tell(session, payment, PaymentCreated)
-    return Asked(payment, attempt)
-
-
-def _new_payment(
-    actor: Actor, order: Order, payment_id: PaymentId, connection_id: ConnectionId, mode: CaptureMode, return_url: str | None
-) -> Payment:
-    moment = now()
-    return Payment(
-        merchant_id=actor.merchant,
-        id=payment_id,
-        order_id=order.id,
-        order_reference=order.reference,
-        connection_id=connection_id,
-        status=PAYMENT.next(PaymentStatus.REQUIRES_METHOD, "submit"),
-        capture_mode=mode,
-        currency=order.currency,
-        amount_minor=order.total_minor,
-        authorised_minor=0,
-        capture_reserved_minor=0,
-        captured_minor=0,
-        refund_reserved_minor=0,
-        refunded_minor=0,
-        psp_fee_minor=0,
-        platform_fee_minor=0,
-        rest_released=False,
-        return_url=return_url,
-        buyer_name=order.buyer_name,
-        buyer_name_lc=order.buyer_name.lower(),
-        buyer_email=order.buyer_email,
-        buyer_email_lc=order.buyer_email_lc,
-        created_by=actor.name,
-        created_at=moment,
-        updated_at=moment,
-        expires_at=moment + ACTION_LASTS,
-    )
-
-
-async def _plan(session: AsyncSession, payment: Payment) -> list[dict[str, object]]:
-    merchant_id = MerchantId(payment.merchant_id)
-    amounts = await orders.amounts_by_seller(session, merchant_id=merchant_id, order_id=OrderId(payment.order_id))
-    terms = await sellers.fee_terms(session, merchant_id=merchant_id, ids=amounts.keys(), currency=payment.currency)
-    return [_part(payment, seller_id, minor, terms[seller_id]) for seller_id, minor in amounts.items()]
-
-
-def _part(payment: Payment, seller_id: SellerId, minor: int, terms: FeeTerms) -> dict[str, object]:
-    fee = terms.of(Money(minor, payment.currency))
-    return {
-        "merchant_id": payment.merchant_id,
-        "payment_id": payment.id,
-        "seller_id": seller_id,
-        "amount_minor": minor,
-        "fee_minor": fee.minor,
-    }
-
-
 async def parts_of(session: AsyncSession, payment: Payment) -> list[Part]:
     """The parts of a payment, locked with it."""
     statement = (
@@ -151,18 +59,20 @@ async def parts_of(session: AsyncSession, payment: Payment) -> list[Part]:
         .order_by(PaymentPart.seller_id)
     )
     rows = (await session.execute(statement.execution_options(populate_existing=True))).scalars()
-    return [
-        Part(
-            seller_id=SellerId(row.seller_id),
-            amount_minor=row.amount_minor,
-            fee_minor=row.fee_minor,
-            captured_minor=row.captured_minor,
-            fee_captured_minor=row.fee_captured_minor,
-            refunded_minor=row.refunded_minor,
-            fee_returned_minor=row.fee_returned_minor,
-        )
-        for row in rows
-    ]
+    return [part_of(row) for row in rows]
+
+
+def part_of(row: PaymentPart) -> Part:
+    """A part in the words of the domain."""
+    return Part(
+        seller_id=SellerId(row.seller_id),
+        amount_minor=row.amount_minor,
+        fee_minor=row.fee_minor,
+        captured_minor=row.captured_minor,
+        fee_captured_minor=row.fee_captured_minor,
+        refunded_minor=row.refunded_minor,
+        fee_returned_minor=row.fee_returned_minor,
+    )
 
 
 def _amount(payment: Payment, amount: Money | None, left: int) -> Money:
@@ -228,7 +138,7 @@ async def begin_refund(
     await _refuse_undecided(session, payment, Operation.REFUND, states=(OperationStatus.UNKNOWN,))
     shares = refund_shares(await parts_of(session, payment), wanted, wanted=split, keep_fee=keep_fee)
     payment.refund_reserved_minor += wanted.minor
-    await move_parts(session, payment, shares, "refunded_minor", "fee_returned_minor")
+    await move_parts(session, payment, shares)
     refund_id = RefundId(new_id())
     kept = await postings.request_refund(session, actor, payment=payment, refund_id=refund_id, shares=shares)
     before = {"refunded_minor": payment.refunded_minor}
@@ -278,15 +188,8 @@ async def _refuse_undecided(
         raise OperationUnderWay("The PSP has not answered an earlier operation on this payment. Ask it first, then try again.")
 
 
-async def move_parts(
-    session: AsyncSession, payment: Payment, shares: list[Share], amount_column: str, fee_column: str, *, sign: int = 1
-) -> None:
-    """Move the counters of the sellers' parts, in one statement."""
-    statement = text(
-        f"update payment_part p set {amount_column} = p.{amount_column} + :sign * u.amount, {fee_column} = p.{fee_column} + :sign * u.fee"  # noqa: S608 - column names of our own
-        " from unnest(cast(:sellers as uuid[]), cast(:amounts as bigint[]), cast(:fees as bigint[])) u(seller, amount, fee)"
-        " where p.merchant_id = :merchant and p.payment_id = :payment and p.seller_id = u.seller"
-    )
+async def move_parts(session: AsyncSession, payment: Payment, shares: list[Share], *, sign: int = 1) -> None:
+    """Move what is refunded of the sellers' parts, or back, in one statement."""
     values = {
         "sign": sign,
         "sellers": [share.seller_id for share in shares],
@@ -295,7 +198,7 @@ async def move_parts(
         "merchant": payment.merchant_id,
         "payment": payment.id,
     }
-    await session.execute(statement, values)
+    await session.execute(_MOVE_PARTS, values)
 
 
 async def _begin(

@@ -19,6 +19,7 @@ def psp(monkeypatch: pytest.MonkeyPatch) -> ScriptedPsp:
         return scripted
 
     monkeypatch.setattr(connections, "adapter_for", adapter_for)
+    monkeypatch.setattr(connections, "adapter_of", lambda _connection: scripted)
     return scripted
 
 

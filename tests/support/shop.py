@@ -61,7 +61,9 @@ class ScriptedPsp:
         return await self._act("authorise", instruction, ok(status, amount=instruction.amount, fee=fee))
 
     async def start_redirect(self, instruction: Instruction) -> Result:
-        waiting = Result(outcome=Outcome.PENDING, provider_reference="sim_1", redirect_url="http://psp.test/pay", status=ProviderStatus.REQUIRES_ACTION)
+        waiting = Result(
+            outcome=Outcome.PENDING, provider_reference="sim_1", redirect_url="http://psp.test/pay", status=ProviderStatus.REQUIRES_ACTION
+        )
         return await self._act("start_redirect", instruction, waiting)
 
     async def capture(self, instruction: Instruction) -> Result:
@@ -108,10 +110,20 @@ class Shop(msgspec.Struct, kw_only=True):
 
     async def order(self, *, anna: int = 6000, bert: int = 4000, currency: str = "EUR") -> OrderId:
         """An order with a line for each of the two sellers."""
-        lines = [NewLine(seller_id=seller, description="Goods", amount=Money(minor, currency)) for seller, minor in ((self.anna, anna), (self.bert, bert)) if minor]
+        lines = [
+            NewLine(seller_id=seller, description="Goods", amount=Money(minor, currency))
+            for seller, minor in ((self.anna, anna), (self.bert, bert))
+            if minor
+        ]
         async with unit_of_work(self.merchant_id) as session:
             made = await orders.create_order(
-                session, self.actor, reference=f"order-{new_id().hex}", currency=currency, lines=lines, buyer_name="Lena Hoffmann", buyer_email="Lena@example.org"
+                session,
+                self.actor,
+                reference=f"order-{new_id().hex}",
+                currency=currency,
+                lines=lines,
+                buyer_name="Lena Hoffmann",
+                buyer_email="Lena@example.org",
             )
         return OrderId(made.id)
 
@@ -143,7 +155,12 @@ class Shop(msgspec.Struct, kw_only=True):
         return await flows.void(self.actor, payment_id=payment_id, key=new_id().hex, request=b"r")
 
 
-SETTINGS = {"api_base_url": "http://127.0.0.1:9", "account": "test", "secret_key": "sk_sim_0123456789", "webhook_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+SETTINGS = {
+    "api_base_url": "http://127.0.0.1:9",
+    "account": "test",
+    "secret_key": "sk_sim_0123456789",
+    "webhook_secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+}
 
 
 async def add_connection(actor: Actor, settings: Mapping[str, str] | None = None, *, name: str = "Simulator") -> ConnectionId:

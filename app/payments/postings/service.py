@@ -12,7 +12,7 @@ from app.core.clock import today
 from app.core.ids import CaptureId, MerchantId, PaymentId, RefundId, SellerId, public_id
 from app.core.money import Money
 from app.ledger import service as ledger
-from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting, inverse, journals
+from app.ledger.domain import Kind, Line, Owner, Posting, inverse, journals
 from app.payments.domain import Share
 from app.payments.models import Payment, PaymentOperation
 from app.wallets import service as wallets
@@ -34,13 +34,19 @@ def _key(payment: Payment) -> str:
     return public_id("pay", payment.id)
 
 
-async def _post(session: AsyncSession, actor: Actor, payment: Payment, *entries: tuple[Kind, str, list[Line]]) -> None:
-    """All postings of one step in one call, so that balances are locked in one order."""
-    postings = [
+Entry = tuple[Kind, str, list[Line]]
+
+
+def _postings(actor: Actor, payment: Payment, entries: Sequence[Entry]) -> list[Posting]:
+    return [
         Posting(kind=kind, source_type="payment", source_id=payment.id, event_key=event_key, effective_on=today(), lines=lines, actor=actor)
         for kind, event_key, lines in entries
     ]
-    await ledger.post(session, merchant_id=MerchantId(payment.merchant_id), postings=postings)
+
+
+async def _post(session: AsyncSession, actor: Actor, payment: Payment, *entries: Entry) -> None:
+    """All postings of one step in one call, so that balances are locked in one order."""
+    await ledger.post(session, merchant_id=MerchantId(payment.merchant_id), postings=_postings(actor, payment, entries))
 
 
 async def authorise(session: AsyncSession, actor: Actor, *, payment: Payment) -> None:
@@ -55,17 +61,10 @@ async def release_authorisation(session: AsyncSession, actor: Actor, *, payment:
     await _post(session, actor, payment, (Kind.AUTHORISATION_RELEASED, f"auth:{how}", lines))
 
 
-async def capture(
-    session: AsyncSession,
-    actor: Actor,
-    *,
-    payment: Payment,
-    capture_id: CaptureId,
-    shares: Sequence[Share],
-    released: Money,
-    psp_fee: Money | None,
-) -> None:
-    """The PSP collected the amount: each seller's part goes to its wallet, the fees to the platform and the PSP, and the day it becomes available is set."""
+def capture_entries(
+    actor: Actor, *, payment: Payment, capture_id: CaptureId, shares: Sequence[Share], released: Money, psp_fee: Money | None
+) -> list[Posting]:
+    """The PSP collected the amount: each seller's part goes to its wallet, the fees to the platform and the PSP."""
     key, currency = public_id("cap", capture_id), payment.currency
     parts = [
         journals.Share(
@@ -73,20 +72,13 @@ async def capture(
         )
         for share in shares
     ]
-    lines = journals.capture(payment=_key(payment), psp=_psp(payment), shares=parts, released=released)
-    entries = [(Kind.CAPTURED, f"capture:{key}", lines)]
+    entries = [
+        (Kind.CAPTURED, f"capture:{key}", journals.capture(payment=_key(payment), psp=_psp(payment), shares=parts, released=released))
+    ]
     if psp_fee is not None and psp_fee.is_positive:
         fee = journals.psp_fee(payment=_key(payment), psp=_psp(payment), fee=psp_fee)
         entries.append((Kind.PSP_FEE, f"pspfee:{key}", fee))
-    await _post(session, actor, payment, *entries)
-    await wallets.schedule_release(
-        session,
-        merchant_id=MerchantId(payment.merchant_id),
-        payment_id=PaymentId(payment.id),
-        capture_id=capture_id,
-        currency=currency,
-        amounts=[(share.seller_id, share.net_minor) for share in shares],
-    )
+    return _postings(actor, payment, entries)
 
 
 async def request_refund(
@@ -153,8 +145,3 @@ async def fail_refund(session: AsyncSession, actor: Actor, *, payment: Payment, 
 def shares_of(operation: PaymentOperation) -> list[Share]:
     """What the operation moves for each seller, as decided when it was asked for."""
     return msgspec.convert(operation.split["shares"], list[Share])
-
-
-def account_of_seller(code: Code, seller_id: SellerId) -> AccountRef:
-    """A seller's account by its code."""
-    return AccountRef(code, SELLER, seller_id)

@@ -36,8 +36,13 @@ async def operations(session: AsyncSession, *, merchant_id: MerchantId, payment_
 async def payment_view(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId) -> PaymentView:
     """One payment with its parts, captures and refunds."""
     row = await payment(session, merchant_id=merchant_id, payment_id=payment_id)
-    return PaymentView.of(
+    return view_of(
         row,
         await parts(session, merchant_id=merchant_id, payment_id=payment_id),
         await operations(session, merchant_id=merchant_id, payment_id=payment_id),
     )
+
+
+def view_of(row: Payment, of: list[PaymentPart], done: list[PaymentOperation]) -> PaymentView:
+    """A payment that is at hand, as callers see it; its parts are given in the order of their sellers."""
+    return PaymentView.of(row, of, done)

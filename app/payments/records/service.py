@@ -6,6 +6,7 @@ final word counts, and a later one that says the same changes nothing. A late an
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,50 +19,79 @@ from app.orders import service as orders
 from app.payments import service
 from app.payments.attempts import service as attempts
 from app.payments.domain import (
+    AUTHORISATION_LASTS,
+    IN_FLIGHT,
     OPERATION,
     PAYMENT,
     UNDECIDED,
     CaptureMode,
     Operation,
     OperationStatus,
+    Part,
     PaymentAuthorised,
-    PaymentCaptured,
     PaymentChanged,
     PaymentConflicted,
     PaymentFailed,
+    PaymentMoved,
     PaymentRefunded,
     PaymentRequiresAction,
     PaymentStatus,
     PaymentUnknown,
     PaymentVoided,
     RefundFailed,
-    Share,
     capture_shares,
     money_event,
 )
 from app.payments.history import service as history
+from app.payments.hot import service as hot
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation
 from app.payments.postings import service as postings
 from app.psp.domain import Outcome, ProviderStatus, Result
 
 log = structlog.get_logger()
 
-FAILED_STATUSES = (ProviderStatus.FAILED, ProviderStatus.EXPIRED, ProviderStatus.VOIDED)
+Told = type[PaymentChanged] | None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer about to be recorded: by whom, about which attempt of which payment, both locked."""
+
+    session: AsyncSession
+    actor: Actor
+    payment: Payment
+    attempt: PaymentAttempt
+    result: Result
+
+    @property
+    def merchant_id(self) -> MerchantId:
+        """Whose payment it is."""
+        return MerchantId(self.payment.merchant_id)
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What the PSP said, for the history."""
+        said = (("code", self.result.code), ("message", self.result.message))
+        return {name: text for name, text in said if text}
 
 
 async def record_result(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, attempt_id: AttemptId, result: Result) -> Payment:
     """Record what the PSP answered about an attempt, with everything that follows from it."""
     payment, attempt = await attempts.lock_attempt(session, merchant_id=merchant_id, attempt_id=attempt_id)
     if attempts.is_decided(attempt):
-        await _note_second_word(session, actor, payment, attempt, result)
+        await _second_word(Answer(session, actor, payment, attempt, result))
         return payment
-    attempts.finish_attempt(attempt, result)
+    operation = None if attempt.operation == Operation.AUTHORISE else await _operation(session, attempt)
+    answer = Answer(session, actor, payment, attempt, _believed(payment, operation, result))
+    taking = await _taking(answer, operation)
+    if taking is not None:
+        await _take(answer, taking)
+        return payment
+    attempts.finish_attempt(attempt, answer.result)
     payment.updated_at = now()
-    if attempt.operation == Operation.AUTHORISE:
-        await _authorised(session, actor, payment, attempt, result)
+    if operation is None:
+        await _authorised(answer)
     else:
-        operation = await _operation(session, attempt)
-        await _RECORDERS[Operation(attempt.operation)](session, actor, payment, attempt, operation, result)
+        await _RECORDERS[Operation(attempt.operation)](answer, operation)
     await session.flush()
     return payment
 
@@ -73,39 +103,109 @@ async def _operation(session: AsyncSession, attempt: PaymentAttempt) -> PaymentO
     return (await session.execute(statement.execution_options(populate_existing=True))).scalar_one()
 
 
-async def _note_second_word(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, result: Result) -> None:
+def _believed(payment: Payment, operation: PaymentOperation | None, result: Result) -> Result:
+    """A capture or refund of another amount than asked for stays unknown, for a person to look at; a payment of one becomes conflicted."""
+    if operation is None or operation.kind == Operation.VOID or result.outcome is not Outcome.SUCCEEDED or result.amount is None:
+        return result
+    asked = Money(operation.amount_minor, payment.currency)
+    if result.amount == asked:
+        return result
+    message = f"Asked for {asked.format()}, the PSP reports {result.amount.format()}."
+    return msgspec.structs.replace(result, outcome=Outcome.UNKNOWN, code="amount_differs", message=message)
+
+
+async def _second_word(answer: Answer) -> None:
     """A final answer came before. A refund may still fail after it succeeded; any other contradiction is kept for a person to see."""
-    if attempt.operation == Operation.REFUND and attempt.outcome == Outcome.SUCCEEDED and result.outcome is Outcome.DECLINED:
-        operation = await _operation(session, attempt)
+    attempt, result = answer.attempt, answer.result
+    if {attempt.outcome, result.outcome} != {Outcome.SUCCEEDED, Outcome.DECLINED}:
+        return
+    if attempt.operation == Operation.REFUND and attempt.outcome == Outcome.SUCCEEDED:
+        operation = await _operation(answer.session, attempt)
         if operation.status == OperationStatus.SUCCEEDED:
-            await _refund_came_back(session, actor, payment, attempt, operation, result)
+            await _refund_came_back(answer, operation)
         return
-    contradicts = {attempt.outcome, result.outcome} == {Outcome.SUCCEEDED, Outcome.DECLINED}
-    if contradicts:
-        details = {"recorded": attempt.outcome, "reported": result.outcome, "code": result.code}
-        await history.note(
-            session, actor, payment=payment, kind="psp.contradicted", before=payment.status, attempt_id=attempt.id, details=details
-        )
-        log.warning("psp contradicts its earlier answer", payment=str(payment.id), attempt=str(attempt.id), **details)
+    await _remark(answer, "psp.contradicted", "The PSP contradicts its earlier answer.")
 
 
-async def _authorised(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, result: Result) -> None:
+async def _remark(answer: Answer, kind: str, message: str) -> None:
+    """Keep what does not fit for a person to see; never dropped silently, never acted on blindly."""
+    details = {"recorded": answer.attempt.outcome or "", "reported": str(answer.result.outcome), "message": message} | answer.details
+    payment = answer.payment
+    await history.note(
+        answer.session, answer.actor, payment=payment, kind=kind, before=payment.status, attempt_id=answer.attempt.id, details=details
+    )
+    log.error(kind, payment=str(payment.id), attempt=str(answer.attempt.id), status=payment.status)
+
+
+async def _taking(answer: Answer, operation: PaymentOperation | None) -> hot.Taking | None:
+    """What was collected, if this answer says so."""
+    payment, result = answer.payment, answer.result
+    if result.outcome is not Outcome.SUCCEEDED:
+        return None
+    if operation is None:
+        return taking_at_once(payment, answer.attempt, await service.parts_of(answer.session, payment), result)
+    if operation.kind != Operation.CAPTURE or operation.status not in IN_FLIGHT:
+        return None
+    left, amount = payment.amount_minor - payment.captured_minor, Money(operation.amount_minor, payment.currency)
+    return hot.Taking(
+        payment=payment,
+        attempt=answer.attempt,
+        operation_id=CaptureId(operation.id),
+        amount=amount,
+        shares=postings.shares_of(operation),
+        released=Money(left, payment.currency) if operation.is_final else amount,
+        is_final=operation.is_final,
+        at_once=False,
+        result=result,
+        moment=now(),
+    )
+
+
+def taking_at_once(payment: Payment, attempt: PaymentAttempt, parts: list[Part], result: Result) -> hot.Taking | None:
+    """Authorised and taken in one step, if that is what the answer says: no memo of a promise, the whole plan is captured."""
+    whole = Money(payment.amount_minor, payment.currency)
+    taken = result.status is ProviderStatus.CAPTURED or (result.status is None and payment.capture_mode == CaptureMode.AUTOMATIC)
+    expected = result.outcome is Outcome.SUCCEEDED and result.amount in (None, whole) and PaymentStatus(payment.status) in UNDECIDED
+    if not (taken and expected):
+        return None
+    return hot.Taking(
+        payment=payment,
+        attempt=attempt,
+        operation_id=CaptureId(new_id()),
+        amount=whole,
+        shares=capture_shares(parts, whole),
+        released=Money.zero(payment.currency),
+        is_final=True,
+        at_once=True,
+        result=result,
+        moment=now(),
+    )
+
+
+async def _take(answer: Answer, taking: hot.Taking) -> None:
+    if not await hot.take(hot.in_session(answer.session), answer.actor, taking):
+        raise PaymentMoved("The payment changed while the PSP's answer was recorded; it is asked about again.")
+    await answer.session.refresh(taking.payment)
+    await answer.session.refresh(taking.attempt)
+
+
+async def _authorised(answer: Answer) -> None:
+    payment, result = answer.payment, answer.result
     _remember(payment, result)
-    status = PaymentStatus(payment.status)
-    if status not in UNDECIDED:
-        late = result.outcome is Outcome.SUCCEEDED
-        if late:
-            await _late_success(session, actor, payment, attempt, result)
+    if PaymentStatus(payment.status) not in UNDECIDED:
+        if result.outcome is Outcome.SUCCEEDED:
+            await _remark(answer, "psp.late_success", "The PSP reports success for a payment that was closed before.")
         return
-    if result.outcome is Outcome.SUCCEEDED:
-        await _accept(session, actor, payment, attempt, result)
-    elif result.outcome is Outcome.PENDING:
-        await _wait(session, actor, payment, attempt, result)
-    elif result.outcome is Outcome.UNKNOWN:
-        await _step(session, actor, payment, attempt, "lose", "payment.unknown", PaymentUnknown, result)
-    else:
-        payment.failure_code, payment.failure_message = result.code or result.outcome, result.message
-        await _step(session, actor, payment, attempt, "fail", "payment.failed", PaymentFailed, result)
+    match result.outcome:
+        case Outcome.SUCCEEDED:
+            await _accept(answer)
+        case Outcome.PENDING:
+            await _wait(answer)
+        case Outcome.UNKNOWN:
+            await _step(answer, "lose", "payment.unknown", PaymentUnknown)
+        case Outcome.DECLINED | Outcome.NOT_SENT:
+            payment.failure_code, payment.failure_message = result.code or result.outcome, result.message
+            await _step(answer, "fail", "payment.failed", PaymentFailed)
 
 
 def _remember(payment: Payment, result: Result) -> None:
@@ -116,247 +216,145 @@ def _remember(payment: Payment, result: Result) -> None:
         payment.method_expiry, payment.method_fingerprint = result.method.expiry, result.method.fingerprint
 
 
-async def _step(
-    session: AsyncSession,
-    actor: Actor,
-    payment: Payment,
-    attempt: PaymentAttempt,
-    event: str,
-    kind: str,
-    tells: type[PaymentChanged] | None,
-    result: Result,
-) -> None:
-    details = {key: value for key, value in (("code", result.code), ("message", result.message)) if value}
+async def _step(answer: Answer, event: str, kind: str, tells: Told) -> None:
     await history.move(
-        session,
-        actor,
-        payment=payment,
+        answer.session,
+        answer.actor,
+        payment=answer.payment,
         event=event,
         kind=kind,
         tells=tells,
-        attempt_id=attempt.id,
-        amount_minor=payment.amount_minor,
-        details=details,
+        attempt_id=answer.attempt.id,
+        amount_minor=answer.attempt.amount_minor,
+        details=answer.details,
     )
 
 
-async def _wait(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, result: Result) -> None:
+async def _wait(answer: Answer) -> None:
+    status, result = PaymentStatus(answer.payment.status), answer.result
     if result.status is ProviderStatus.IN_REVIEW:
-        step: tuple[str, str, type[PaymentChanged] | None] = ("review", "payment.in_review", None)
+        step: tuple[str, str, Told] = ("review", "payment.in_review", None)
     elif result.redirect_url or result.status is ProviderStatus.REQUIRES_ACTION:
         step = ("require_action", "payment.requires_action", PaymentRequiresAction)
     else:
         step = ("process", "payment.processing", None)
-    if PAYMENT.next(PaymentStatus(payment.status), step[0]) != payment.status:
-        await _step(session, actor, payment, attempt, *step, result)
+    if PAYMENT.next(status, step[0]) is not status:
+        await _step(answer, *step)
 
 
-async def _late_success(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, result: Result) -> None:
-    """The PSP says yes after we closed the payment (it expired, or was declared failed): kept as it is and shown, never dropped silently."""
-    details = {"status": result.status or "", "message": "The PSP reports success for a payment that was closed before."}
-    await history.note(
-        session, actor, payment=payment, kind="psp.late_success", before=payment.status, attempt_id=attempt.id, details=details
-    )
-    log.error("psp reports success for a closed payment", payment=str(payment.id), status=payment.status)
-
-
-async def _accept(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, result: Result) -> None:
+async def _accept(answer: Answer) -> None:
     """The PSP said yes. Another amount or currency than asked for is never silently accepted."""
+    payment, reported = answer.payment, answer.result.amount
     asked = Money(payment.amount_minor, payment.currency)
-    payment.failure_code = payment.failure_message = None
-    if result.amount is not None and result.amount != asked:
-        payment.failure_code = "amount_differs"
-        payment.failure_message = f"Asked for {asked.format()}, the PSP reports {result.amount.format()}."
-        await _step(session, actor, payment, attempt, "conflict", "payment.conflicted", PaymentConflicted, result)
+    if reported is not None and reported != asked:
+        payment.failure_code, payment.failure_message = (
+            "amount_differs",
+            f"Asked for {asked.format()}, the PSP reports {reported.format()}.",
+        )
+        await _step(answer, "conflict", "payment.conflicted", PaymentConflicted)
         return
     payment.authorised_minor = payment.amount_minor
-    if result.status is ProviderStatus.CAPTURED or (result.status is None and payment.capture_mode == CaptureMode.AUTOMATIC):
-        await _captured_at_once(session, actor, payment, attempt, result)
-        return
-    payment.expires_at = now() + service.AUTHORISATION_LASTS
-    await postings.authorise(session, actor, payment=payment)
-    await _step(session, actor, payment, attempt, "authorise", "payment.authorised", PaymentAuthorised, result)
+    payment.expires_at = now() + AUTHORISATION_LASTS
+    payment.failure_code = payment.failure_message = None
+    await postings.authorise(answer.session, answer.actor, payment=payment)
+    await _step(answer, "authorise", "payment.authorised", PaymentAuthorised)
 
 
-async def _captured_at_once(session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, result: Result) -> None:
-    """Authorised and taken in one step: no memo of a promise, the whole plan is captured."""
-    whole, moment = Money(payment.amount_minor, payment.currency), now()
-    shares = capture_shares(await service.parts_of(session, payment), whole)
-    payment.capture_reserved_minor = payment.amount_minor
-    operation = PaymentOperation(
-        merchant_id=payment.merchant_id,
-        id=new_id(),
-        payment_id=payment.id,
-        attempt_id=attempt.id,
-        kind=Operation.CAPTURE,
-        number=1,
-        status=OperationStatus.SUCCEEDED,
-        amount_minor=whole.minor,
-        split={
-            "shares": [{"seller_id": str(s.seller_id), "amount_minor": s.amount_minor, "fee_minor": s.fee_minor} for s in shares],
-            "taken": {},
-        },
-        is_final=True,
-        reason="",
-        created_by=actor.name,
-        created_at=moment,
-        updated_at=moment,
-    )
-    session.add(operation)
-    await _take(session, actor, payment, attempt, operation, shares, released=Money.zero(payment.currency), result=result)
-
-
-async def _take(
-    session: AsyncSession,
-    actor: Actor,
-    payment: Payment,
-    attempt: PaymentAttempt,
-    operation: PaymentOperation,
-    shares: list[Share],
-    *,
-    released: Money,
-    result: Result,
-) -> None:
-    payment.captured_minor += operation.amount_minor
-    payment.platform_fee_minor += sum(share.fee_minor for share in shares)
-    payment.psp_fee_minor += result.fee.minor if result.fee else 0
-    if operation.is_final:
-        payment.rest_released, payment.expires_at = True, None
-    await service.move_parts(session, payment, shares, "captured_minor", "fee_captured_minor")
-    fee = result.fee
-    await postings.capture(
-        session, actor, payment=payment, capture_id=CaptureId(operation.id), shares=shares, released=released, psp_fee=fee
-    )
-    await _follow_the_money(session, actor, payment, attempt, "payment.captured", PaymentCaptured, operation.amount_minor, result)
-
-
-async def _follow_the_money(
-    session: AsyncSession,
-    actor: Actor,
-    payment: Payment,
-    attempt: PaymentAttempt,
-    kind: str,
-    tells: type[PaymentChanged],
-    minor: int,
-    result: Result,
-) -> None:
+async def _follow_the_money(answer: Answer, kind: str, tells: Told) -> None:
     """Payment and order go where their money stands."""
+    payment = answer.payment
     event = money_event(
         amount_minor=payment.amount_minor,
         captured_minor=payment.captured_minor,
         refunded_minor=payment.refunded_minor,
         rest_released=payment.rest_released,
     )
-    fee = result.fee.minor if result.fee else None
-    details = {key: value for key, value in (("code", result.code), ("message", result.message), ("psp_fee_minor", fee)) if value}
-    await history.move(
-        session, actor, payment=payment, event=event, kind=kind, tells=tells, attempt_id=attempt.id, amount_minor=minor, details=details
-    )
+    await _step(answer, event, kind, tells)
     await orders.record_collected(
-        session,
-        merchant_id=MerchantId(payment.merchant_id),
+        answer.session,
+        merchant_id=answer.merchant_id,
         order_id=OrderId(payment.order_id),
         captured_minor=payment.captured_minor,
         refunded_minor=payment.refunded_minor,
     )
 
 
-async def _capture(
-    session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, operation: PaymentOperation, result: Result
-) -> None:
-    if not _advance(operation, result):
-        return
-    if operation.status == OperationStatus.FAILED:
-        payment.capture_reserved_minor -= operation.amount_minor
-        await _failed(session, actor, payment, attempt, operation, result)
-        return
-    left = payment.amount_minor - payment.captured_minor
-    released = Money(left if operation.is_final else operation.amount_minor, payment.currency)
-    await _take(session, actor, payment, attempt, operation, postings.shares_of(operation), released=released, result=result)
+async def _capture(answer: Answer, operation: PaymentOperation) -> None:
+    """A capture that did not succeed; one that did was taken already. The payment stays as authorised as it was."""
+    if _advance(operation, answer.result):
+        answer.payment.capture_reserved_minor -= operation.amount_minor
+        await _failed(answer, operation, None)
 
 
-async def _refund(
-    session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, operation: PaymentOperation, result: Result
-) -> None:
-    if not _advance(operation, result):
+async def _refund(answer: Answer, operation: PaymentOperation) -> None:
+    payment = answer.payment
+    if not _advance(operation, answer.result):
         return
     if operation.status == OperationStatus.FAILED:
-        await postings.fail_refund(session, actor, payment=payment, refund=operation, was_confirmed=False)
-        await service.move_parts(session, payment, postings.shares_of(operation), "refunded_minor", "fee_returned_minor", sign=-1)
+        await postings.fail_refund(answer.session, answer.actor, payment=payment, refund=operation, was_confirmed=False)
+        await service.move_parts(answer.session, payment, postings.shares_of(operation), sign=-1)
         payment.refund_reserved_minor -= operation.amount_minor
-        await _failed(session, actor, payment, attempt, operation, result, RefundFailed)
+        await _failed(answer, operation, RefundFailed)
         return
     payment.refunded_minor += operation.amount_minor
-    await postings.confirm_refund(session, actor, payment=payment, refund=operation)
-    await _follow_the_money(session, actor, payment, attempt, "payment.refunded", PaymentRefunded, operation.amount_minor, result)
+    await postings.confirm_refund(answer.session, answer.actor, payment=payment, refund=operation)
+    await _follow_the_money(answer, "payment.refunded", PaymentRefunded)
 
 
-async def _refund_came_back(
-    session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, operation: PaymentOperation, result: Result
-) -> None:
+async def _refund_came_back(answer: Answer, operation: PaymentOperation) -> None:
     """The PSP paid the buyer, and the money came back: it is still the buyer's, and waits in an account of its own."""
     operation.status, operation.updated_at = OPERATION.next(OperationStatus(operation.status), "fail"), now()
-    await postings.fail_refund(session, actor, payment=payment, refund=operation, was_confirmed=True)
-    await _failed(session, actor, payment, attempt, operation, result, RefundFailed)
+    await postings.fail_refund(answer.session, answer.actor, payment=answer.payment, refund=operation, was_confirmed=True)
+    await _failed(answer, operation, RefundFailed)
 
 
-async def _void(
-    session: AsyncSession, actor: Actor, payment: Payment, attempt: PaymentAttempt, operation: PaymentOperation, result: Result
-) -> None:
-    if not _advance(operation, result):
+async def _void(answer: Answer, operation: PaymentOperation) -> None:
+    payment = answer.payment
+    if not _advance(operation, answer.result):
         return
     if operation.status == OperationStatus.FAILED:
-        await _failed(session, actor, payment, attempt, operation, result)
+        await _failed(answer, operation, None)
         return
     payment.rest_released, payment.expires_at = True, None
     if payment.authorised_minor:
         amount = Money(operation.amount_minor, payment.currency)
-        await postings.release_authorisation(session, actor, payment=payment, amount=amount, how="void")
+        await postings.release_authorisation(answer.session, answer.actor, payment=payment, amount=amount, how="void")
     if payment.captured_minor:
-        await _follow_the_money(session, actor, payment, attempt, "payment.rest_released", PaymentVoided, operation.amount_minor, result)
+        await _follow_the_money(answer, "payment.rest_released", PaymentVoided)
     else:
-        await _step(session, actor, payment, attempt, "void", "payment.voided", PaymentVoided, result)
+        await _step(answer, "void", "payment.voided", PaymentVoided)
 
 
 def _advance(operation: PaymentOperation, result: Result) -> bool:
     """Move the operation by the result; says whether it came to an end."""
-    events = {
-        Outcome.SUCCEEDED: "succeed",
-        Outcome.PENDING: "wait",
-        Outcome.UNKNOWN: "lose",
-        Outcome.DECLINED: "fail",
-        Outcome.NOT_SENT: "fail",
-    }
-    operation.status, operation.updated_at = OPERATION.next(OperationStatus(operation.status), events[result.outcome]), now()
+    operation.status, operation.updated_at = OPERATION.next(OperationStatus(operation.status), _EVENTS[result.outcome]), now()
     return operation.status in (OperationStatus.SUCCEEDED, OperationStatus.FAILED)
 
 
-async def _failed(
-    session: AsyncSession,
-    actor: Actor,
-    payment: Payment,
-    attempt: PaymentAttempt,
-    operation: PaymentOperation,
-    result: Result,
-    tells: type[PaymentChanged] | None = None,
-) -> None:
+async def _failed(answer: Answer, operation: PaymentOperation, tells: Told) -> None:
     """A later operation failed: the last success of the payment stays."""
-    details = {key: value for key, value in (("code", result.code), ("message", result.message)) if value}
-    kind = f"{operation.kind}.failed"
+    payment, session = answer.payment, answer.session
     await session.flush()
     await history.note(
         session,
-        actor,
+        answer.actor,
         payment=payment,
-        kind=kind,
+        kind=f"{operation.kind}.failed",
         before=payment.status,
-        attempt_id=attempt.id,
+        attempt_id=answer.attempt.id,
         amount_minor=operation.amount_minor,
-        details=details,
+        details=answer.details,
     )
     if tells is not None:
         await history.tell(session, payment, tells)
 
 
-Recorder = Callable[[AsyncSession, Actor, Payment, PaymentAttempt, PaymentOperation, Result], Awaitable[None]]
+_EVENTS = {
+    Outcome.SUCCEEDED: "succeed",
+    Outcome.PENDING: "wait",
+    Outcome.UNKNOWN: "lose",
+    Outcome.DECLINED: "fail",
+    Outcome.NOT_SENT: "fail",
+}
+Recorder = Callable[[Answer, PaymentOperation], Awaitable[None]]
 _RECORDERS: dict[Operation, Recorder] = {Operation.CAPTURE: _capture, Operation.REFUND: _refund, Operation.VOID: _void}

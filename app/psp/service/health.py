@@ -52,6 +52,12 @@ _written: dict[Key, datetime] = {}
 
 async def record_call(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId, result: Result) -> None:
     """Count a call to a provider; call it last in the transaction that records the result."""
+    if count_call(merchant_id=merchant_id, connection_id=connection_id, result=result):
+        await write_tallies(session, merchant_id=merchant_id, connection_id=connection_id)
+
+
+def count_call(*, merchant_id: MerchantId, connection_id: ConnectionId, result: Result) -> bool:
+    """Count a call in memory and say whether it is time to write the counts down."""
     moment = now()
     tally = _tally(merchant_id, connection_id, moment)
     tally.calls += 1
@@ -65,8 +71,7 @@ async def record_call(session: AsyncSession, *, merchant_id: MerchantId, connect
         tally.succeeded += result.outcome in (Outcome.SUCCEEDED, Outcome.PENDING)
     # A failure is written at once, so that every process opens the circuit together.
     last = _written.get((merchant_id, connection_id))
-    if last is None or moment - last >= FLUSH_EVERY or moment < last or result.is_technical_failure:
-        await write_tallies(session, merchant_id=merchant_id, connection_id=connection_id)
+    return last is None or moment - last >= FLUSH_EVERY or moment < last or result.is_technical_failure
 
 
 def count_bad_signature(*, merchant_id: MerchantId, connection_id: ConnectionId) -> None:
