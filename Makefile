@@ -9,7 +9,7 @@ BASE_PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python;
 PIP := $(PYTHON) -m pip --disable-pip-version-check --no-input -q
 CLI := $(PYTHON) -m app.cli.main
 
-.PHONY: help demo dev test check bench fmt clean install install-dev
+.PHONY: help demo dev test check bench docs fmt clean install install-dev
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: install-dev ## Fast: style, types, floors, templates, migrations
 
 bench: install-dev ## Measure; every number as a ratio to a floor measured in the same run
 	@$(PYTHON) -m bench $(ARGS)
+
+docs: install ## Write the generated parts of the documents
+	@$(CLI) docs
 
 fmt: install-dev ## Format the code and the templates
 	@$(VENV)/bin/ruff check --fix-only -q . ; $(VENV)/bin/ruff format -q .

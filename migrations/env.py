@@ -15,8 +15,8 @@ from app.core.settings import settings
 
 # A migration that cannot get its lock fails and is run again: waiting would queue every query behind it.
 LOCK_TIMEOUT = "5s"
-# Sessions and rate limits are read and written in single statements by app.web, which knows no models.
-WITHOUT_MODEL = {"rate_limit", "web_session"}
+# The rate limit is one statement of app.web, which knows no models.
+WITHOUT_MODEL = {"rate_limit"}
 
 
 def metadata() -> MetaData:

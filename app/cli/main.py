@@ -31,6 +31,7 @@ COMMANDS = {
     "keys": "app.cli.operations:keys",
     "settings": "app.cli.operations:show_settings",
     "errors": "app.cli.operations:errors",
+    "docs": "app.cli.documents:docs",
 }
 
 

