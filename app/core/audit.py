@@ -18,7 +18,10 @@ from app.core.ids import MerchantId, new_id
 
 class AuditEntry(Base):
     __tablename__ = "audit_entry"
-    __table_args__ = (Index("ix_audit_entry_object", "merchant_id", "object_type", "object_id"), Index("ix_audit_entry_action", "merchant_id", "action", "id"))
+    __table_args__ = (
+        Index("ix_audit_entry_object", "merchant_id", "object_type", "object_id"),
+        Index("ix_audit_entry_action", "merchant_id", "action", "id"),
+    )
 
     merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
     id: Mapped[UUID] = mapped_column(primary_key=True)

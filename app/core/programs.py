@@ -42,7 +42,9 @@ def unprivileged_account() -> Account | None:
         except KeyError:
             continue
         return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid)
-    raise EmbeddedPostgresError(f"PostgreSQL does not run as root and none of the accounts {', '.join(ACCOUNTS)} exists: run as an ordinary user")
+    raise EmbeddedPostgresError(
+        f"PostgreSQL does not run as root and none of the accounts {', '.join(ACCOUNTS)} exists: run as an ordinary user"
+    )
 
 
 def binaries(account: Account | None) -> Path:

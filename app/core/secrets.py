@@ -65,7 +65,9 @@ def read_ring(path: Path) -> KeyRing:
     try:
         return msgspec.json.decode(path.read_bytes(), type=KeyRing)
     except FileNotFoundError:
-        raise SecretUnreadable(f"The key file {path} does not exist. Run “countinghouse keys create” or restore it from a backup.") from None
+        raise SecretUnreadable(
+            f"The key file {path} does not exist. Run “countinghouse keys create” or restore it from a backup."
+        ) from None
     except (msgspec.ValidationError, json.JSONDecodeError, msgspec.DecodeError):
         raise SecretUnreadable(f"The key file {path} cannot be read; restore it from a backup.") from None
 

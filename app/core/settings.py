@@ -66,7 +66,11 @@ def load(environ: Mapping[str, str]) -> Settings:
     """Read the settings; every unknown, missing or unreadable one is named at once."""
     fields = _fields()
     known = {PREFIX + field.upper() for field in fields}
-    problems = [f"{name} is not a setting; see the configuration table in README.md." for name in environ if name.startswith(PREFIX) and name not in known]
+    problems = [
+        f"{name} is not a setting; see the configuration table in README.md."
+        for name in environ
+        if name.startswith(PREFIX) and name not in known
+    ]
     given, values = _given(environ), {}
     for field, kind in fields.items():
         if field not in given:
