@@ -90,6 +90,8 @@ async def set_fee(session: AsyncSession, actor: Actor, *, currency: str, terms: 
 
 async def remove_fee(session: AsyncSession, actor: Actor, *, currency: str, seller_id: SellerId | None = None) -> bool:
     """Take a rule away: a seller follows the merchant's again, a merchant keeps nothing in that currency. Taking it away twice changes nothing."""
+    if seller_id is not None:
+        await queries.seller(session, merchant_id=actor.merchant, seller_id=seller_id)
     owned = PlatformFee.seller_id.is_(None) if seller_id is None else PlatformFee.seller_id == seller_id
     statement = delete(PlatformFee).where(PlatformFee.merchant_id == actor.merchant, owned, PlatformFee.currency == currency)
     removed = (await session.execute(statement.returning(PlatformFee.basis_points, PlatformFee.fixed_minor))).one_or_none()

@@ -5,8 +5,22 @@ entry in `SAMPLES`: the test that misses it says so.
 """
 
 import re
+from collections.abc import Mapping
+from uuid import UUID
 
-from app.core.ids import new_id, public_id
+import psycopg
+
+from app.core.db import unit_of_work
+from app.core.ids import ConnectionId, PersonId, new_id, public_id
+from app.core.settings import settings
+from app.payments.domain import CaptureMode
+from app.psp.domain import ChangePolicy
+from app.psp.service import connections
+from app.tenancy.domain import Role
+from app.web import sessions
+from tests.support.factories.api_access import make_key
+from tests.support.factories.tenancy import make_member
+from tests.support.shop import SETTINGS, ScriptedPsp, Shop, open_shop
 
 _PARAMETER = re.compile(r"\{(\w+):(\w+)\}")
 
@@ -23,9 +37,9 @@ PREFIXES = {
     "capture_id": "cap",
     "refund_id": "ref",
     "merchant_id": "mer",
-    "account_id": "acc",
 }
-NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css"}
+NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing"}
+"""Path parameters that name something all merchants share."""
 
 
 def parameters(path: str) -> list[str]:
@@ -33,16 +47,67 @@ def parameters(path: str) -> list[str]:
     return [name for name, _ in _PARAMETER.findall(path)]
 
 
-def fill(path: str, values: dict[str, str]) -> str:
-    """The path with its parameters filled in."""
-    return _PARAMETER.sub(lambda found: values[found[1]], path)
+def fill(path: str, values: Mapping[str, str]) -> str:
+    """The path with its parameters filled in; one that nobody knows points at nothing."""
+    return _PARAMETER.sub(lambda found: values.get(found[1], "nothing"), path)
 
 
 def unknown_ids() -> dict[str, str]:
     """Well-formed ids of nothing at all."""
-    return NOT_AN_ID | {name: public_id(prefix, new_id()) for name, prefix in PREFIXES.items()} | {"transaction_id": "txn_987654321"}
+    numbers = {"transaction_id": "txn_987654321", "account_id": "acc_987654321"}
+    return NOT_AN_ID | numbers | {name: public_id(prefix, new_id()) for name, prefix in PREFIXES.items()}
 
 
 def path_with_unknown_ids(path: str) -> str:
     """The path, pointing at nothing."""
     return fill(path, unknown_ids())
+
+
+async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
+    """A merchant with one object of every kind, and their public ids by parameter name."""
+    shop = await open_shop(psp)
+    member = await make_member(shop.tenant, Role.VIEWER)
+    key, _ = await make_key(shop.merchant_id, name="Shop server")
+    order_id = await shop.order()
+    authorised = await shop.pay(order_id, mode=CaptureMode.MANUAL)
+    captured = await shop.pay()
+    await shop.refund(captured.payment_id, 500)
+    found = await _look_up(shop, PersonId(member.id))
+    ids = {"key_id": key.id, "connection_id": shop.connection_id, "seller_id": shop.anna, "order_id": order_id, "payment_id": authorised.payment_id}
+    ids |= {"merchant_id": shop.merchant_id} | found
+    return shop, {name: public_id(PREFIXES[name], value) for name, value in ids.items()} | _ledger_ids(shop) | NOT_AN_ID
+
+
+async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
+    async with unit_of_work(shop.merchant_id) as session:
+        await connections.set_policy(session, shop.actor, policy=ChangePolicy.FOUR_EYES)
+        # by the other one, so that the owner may approve it
+        proposer = shop.tenant.actor(person_id=member)
+        change = await connections.propose_change(session, proposer, connection_id=ConnectionId(shop.connection_id), values=SETTINGS)
+        await sessions.open_session(session, person_id=PersonId(shop.tenant.owner.id), address=None, user_agent="another browser")
+        own = (await sessions.sessions_of(session, PersonId(shop.tenant.owner.id)))[0].id
+    with psycopg.connect(settings().owner_database_url) as connection:
+        one = lambda query, *values: connection.execute(query, values).fetchone()[0]  # type: ignore[index] # noqa: E731
+        event = new_id()
+        connection.execute(_EVENT, (shop.merchant_id, event, shop.connection_id))
+        return {
+            "change_id": change.id,
+            "session_id": own,
+            "event_id": event,
+            "member_id": one("select id from membership where merchant_id = %s and person_id = %s", shop.merchant_id, member),
+        }
+
+
+_EVENT = """
+insert into psp_event (merchant_id, id, connection_id, provider_event_id, kind, provider_reference, payload, body, status, error, occurred_at, received_at)
+values (%s, %s, %s, 'evt_1', 'payment.captured', 'sim_1', '{}', '{}', 'failed', 'for the crawler', now(), now())
+"""
+
+
+def _ledger_ids(shop: Shop) -> dict[str, str]:
+    with psycopg.connect(settings().owner_database_url) as connection:
+        transaction = connection.execute("select min(id) from ledger.txn where merchant_id = %s", [shop.merchant_id]).fetchone()
+        account = connection.execute("select min(id) from ledger.account where merchant_id = %s", [shop.merchant_id]).fetchone()
+    assert transaction is not None
+    assert account is not None
+    return {"transaction_id": f"txn_{transaction[0]}", "account_id": f"acc_{account[0]}"}
