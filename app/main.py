@@ -10,6 +10,7 @@ from app.api_access import queries as api_access
 from app.core import db, logs
 from app.core.settings import settings
 from app.identity import pages as identity
+from app.ledger import pages as ledger
 from app.orders import api as orders_api
 from app.payments import api as payments_api
 from app.psp import api as psp_api
@@ -36,6 +37,7 @@ FEATURES = (
     sellers_api,
     wallets,
     wallets_api,
+    ledger,
     orders_api,
     payments_api,
     reports,

@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from litestar import Litestar
 
 from app.core.embedded import Urls
 from app.core.ids import MerchantId, new_id
+from tests.web.conftest import browser, open_browser, owner, tenant
+
+__all__ = ["app", "browser", "connect", "connection", "merchant", "open_browser", "owner", "tenant"]
 
 Connect = Callable[[], psycopg.Connection]
 
@@ -23,7 +27,7 @@ def connect(database: Urls) -> Iterator[Connect]:
     opened: list[psycopg.Connection] = []
 
     def open_one() -> psycopg.Connection:
-        opened.append(psycopg.connect(database.app))
+        opened.append(psycopg.connect(database.app, options="-c lock_timeout=15000"))
         return opened[-1]
 
     yield open_one
@@ -35,3 +39,11 @@ def connect(database: Urls) -> Iterator[Connect]:
 def connection(connect: Connect) -> psycopg.Connection:
     """One connection as the application's role."""
     return connect()
+
+
+@pytest.fixture(scope="session")
+def app(urls: Urls) -> Litestar:
+    """The whole application."""
+    from app.main import create_app
+
+    return create_app()
