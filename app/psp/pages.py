@@ -115,7 +115,11 @@ async def disable_connection(
     "/connections/{connection_id:str}/changes/{change_id:str}/approve", name="connections:approve_change", status_code=200, guards=CHANGING
 )
 async def approve_change(
-    request: HttpRequest, connection_id: FromPath[str], change_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest,
+    connection_id: FromPath[str],
+    change_id: FromPath[str],
+    session: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
 ) -> Response[str]:
     """Agree to somebody else's new credentials, as they were shown."""
     form = await read_form(request, ApprovalForm)
@@ -125,7 +129,11 @@ async def approve_change(
 
 @post("/connections/{connection_id:str}/changes/{change_id:str}/reject", name="connections:reject_change", status_code=200, guards=CHANGING)
 async def reject_change(
-    request: HttpRequest, connection_id: FromPath[str], change_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest,
+    connection_id: FromPath[str],
+    change_id: FromPath[str],
+    session: NamedDependency[AsyncSession],
+    actor: NamedDependency[Actor],
 ) -> Response[str]:
     """Refuse or withdraw new credentials."""
     await service.reject_change(session, actor, change_id=CredentialChangeId(parse_id("chg", change_id)))

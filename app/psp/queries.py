@@ -203,18 +203,24 @@ def webhook_url(connection_id: UUID) -> str:
 async def _rows(
     session: AsyncSession, *, merchant_id: MerchantId, providers: Providers, only: ConnectionId | None = None
 ) -> list[ConnectionRow]:
-    statement = select(Connection).where(Connection.merchant_id == merchant_id)
+    # The newest event by one step into the index for each connection; grouping would read every event there is.
+    newest = (
+        select(InboxEvent.received_at)
+        .where(InboxEvent.merchant_id == Connection.merchant_id, InboxEvent.connection_id == Connection.id)
+        .order_by(InboxEvent.received_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    statement = select(Connection, newest).where(Connection.merchant_id == merchant_id)
     if only is not None:
         statement = statement.where(Connection.id == only)
-    found = list((await session.execute(statement)).scalars())
+    found = [(row[0], row[1]) for row in await session.execute(statement)]
     health = await _health(session, merchant_id=merchant_id)
-    seen = select(InboxEvent.connection_id, func.max(InboxEvent.received_at)).where(InboxEvent.merchant_id == merchant_id)
-    heard = {row[0]: row[1] for row in await session.execute(seen.group_by(InboxEvent.connection_id))}
     waiting = select(CredentialChange.connection_id).where(
         CredentialChange.merchant_id == merchant_id, CredentialChange.status == ChangeStatus.PENDING
     )
     pending = set((await session.execute(waiting)).scalars())
-    return [_row(one, providers[one.psp], health.get(one.id, HealthView()), heard.get(one.id), one.id in pending) for one in found]
+    return [_row(one, providers[one.psp], health.get(one.id, HealthView()), heard, one.id in pending) for one, heard in found]
 
 
 def _row(found: Connection, of: Provider, health: HealthView, heard: datetime | None, has_pending: bool) -> ConnectionRow:

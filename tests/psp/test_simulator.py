@@ -121,6 +121,7 @@ class TestBadInput:
             {"amount": 10**13},
             {"amount": "12"},
             {"currency": "eur"},
+            {"currency": "QQQ"},
             {"reference": ""},
             {"token": "tok_nothing"},
             {"hosted": True},
@@ -153,7 +154,7 @@ class TestHostedPage:
         path, reference = self.open(client, capture=True)
         shown = client.get(path)
         assert "Order 7" in shown.text
-        assert "12.50 EUR" in shown.text
+        assert "€12.50" in shown.text
         assert "<script" not in shown.text
         assert "style=" not in shown.text
         assert "form-action 'self' http://shop.test" in shown.headers["content-security-policy"]

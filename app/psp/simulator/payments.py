@@ -2,6 +2,7 @@
 
 import msgspec
 
+from app.core.money import CURRENCIES
 from app.psp.simulator.domain import (
     AMOUNTS,
     CARDS,
@@ -142,8 +143,8 @@ def fee(world: World, account: str, amount: int) -> int:
 def _check(request: PaymentRequest) -> None:
     if not 0 < request.amount < 10**12:
         raise Refusal(422, "amount_invalid", "The amount must be a positive number of minor units.")
-    if len(request.currency) != 3 or not request.currency.isupper():
-        raise Refusal(422, "currency_invalid", "The currency must be three capital letters.")
+    if request.currency not in CURRENCIES:
+        raise Refusal(422, "currency_invalid", "The currency must be an ISO 4217 code in capital letters.")
     if not request.reference or len(request.reference) > 200:
         raise Refusal(422, "reference_invalid", "A reference of at most 200 characters is needed.")
     if request.hosted == (request.token is not None):

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from litestar import Response
 from litestar.response import Redirect
 
-from app.core.money import exponent
+from app.core.money import Money
 from app.psp.simulator.domain import Payment
 from app.web.rendering import templates
 
@@ -13,10 +13,7 @@ _POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'
 
 
 def _amount(minor: int, currency: str) -> str:
-    places = exponent(currency)
-    text = f"{minor:0{places + 1}d}"
-    whole = f"{int(text[:-places] if places else text):,}"
-    return f"{whole}.{text[-places:]} {currency}" if places else f"{whole} {currency}"
+    return Money(minor, currency).format()
 
 
 def page(name: str, *, status: int = 200, leads_to: str | None = None, **values: object) -> Response[bytes]:
