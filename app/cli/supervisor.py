@@ -90,10 +90,11 @@ class Child:
             self._reader.join(1.0)
 
     def _read(self, lines: IO[bytes]) -> None:
-        for line in lines:
-            text = line.decode(errors="replace").rstrip()
-            self.last_lines.append(text)
-            self.write(text)
+        with lines:
+            for line in lines:
+                text = line.decode(errors="replace").rstrip()
+                self.last_lines.append(text)
+                self.write(text)
 
 
 class Supervisor:

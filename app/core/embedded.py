@@ -146,6 +146,8 @@ class EmbeddedPostgres:
                 break
             os.kill(pid, number)
             self._wait_until_gone(seconds)
+        if self._child is not None:
+            self._child.wait()  # Gone already; this reaps it.
         self._child = None
         self._lock.close()
         self._lock = None
