@@ -10,11 +10,11 @@ from app.api_access.models import ApiKey
 from app.api_access.schemas import KeyListPage, KeyNewPage, KeyRow, RevokePage
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now
+from app.core.db import call
 from app.core.ids import MerchantId, public_id
 from app.core.secrets import digest
 from app.tenancy import queries as merchants
 from app.web.context import HttpRequest
-from app.web.lookup import lookup
 from app.web.requests import KeyHolder
 
 _HOLDER = text("select * from api_key_holder(:digest, :now)")
@@ -25,7 +25,7 @@ async def key_holder(token: str, request: HttpRequest) -> KeyHolder:
     """Whose key this is; asked anew each time, so that a revoked key is dead at once."""
     if not token.startswith("ch_") or len(token) > _LONGEST:
         return KeyHolder(None, "This is not an API key. Keys begin with ch_test_ or ch_live_.")
-    row = await lookup(_HOLDER, {"digest": digest(token), "now": now()})
+    row = await call(_HOLDER, {"digest": digest(token), "now": now()})
     if row is None:
         return KeyHolder(None, "This API key is unknown or was revoked.")
     if row.expired:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.actors import Actor
 from app.core.audit import AuditEntry
 from app.core.clock import now
+from app.core.db import call
 from app.core.ids import MalformedId, MerchantId, PersonId, parse_id, public_id
 from app.core.paging import fetch_page
 from app.core.secrets import digest
@@ -34,7 +35,6 @@ from app.tenancy.schemas import (
     TeamPage,
 )
 from app.web.context import MerchantBadge, PersonBadge
-from app.web.lookup import lookup
 from app.web.sessions import Visitor
 
 _VISITOR = text("select * from visitor(:digest, :now, :idle)")
@@ -44,7 +44,7 @@ _PREFIXES = {"merchant": "mer", "person": "usr", "membership": "mem", "api_key":
 async def visitor(token: str) -> Visitor | None:
     """Who holds this session cookie, in which merchant, with which permissions; nobody when the session has ended."""
     idle = timedelta(minutes=settings().session_idle_minutes)
-    row = await lookup(_VISITOR, {"digest": digest(token), "now": now(), "idle": idle})
+    row = await call(_VISITOR, {"digest": digest(token), "now": now(), "idle": idle})
     return None if row is None else _visitor(row)
 
 

@@ -9,8 +9,8 @@ from alembic.script import ScriptDirectory
 from litestar import Response, get
 from sqlalchemy import text
 
+from app.core.db import call
 from app.web.guards import public
-from app.web.lookup import lookup
 
 _SAFE_COMMIT = frozenset({"on", "remote_apply"})
 _QUESTION = text(
@@ -39,8 +39,8 @@ def newest_migration() -> str:
 async def readiness() -> Readiness:
     """Ask the database whether money is safe in it: durable commits, the primary, the right tables, a role behind the walls."""
     try:
-        row = await lookup(_QUESTION, {})
-    except Exception:  # noqa: BLE001 - whatever keeps us from the database is the answer
+        row = await call(_QUESTION, {})
+    except Exception:
         return Readiness(False, ["The database does not answer."])
     if row is None:
         return Readiness(False, ["The database gives no answer."])

@@ -13,9 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.clock import now
-from app.core.db import Base
+from app.core.db import Base, call
 from app.core.errors import AppError
-from app.web.lookup import lookup
 
 _KEPT = 10_000
 _LEASE = text(
@@ -108,7 +107,7 @@ async def _lease(limit: Limit, key: str, window: datetime) -> _Lease:
     if len(_leases) > _KEPT:
         # addresses come and go; what is forgotten here is only an unused rest
         _leases.clear()
-    row = await lookup(_LEASE, {"key": key, "window": window, "chunk": limit.chunk})
+    row = await call(_LEASE, {"key": key, "window": window, "chunk": limit.chunk})
     # no row: another process's clock is in the next window already, so this window is over
     used = row.used if row is not None else limit.requests + limit.chunk
     return _Lease(window, max(0, min(limit.chunk, limit.requests - (used - limit.chunk))), used)

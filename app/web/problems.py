@@ -13,8 +13,10 @@ from litestar import Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap, Method
+from psycopg import OperationalError as DriverFailure
+from psycopg_pool import PoolTimeout
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from app.core.errors import AppError, Unavailable
 from app.web import rendering
@@ -82,7 +84,7 @@ class StepUpPage(msgspec.Struct, frozen=True, kw_only=True):
 def describe(request: HttpRequest, error: Exception) -> Problem:
     """What the caller is told about a failure."""
     request_id = request.state.request_id
-    if isinstance(error, OperationalError | PoolTimeout):
+    if isinstance(error, OperationalError | DriverFailure | NoConnection | PoolTimeout):
         error = DatabaseUnavailable("Nothing was done. Try again in a moment.")
     if isinstance(error, AppError):
         extra = {name: value for name, value in error.extra.items() if value is not None}

@@ -161,13 +161,13 @@ class TestReadiness:
     async def test_it_says_yes(self, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
         from app.web import health
 
-        asked = health.lookup
+        asked = health.call
 
         async def durable(statement: object, values: object) -> object:
             row = await asked(statement, values)  # type: ignore[arg-type]
-            return type("Row", (), dict(row._mapping) | {"fsync": "on", "full_page_writes": "on"})
+            return type("Row", (), row._asdict() | {"fsync": "on", "full_page_writes": "on"})
 
-        monkeypatch.setattr(health, "lookup", durable)
+        monkeypatch.setattr(health, "call", durable)
         assert (await browser.get("/readyz")).json() == {"ready": True, "problems": []}
 
     async def test_an_old_database_is_refused(self, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

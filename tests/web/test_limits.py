@@ -81,13 +81,13 @@ class TestCount:
         assert (await limits.count(limit, "b")).admitted
 
     async def test_most_requests_ask_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked, lookup = [], limits.lookup
+        asked, lookup = [], limits.call
 
         async def counted(*args: object) -> object:
             asked.append(1)
             return await lookup(*args)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(limits, "lookup", counted)
+        monkeypatch.setattr(limits, "call", counted)
         limit = limits.Limit(name="test", requests=1000, chunk=100)
         with clock.travel(limits.window_of(clock.now(), 60) + timedelta(seconds=5)):
             for _ in range(300):
@@ -121,7 +121,7 @@ class TestOverHttp:
         async def gone(*_: object) -> None:
             raise OperationalError("select", {}, Exception("the connection is lost"))
 
-        monkeypatch.setattr(limits, "lookup", gone)
+        monkeypatch.setattr(limits, "call", gone)
         answer = await open_browser().get("/sign-in", headers={"accept": "application/json"})
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
         assert "connection is lost" not in answer.text
