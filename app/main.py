@@ -7,7 +7,7 @@ from litestar import Litestar
 
 from app.api_access import pages as api_access_pages
 from app.api_access import queries as api_access
-from app.core import db, logs
+from app.core import db, logs, outbound
 from app.core.settings import settings
 from app.identity import pages as identity
 from app.ledger import pages as ledger
@@ -48,6 +48,7 @@ FEATURES = (
 async def _lifespan(_app: Litestar) -> AsyncIterator[None]:
     metrics.serve(settings())
     yield
+    outbound.close()
     await db.dispose()
 
 

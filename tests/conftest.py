@@ -127,6 +127,8 @@ def owner(database: Urls) -> Iterator[psycopg.Connection]:
 @pytest_asyncio.fixture(scope="session", autouse=True, loop_scope="session")
 async def _close_connections() -> AsyncIterator[None]:
     yield
+    from app.core import outbound
     from app.core.db import dispose
 
+    outbound.close()
     await dispose()

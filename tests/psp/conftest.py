@@ -1,11 +1,9 @@
 """Fixtures of the PSP tests."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
-import pytest_asyncio
 
-from app.core import outbound
 from app.core.settings import settings
 from tests.support.simulator import account, simulator
 
@@ -20,9 +18,3 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> Iterator[float]:
     yield 0.3
     monkeypatch.undo()
     settings.cache_clear()
-
-
-@pytest_asyncio.fixture(scope="session", autouse=True, loop_scope="session")
-async def _close_calls() -> AsyncIterator[None]:
-    yield
-    outbound.close()
