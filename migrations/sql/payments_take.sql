@@ -46,7 +46,7 @@ BEGIN
     ARRAY(SELECT amount - fee FROM unnest(p_amounts, p_fees) u(amount, fee)), p_at, p_default_days);
   INSERT INTO payment_event (merchant_id, id, payment_id, at, kind, from_status, to_status, amount_minor, actor_kind, actor_name, attempt_id, details)
     VALUES (p_merchant, p_event, p_payment, p_at, 'payment.captured', p_from, p_to, p_amount, p_actor_kind, p_actor_name, p_attempt,
-      CASE WHEN p_message IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('message', p_message) END);
+      jsonb_strip_nulls(jsonb_build_object('message', p_message, 'psp_fee_minor', nullif(p_psp_fee, 0))));
   INSERT INTO outbox (id, merchant_id, topic, payload, object_id, created_at, due_at)
     VALUES (p_outbox, p_merchant, 'payment.captured', p_payload, p_payment, p_at, p_at);
   IF f_key IS NOT NULL THEN
