@@ -52,10 +52,10 @@ $(VENV)/.created:
 
 $(VENV)/.installed: requirements.lock | $(VENV)/.created
 	@echo "Installing the locked dependencies (the first time takes a minute)"
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements.lock
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock | $(VENV)/.created
 	@echo "Installing the locked dependencies and the tools of the tests"
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@ $(VENV)/.installed

@@ -21,6 +21,7 @@ from typing import IO, Self
 
 import msgspec
 import psutil
+import psycopg
 
 from app.core.programs import EmbeddedPostgresError, binaries, environment, unprivileged_account
 from app.core.roles import APP, BROKER, BROKER_DATABASE, DATABASE, OWNER, RELAY, ROLES, SUPERUSER, provision
@@ -123,9 +124,7 @@ class EmbeddedPostgres:
             return self
         try:
             self._create()
-            if self.pid is None:
-                self._launch()
-            provision(self.url(), self._passwords())
+            self._run_and_provision()
         except BaseException:
             self.stop()
             raise
@@ -210,6 +209,20 @@ class EmbeddedPostgres:
         hba.write_text("# Passwords only, this machine only.\nhost all all 127.0.0.1/32 scram-sha-256\n")
         # Renamed last: a half-made directory is never mistaken for a database.
         fresh.rename(self.data)
+
+    def _run_and_provision(self) -> None:
+        # A server that was killed a moment ago can still look alive; the second look sees that it is gone.
+        for _ in range(50):
+            if self.pid is None:
+                self._launch()
+            try:
+                provision(self.url(), self._passwords())
+            except psycopg.OperationalError as error:
+                reason = str(error).strip()
+                time.sleep(0.1)
+            else:
+                return
+        raise EmbeddedPostgresError(f"PostgreSQL runs but does not answer: {reason}")
 
     def _initdb(self, data: Path, password_file: Path) -> None:
         command = [
