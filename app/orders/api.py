@@ -55,16 +55,8 @@ async def get_order(order_id: FromPath[str], session: NamedDependency[AsyncSessi
     return await queries.order_view(session, merchant_id=actor.merchant, order_id=_order_id(order_id))
 
 
-@post("/v1/orders/{order_id:str}/cancel", name="orders:api_cancel", status_code=200, guards=[requires("orders.write")])
-async def cancel_order(order_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> OrderView:
-    """Cancel an order that nobody has paid."""
-    found = _order_id(order_id)
-    await service.cancel_order(session, actor, order_id=found)
-    return await queries.order_view(session, merchant_id=actor.merchant, order_id=found)
-
-
 def _order_id(text: str) -> OrderId:
     return OrderId(path_id("ord", text, otherwise=OrderNotFound(queries.MISSING)))
 
 
-ROUTES = [create_order, get_order, cancel_order]
+ROUTES = [create_order, get_order]

@@ -7,8 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import idempotency
 from app.core.actors import Actor
-from app.core.ids import PaymentId, path_id
+from app.core.db import unit_of_work
+from app.core.ids import OrderId, PaymentId, path_id
+from app.orders import queries as orders
+from app.orders.domain import OrderNotFound
+from app.orders.schemas import OrderView
 from app.payments import flows, queries
+from app.payments.cancellation import flows as cancellation
 from app.payments.domain import PaymentNotFound
 from app.payments.schemas import CaptureRequest, PaymentRequest, PaymentView, RefundRequest, VoidRequest, split_of
 from app.web.context import HttpRequest
@@ -47,7 +52,9 @@ async def create_payment(request: HttpRequest, data: JSONBody[PaymentRequest], a
 
 
 @post("/v1/payments/{payment_id:str}/capture", name="payments:api_capture", guards=[requires("payments.capture")])
-async def capture_payment(request: HttpRequest, payment_id: FromPath[str], data: JSONBody[CaptureRequest], actor: NamedDependency[Actor]) -> Response[bytes]:
+async def capture_payment(
+    request: HttpRequest, payment_id: FromPath[str], data: JSONBody[CaptureRequest], actor: NamedDependency[Actor]
+) -> Response[bytes]:
     """Take an authorised amount, or a part of it."""
     answered = await flows.capture(
         actor,
@@ -62,14 +69,18 @@ async def capture_payment(request: HttpRequest, payment_id: FromPath[str], data:
 
 
 @post("/v1/payments/{payment_id:str}/void", name="payments:api_void", guards=[requires("payments.void")])
-async def void_payment(request: HttpRequest, payment_id: FromPath[str], data: JSONBody[VoidRequest], actor: NamedDependency[Actor]) -> Response[bytes]:
+async def void_payment(
+    request: HttpRequest, payment_id: FromPath[str], data: JSONBody[VoidRequest], actor: NamedDependency[Actor]
+) -> Response[bytes]:
     """Release what is authorised and not captured."""
     key, request_hash = request.headers.get(IDEMPOTENCY_KEY, ""), await _fingerprint(request)
     return _answer(await flows.void(actor, payment_id=_payment_id(payment_id), reason=data.reason, key=key, request=request_hash))
 
 
 @post("/v1/payments/{payment_id:str}/refunds", name="payments:api_refund", guards=[requires("payments.refund")])
-async def refund_payment(request: HttpRequest, payment_id: FromPath[str], data: JSONBody[RefundRequest], actor: NamedDependency[Actor]) -> Response[bytes]:
+async def refund_payment(
+    request: HttpRequest, payment_id: FromPath[str], data: JSONBody[RefundRequest], actor: NamedDependency[Actor]
+) -> Response[bytes]:
     """Give a captured amount back to the buyer, or a part of it."""
     answered = await flows.refund(
         actor,
@@ -90,4 +101,17 @@ async def get_payment(payment_id: FromPath[str], session: NamedDependency[AsyncS
     return await queries.payment_view(session, merchant_id=actor.merchant, payment_id=_payment_id(payment_id))
 
 
-ROUTES = [create_payment, capture_payment, void_payment, refund_payment, get_payment]
+@post("/v1/orders/{order_id:str}/cancel", name="orders:api_cancel", status_code=200, guards=[requires("orders.write")])
+async def cancel_order(
+    request: HttpRequest, order_id: FromPath[str], data: JSONBody[VoidRequest], actor: NamedDependency[Actor]
+) -> OrderView:
+    """Cancel an order: what is authorised is released, what was captured is refunded."""
+    found = OrderId(path_id("ord", order_id, otherwise=OrderNotFound(orders.MISSING)))
+    key = request.headers.get(IDEMPOTENCY_KEY, "")
+    idempotency.check_key(key)
+    await cancellation.cancel_order(actor, order_id=found, reason=data.reason, key=key)
+    async with unit_of_work(actor.merchant) as session:
+        return await orders.order_view(session, merchant_id=actor.merchant, order_id=found)
+
+
+ROUTES = [cancel_order, create_payment, capture_payment, void_payment, refund_payment, get_payment]

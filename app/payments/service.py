@@ -11,7 +11,7 @@ from app.core import audit
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.errors import Invalid
-from app.core.ids import MerchantId, PaymentId, RefundId, SellerId, new_id
+from app.core.ids import MerchantId, PaymentId, RefundId, SellerId, new_id, public_id
 from app.core.money import Money
 from app.payments import queries
 from app.payments.attempts import service as attempts
@@ -141,18 +141,6 @@ async def begin_refund(
     await move_parts(session, payment, shares)
     refund_id = RefundId(new_id())
     kept = await postings.request_refund(session, actor, payment=payment, refund_id=refund_id, shares=shares)
-    before = {"refunded_minor": payment.refunded_minor}
-    after = {"refund_minor": wanted.minor, "currency": payment.currency}
-    await audit.record(
-        session,
-        actor,
-        action="payment.refund_requested",
-        object_type="payment",
-        object_id=payment.id,
-        before=before,
-        after=after,
-        reason=reason or None,
-    )
     return await _begin(
         session, actor, payment, Operation.REFUND, amount=wanted, shares=shares, operation_id=refund_id, taken=kept, reason=reason
     )
@@ -239,6 +227,16 @@ async def _begin(
         )
     )
     await session.flush()
+    await audit.record(
+        session,
+        actor,
+        action=f"payment.{kind}_requested",
+        object_type="payment",
+        object_id=payment.id,
+        before={"status": payment.status, "captured_minor": payment.captured_minor, "refunded_minor": payment.refunded_minor},
+        after={"amount_minor": amount.minor, "currency": payment.currency, "attempt": public_id("att", attempt.id)},
+        reason=reason or None,
+    )
     details = {"reason": reason} if reason else {}
     await history.note(
         session,

@@ -1,6 +1,7 @@
 """The arithmetic of splits, and the states of payments."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -160,4 +161,4 @@ class TestAsking:
         times = [next_ask_at(asked, moment) for asked in range(len(ASK_AFTER) + 1)]
         assert times[0] == moment + timedelta(minutes=1)
         assert times[-1] is None
-        assert all(earlier <= later for earlier, later in zip(times, times[1:-1], strict=False) if earlier and later)
+        assert all(earlier <= later for earlier, later in pairwise(times[:-1]) if earlier and later)
