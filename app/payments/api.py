@@ -1,5 +1,6 @@
 """JSON routes of payments. Every call that moves money takes an ``Idempotency-Key``."""
 
+import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
@@ -11,7 +12,6 @@ from app.core.db import unit_of_work
 from app.core.ids import OrderId, PaymentId, path_id
 from app.orders import queries as orders
 from app.orders.domain import OrderNotFound
-from app.orders.schemas import OrderView
 from app.payments import flows, queries
 from app.payments.cancellation import flows as cancellation
 from app.payments.domain import PaymentNotFound
@@ -104,14 +104,15 @@ async def get_payment(payment_id: FromPath[str], session: NamedDependency[AsyncS
 @post("/v1/orders/{order_id:str}/cancel", name="orders:api_cancel", status_code=200, guards=[requires("orders.write")])
 async def cancel_order(
     request: HttpRequest, order_id: FromPath[str], data: JSONBody[VoidRequest], actor: NamedDependency[Actor]
-) -> OrderView:
+) -> Response[bytes]:
     """Cancel an order: what is authorised is released, what was captured is refunded."""
     found = OrderId(path_id("ord", order_id, otherwise=OrderNotFound(orders.MISSING)))
     key = request.headers.get(IDEMPOTENCY_KEY, "")
     idempotency.check_key(key)
     await cancellation.cancel_order(actor, order_id=found, reason=data.reason, key=key)
     async with unit_of_work(actor.merchant) as session:
-        return await orders.order_view(session, merchant_id=actor.merchant, order_id=found)
+        view = await orders.order_view(session, merchant_id=actor.merchant, order_id=found)
+    return Response(msgspec.json.encode(view), media_type="application/json")
 
 
 ROUTES = [cancel_order, create_payment, capture_payment, void_payment, refund_payment, get_payment]

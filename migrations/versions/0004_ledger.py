@@ -1,5 +1,7 @@
 """The ledger: books, accounts, transactions, entries and balances, and the functions that are their only writers."""
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from alembic import op
 from iso4217 import Currency
@@ -101,7 +103,7 @@ def run(*names: str) -> None:
         run_sql(op, name)
 
 
-def fill(table: str, columns: list[str], rows: list[tuple[object, ...]]) -> None:
+def fill(table: str, columns: list[str], rows: Sequence[tuple[object, ...]]) -> None:
     """Insert fixed rows."""
     target = sa.table(table, *(sa.column(name) for name in columns), schema="ledger")
     op.bulk_insert(target, [dict(zip(columns, row, strict=True)) for row in rows])
