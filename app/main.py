@@ -12,7 +12,9 @@ from app.core.settings import settings
 from app.identity import pages as identity
 from app.ledger import pages as ledger
 from app.orders import api as orders_api
+from app.orders import pages as orders
 from app.payments import api as payments_api
+from app.payments import pages as payments
 from app.psp import api as psp_api
 from app.psp import pages as psp
 from app.reports import pages as reports
@@ -38,7 +40,9 @@ FEATURES = (
     wallets,
     wallets_api,
     ledger,
+    orders,
     orders_api,
+    payments,
     payments_api,
     reports,
 )

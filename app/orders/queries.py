@@ -1,16 +1,31 @@
 """Reads about orders."""
 
+from collections.abc import AsyncIterator, Mapping, Sequence
+
 from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import Invalid
+from app.core.exports import copied, decimal, harmless
 from app.core.ids import MerchantId, OrderId, SellerId, parse_id, public_id
-from app.core.money import Money
-from app.core.paging import Page, fetch_page
+from app.core.money import CURRENCIES, Money
+from app.core.paging import MAX_PAGE_SIZE, Page, fetch_page
 from app.orders.domain import ORDER, OrderNotFound, OrderStatus
 from app.orders.models import Order, OrderLine
-from app.orders.schemas import LineView, OrderDetailPage, OrderListPage, OrderRow, OrderView, SellerPart
+from app.orders.schemas import (
+    FIRST_CURRENCIES,
+    LineForm,
+    LineView,
+    OrderDetailPage,
+    OrderFormPage,
+    OrderListPage,
+    OrderRow,
+    OrderView,
+    SellerPart,
+    lines_typed,
+)
 from app.sellers import queries as sellers
+from app.sellers.domain import SellerStatus
 
 MISSING = "There is no order with this id for this merchant."
 LAST = "\U0010ffff"
@@ -74,9 +89,61 @@ async def order_list_page(
     session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None
 ) -> OrderListPage:
     """The list of orders, found by id, reference or the buyer's e-mail."""
-    return OrderListPage(
-        orders=await orders(session, merchant_id=merchant_id, query=query, status=status, after=after), query=query, status=status
+    status = status if status in set(OrderStatus) else ""
+    found = await orders(session, merchant_id=merchant_id, query=query, status=status, after=after)
+    return OrderListPage(orders=found, query=query, status=status, after=after or "")
+
+
+async def order_form_page(
+    session: AsyncSession, *, merchant_id: MerchantId, values: Mapping[str, Sequence[str]] | None = None
+) -> OrderFormPage:
+    """The form of a new order, with the sellers to choose from and the lines typed so far."""
+    given = values or {}
+    active = await sellers.sellers(session, merchant_id=merchant_id, status=SellerStatus.ACTIVE, size=MAX_PAGE_SIZE)
+    return OrderFormPage(
+        sellers=sorted(((seller.id, seller.name) for seller in active.items), key=lambda choice: choice[1].lower()),
+        lines=lines_typed(given) or [LineForm(number=0), LineForm(number=1)],
+        currencies=[(code, code) for code in (*FIRST_CURRENCIES, *sorted(set(CURRENCIES) - set(FIRST_CURRENCIES)))],
+        values={name: texts[-1] for name, texts in given.items() if texts},
     )
+
+
+_EXPORTED = {
+    "order": "id",
+    "created_at_utc": "created_at at time zone 'UTC'",
+    "reference": harmless("reference"),
+    "status": "status",
+    "currency": "currency",
+    "total_minor": "total_minor",
+    "total": decimal("total_minor"),
+    "captured_minor": "captured_minor",
+    "captured": decimal("captured_minor"),
+    "refunded_minor": "refunded_minor",
+    "refunded": decimal("refunded_minor"),
+    "buyer_name": harmless("buyer_name"),
+    "buyer_email": harmless("buyer_email"),
+    "description": harmless("description"),
+}
+
+
+async def order_rows(session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "") -> AsyncIterator[bytes]:
+    """The orders that match as CSV, in the order of the list."""
+    where, values = ["merchant_id = %(merchant)s"], dict[str, object](merchant=merchant_id)
+    if status in set(OrderStatus):
+        where.append("status = %(status)s")
+        values["status"] = status
+    text = query.strip()
+    if text.startswith("ord_"):
+        where.append("id = %(id)s")
+        values["id"] = _id_or_nothing(text)
+    elif text:
+        where.append(
+            "((reference >= %(text)s and reference < %(text_last)s) or (buyer_email_lc >= %(lower)s and buyer_email_lc < %(lower_last)s))"
+        )
+        values |= {"text": text, "text_last": text + LAST, "lower": text.lower(), "lower_last": text.lower() + LAST}
+    rest = f"from sales_order where {' and '.join(where)} order by id desc"
+    async for rows in copied(session, _EXPORTED, rest, values, prefix="ord"):
+        yield rows
 
 
 async def orders(

@@ -1,5 +1,5 @@
 """Pages of payments."""
 
-from app.payments.pages import details, lists, operations
+from app.payments.pages import checkout, details, lists, operations
 
-ROUTES = [*lists.ROUTES, *details.ROUTES, *operations.ROUTES]
+ROUTES = [*lists.ROUTES, *details.ROUTES, *operations.ROUTES, *checkout.ROUTES]

@@ -2,6 +2,7 @@
 
 from litestar import get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,7 +23,7 @@ def payment_of(text: str) -> PaymentId:
 
 @get("/payments/{payment_id:str}", name="payments:detail", guards=[requires("payments.read")])
 async def show_payment(
-    request: HttpRequest, payment_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, payment_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """One payment: its money, its history and why it is where it is. While it moves, the page asks again by itself."""
     page = await details.payment_detail_page(session, actor, payment_id=payment_of(payment_id))
@@ -30,7 +31,7 @@ async def show_payment(
 
 
 @post("/payments/{payment_id:str}/ask", name="payments:ask", status_code=200, guards=[requires("payments.read")])
-async def ask_psp(request: HttpRequest, payment_id: str, actor: NamedDependency[Actor]) -> Response[str]:
+async def ask_psp(request: HttpRequest, payment_id: FromPath[str], actor: NamedDependency[Actor]) -> Response[str]:
     """Ask the PSP now about what is not decided yet."""
     found = payment_of(payment_id)
     await flows.refresh(merchant_id=actor.merchant, payment_id=found)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from litestar import get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,7 +29,7 @@ NOT_THE_REQUEST = {CSRF_FIELD, STEP_UP_FIELD, KEY_FIELD}
 DIALOG = ("payments/operation.html", "payments/_operation.html")
 
 
-def _fingerprint(path: str, values: Mapping[str, Sequence[str]]) -> bytes:
+def fingerprint_of(path: str, values: Mapping[str, Sequence[str]]) -> bytes:
     """What was asked for, whatever the order of the fields and however the person proved who they are."""
     asked = sorted((name, list(texts)) for name, texts in values.items() if name not in NOT_THE_REQUEST)
     return idempotency.fingerprint("POST", path, msgspec.json.encode(asked))
@@ -74,14 +75,14 @@ async def _show(request: HttpRequest, session: AsyncSession, actor: Actor, payme
 
 @get("/payments/{payment_id:str}/capture", name="payments:capture_dialog", guards=[requires("payments.capture")])
 async def ask_capture(
-    request: HttpRequest, payment_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, payment_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """What a capture would do; with an amount in the address, for that amount."""
     return await _show(request, session, actor, payment_id, Operation.CAPTURE)
 
 
 @post("/payments/{payment_id:str}/capture", name="payments:capture", status_code=200, guards=[requires("payments.capture", fresh=True)])
-async def capture(request: HttpRequest, payment_id: str, actor: NamedDependency[Actor]) -> Response[str]:
+async def capture(request: HttpRequest, payment_id: FromPath[str], actor: NamedDependency[Actor]) -> Response[str]:
     """Take what is authorised, or a part of it."""
     page = await _ask_again_with(request, actor, payment_id, Operation.CAPTURE)
     form, values = await read_form(request, CaptureForm), await posted_values(request)
@@ -93,21 +94,21 @@ async def capture(request: HttpRequest, payment_id: str, actor: NamedDependency[
         is_final=form.is_final,
         split=split_from(page, values),
         key=f"page:{form.idempotency_key}",
-        request=_fingerprint(request.url.path, values),
+        request=fingerprint_of(request.url.path, values),
     )
     return _done(request, payment_id, answered, noun="capture")
 
 
 @get("/payments/{payment_id:str}/refund", name="payments:refund_dialog", guards=[requires("payments.refund")])
 async def ask_refund(
-    request: HttpRequest, payment_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, payment_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """What a refund would take from whom; with an amount in the address, for that amount."""
     return await _show(request, session, actor, payment_id, Operation.REFUND)
 
 
 @post("/payments/{payment_id:str}/refund", name="payments:refund", status_code=200, guards=[requires("payments.refund", fresh=True)])
-async def refund(request: HttpRequest, payment_id: str, actor: NamedDependency[Actor]) -> Response[str]:
+async def refund(request: HttpRequest, payment_id: FromPath[str], actor: NamedDependency[Actor]) -> Response[str]:
     """Give back what was captured, or a part of it."""
     page = await _ask_again_with(request, actor, payment_id, Operation.REFUND)
     form, values = await read_form(request, RefundForm), await posted_values(request)
@@ -120,25 +121,25 @@ async def refund(request: HttpRequest, payment_id: str, actor: NamedDependency[A
         reason=form.reason,
         keep_fee=form.keep_fee,
         key=f"page:{form.idempotency_key}",
-        request=_fingerprint(request.url.path, values),
+        request=fingerprint_of(request.url.path, values),
     )
     return _done(request, payment_id, answered, noun="refund")
 
 
 @get("/payments/{payment_id:str}/void", name="payments:void_dialog", guards=[requires("payments.void")])
 async def ask_void(
-    request: HttpRequest, payment_id: str, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, payment_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """What a release would give up."""
     return await _show(request, session, actor, payment_id, Operation.VOID)
 
 
 @post("/payments/{payment_id:str}/void", name="payments:void", status_code=200, guards=[requires("payments.void", fresh=True)])
-async def void(request: HttpRequest, payment_id: str, actor: NamedDependency[Actor]) -> Response[str]:
+async def void(request: HttpRequest, payment_id: FromPath[str], actor: NamedDependency[Actor]) -> Response[str]:
     """Release what is authorised and not captured."""
     await _ask_again_with(request, actor, payment_id, Operation.VOID)
     form, values = await read_form(request, VoidForm), await posted_values(request)
-    key, asked = f"page:{form.idempotency_key}", _fingerprint(request.url.path, values)
+    key, asked = f"page:{form.idempotency_key}", fingerprint_of(request.url.path, values)
     answered = await flows.void(actor, payment_id=payment_of(payment_id), reason=form.reason, key=key, request=asked)
     return _done(request, payment_id, answered, noun="release")
 

@@ -194,14 +194,14 @@ def _preview(page: OperationPage, amount: Money, split: Mapping[SellerId, int] |
 def _taken(page: OperationPage, shares: Sequence[Share]) -> list[tuple[str, str]]:
     currency, names = page.left.currency, {parse_id("sel", seller.seller): seller.name for seller in page.sellers}
     fees = sum(share.fee_minor for share in shares)
-    wallets = [(f"From {names[share.seller_id]}’s wallet", Money(-share.net_minor, currency).format()) for share in shares]
+    wallets = [(f"From the wallet of {names[share.seller_id]}", Money(-share.net_minor, currency).format()) for share in shares]
     return [*wallets, ("From our platform fee", Money(-fees, currency).format())] if fees else wallets
 
 
 def _given(page: OperationPage, shares: Sequence[Share]) -> list[tuple[str, str]]:
     currency, names = page.left.currency, {parse_id("sel", seller.seller): seller.name for seller in page.sellers}
     fees = sum(share.fee_minor for share in shares)
-    wallets = [(f"To {names[share.seller_id]}’s wallet", Money(share.net_minor, currency).format()) for share in shares]
+    wallets = [(f"To the wallet of {names[share.seller_id]}", Money(share.net_minor, currency).format()) for share in shares]
     return [*wallets, ("Our platform fee", Money(fees, currency).format())] if fees else wallets
 
 
