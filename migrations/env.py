@@ -1,8 +1,9 @@
 """Runs the migrations: as the owner role, one transaction per migration, never waiting long for a lock the application holds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from alembic import context
 from sqlalchemy import Connection, MetaData, create_engine, pool
@@ -46,11 +47,11 @@ def compared() -> MetaData | None:
     return metadata() if wanted else None
 
 
-def wanted_names(connection: Connection) -> Callable[[str | None, str, Mapping[str, str | None]], bool]:
+def wanted_names(connection: Connection) -> Callable[[str | None, str, MutableMapping[Any, str | None]], bool]:
     """What a comparison looks at: not the partitions, which follow their parent, and not the tables only SQL of floor 1 uses."""
     partitions = {name for (name,) in connection.exec_driver_sql("select relname from pg_class where relispartition")}
 
-    def wanted(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
+    def wanted(name: str | None, kind: str, parents: MutableMapping[Any, str | None]) -> bool:
         return kind != "table" or name not in partitions | WITHOUT_MODEL
 
     return wanted

@@ -35,7 +35,9 @@ _PUBLISHED = "update outbox set published_at = %s, attempts = attempts + 1, last
 _FAILED = "update outbox set attempts = attempts + 1, last_error = %s, due_at = %s where id = any(%s)"
 
 
-def relay_once(connection: psycopg.Connection[Any], send: Send, *, at: datetime, routes: dict[str, tuple[str, ...]] = ROUTES, limit: int = BATCH) -> int:
+def relay_once(
+    connection: psycopg.Connection[Any], send: Send, *, at: datetime, routes: dict[str, tuple[str, ...]] = ROUTES, limit: int = BATCH
+) -> int:
     """Publish the due events of one batch and say how many there were; a killed relay publishes them again."""
     with connection.transaction():
         with connection.cursor(row_factory=class_row(Message)) as cursor:

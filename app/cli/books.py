@@ -45,7 +45,9 @@ async def check_books(owner_url: str, merchant_id: MerchantId | None) -> bool:
     finally:
         await engine.dispose()
     counts = f"{report.books} books, {report.accounts} accounts, {report.transactions} transactions, {report.entries} entries"
-    findings = [f"  {public_id('mer', found.merchant_id)}  {found.subject}: {found.detail} ({found.invariant})" for found in report.violations]
+    findings = [
+        f"  {public_id('mer', found.merchant_id)}  {found.subject}: {found.detail} ({found.invariant})" for found in report.violations
+    ]
     emit(report, describe(counts, findings))
     return report.is_sound
 

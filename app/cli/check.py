@@ -93,7 +93,9 @@ async def wallets_show(client: Client, sellers: Sequence[str], before: Sequence[
     """Each seller has the own part less the fee, and no more than was paid is given out."""
     gained = [await client.pending(seller) - known for seller, known in zip(sellers, before, strict=True)]
     require(all(amount.is_positive for amount in gained), f"the wallets gained {', '.join(map(Money.format, gained))}")
-    require(all(not part < amount for part, amount in zip(PARTS, gained, strict=True)), f"more than the parts was given out for {payment['id']}")
+    require(
+        all(not part < amount for part, amount in zip(PARTS, gained, strict=True)), f"more than the parts was given out for {payment['id']}"
+    )
 
 
 def order_of(sellers: Sequence[str]) -> dict[str, object]:
@@ -128,6 +130,9 @@ def require(holds: bool, otherwise: str) -> None:
 
 
 def _understood(response: httpx2.Response) -> dict[str, Any]:
-    require(response.status_code < 300, f"{response.request.method} {response.request.url.path} gave {response.status_code}: {response.text[:500]}")
+    require(
+        response.status_code < 300,
+        f"{response.request.method} {response.request.url.path} gave {response.status_code}: {response.text[:500]}",
+    )
     answer: dict[str, Any] = response.json()
     return answer

@@ -47,7 +47,13 @@ class NotReady(Unavailable):
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65534), default=8000, show_default=True, help="Port of the web pages; the simulator takes the next free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65534),
+    default=8000,
+    show_default=True,
+    help="Port of the web pages; the simulator takes the next free one.",
+)
 @click.option("--check", is_flag=True, help="Start everything apart on free ports, take one order through to both wallets, stop.")
 @click.option("--empty", is_flag=True, help="Without demo data.")
 @click.pass_obj
@@ -216,7 +222,9 @@ def wait_for(port: int, path: str, child: Child) -> None:
 def require_free(port: int) -> None:
     """Refuse a port another program listens on."""
     if not port_is_free(port):
-        raise PortTaken(f"Another program listens on port {port}. Stop it, or choose another port: make demo ARGS='--port {next_free(port + 1)}'.")
+        raise PortTaken(
+            f"Another program listens on port {port}. Stop it, or choose another port: make demo ARGS='--port {next_free(port + 1)}'."
+        )
 
 
 def simulator_port(data: Path, port: int) -> int:
@@ -241,7 +249,12 @@ def welcome(here: Installation, seconds: float) -> str:
     for person in known.get("people", [])[:1]:
         lines.append(f"  Sign in          {person['email']}   {person['password']}")
         lines.append(f"  Second factor    {command} code {person['email']}")
-    lines += [f"  Everybody else   {here.demo_file}", f"  PSP simulator    {here.simulator_url}", "  Ctrl-C stops everything; the data stay.", ""]
+    lines += [
+        f"  Everybody else   {here.demo_file}",
+        f"  PSP simulator    {here.simulator_url}",
+        "  Ctrl-C stops everything; the data stay.",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -59,7 +59,9 @@ class ServerMissing(Unavailable):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), default=DATA, show_default="var", help="Directory of the demo's data.")
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), default=DATA, show_default="var", help="Directory of the demo's data."
+)
 @click.pass_obj
 def cli(settled: dict[str, object], data: Path) -> None:
     """Countinghouse: the open payments back office.

@@ -101,7 +101,10 @@ def create_keys(settled: dict[str, Path]) -> None:
         made = not path.exists()
         if made:
             secrets.write_ring(path, secrets.new_ring())
-    emit({"path": str(path), "made": made}, f"{path} {'is made. Keep a copy: without it no secret can be opened.' if made else 'is there already.'}")
+    emit(
+        {"path": str(path), "made": made},
+        f"{path} {'is made. Keep a copy: without it no secret can be opened.' if made else 'is there already.'}",
+    )
 
 
 @keys.command()
@@ -118,7 +121,10 @@ def rotate(settled: dict[str, Path]) -> None:
         ring = secrets.read_ring(path).rotated()
         secrets.write_ring(path, ring)
         count = rewrap_all(settings().owner_database_url or settings().database_url, ring)
-    emit({"current": ring.current, "rewrapped": count}, f"{ring.current} is the current key; {count} secrets are wrapped with it. Keep a copy of {path}.")
+    emit(
+        {"current": ring.current, "rewrapped": count},
+        f"{ring.current} is the current key; {count} secrets are wrapped with it. Keep a copy of {path}.",
+    )
 
 
 def rewrap_all(owner_url: str, ring: secrets.KeyRing) -> int:
@@ -127,7 +133,9 @@ def rewrap_all(owner_url: str, ring: secrets.KeyRing) -> int:
     with psycopg.connect(owner_url) as connection:
         for name, column in SEALED:
             words = {"table": sql.Identifier(name), "column": sql.Identifier(column)}
-            found = connection.execute(sql.SQL("select ctid, {column} from {table} where {column} is not null for update").format(**words)).fetchall()
+            found = connection.execute(
+                sql.SQL("select ctid, {column} from {table} where {column} is not null for update").format(**words)
+            ).fetchall()
             update = sql.SQL("update {table} set {column} = %s where ctid = %s").format(**words)
             for place, token in found:
                 connection.execute(update, (secrets.rewrap(token, keys=ring), place))

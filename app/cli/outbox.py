@@ -46,7 +46,9 @@ class Stuck(msgspec.Struct, frozen=True):
 
 
 _WAITING = "select id, topic, merchant_id, due_at, attempts, last_error from outbox where published_at is null order by due_at limit %s"
-_STUCK = "select event_id, actor, state, attempts, error, last_at from job_run where state in ('failed', 'dead') order by last_at desc limit %s"
+_STUCK = (
+    "select event_id, actor, state, attempts, error, last_at from job_run where state in ('failed', 'dead') order by last_at desc limit %s"
+)
 _AGAIN = "update outbox set published_at = null, due_at = %s, last_error = null where id = any(%s)"
 _TRY_AGAIN = "update job_run set state = 'failed', attempts = 0 where event_id = any(%s) and state in ('failed', 'dead')"
 
@@ -68,8 +70,14 @@ def list_outbox(settled: dict[str, Path], limit: int) -> None:
     """
     with attached(settled["data"]):
         waiting, stuck = waiting_events(limit), stuck_jobs(limit)
-    events = table(["event", "topic", "due", "tries", "error"], [[str(e.id), e.topic, f"{e.due_at:%F %T}", str(e.attempts), e.last_error or ""] for e in waiting])
-    jobs = table(["event", "job", "state", "tries", "error"], [[str(j.event_id), j.actor, j.state, str(j.attempts), (j.error or "")[:80]] for j in stuck])
+    events = table(
+        ["event", "topic", "due", "tries", "error"],
+        [[str(e.id), e.topic, f"{e.due_at:%F %T}", str(e.attempts), e.last_error or ""] for e in waiting],
+    )
+    jobs = table(
+        ["event", "job", "state", "tries", "error"],
+        [[str(j.event_id), j.actor, j.state, str(j.attempts), (j.error or "")[:80]] for j in stuck],
+    )
     emit({"waiting": waiting, "stuck": stuck}, f"{len(waiting)} events wait\n{events}\n\n{len(stuck)} jobs failed\n{jobs}")
 
 

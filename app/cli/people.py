@@ -41,7 +41,15 @@ def user() -> None:
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input; otherwise one is made up and shown.")
 @click.pass_obj
 def add(
-    settled: dict[str, Path], /, *, email: str, name: str, merchant_text: str | None, merchant_name: str | None, role: str, password_stdin: bool
+    settled: dict[str, Path],
+    /,
+    *,
+    email: str,
+    name: str,
+    merchant_text: str | None,
+    merchant_name: str | None,
+    role: str,
+    password_stdin: bool,
 ) -> None:
     """Add a person; the second factor is set up at the first sign-in.
 
@@ -53,7 +61,9 @@ def add(
     password = sys.stdin.readline().rstrip("\n") if password_stdin else secrets.token_urlsafe(15)
     merchant_id = MerchantId(parse_id("mer", merchant_text)) if merchant_text else None
     with attached(settled["data"]):
-        person, merchant = asyncio.run(add_person(email=email, name=name, password=password, merchant_id=merchant_id, opens=merchant_name, role=Role(role)))
+        person, merchant = asyncio.run(
+            add_person(email=email, name=name, password=password, merchant_id=merchant_id, opens=merchant_name, role=Role(role))
+        )
     shown = {"email": email, "person": public_id("usr", person), "merchant": merchant and public_id("mer", merchant)}
     if not password_stdin:
         shown["password"] = password

@@ -87,7 +87,9 @@ def scheduler(settled: dict[str, Path]) -> None:
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=int, default=8001, show_default=True, help="Port to listen on.")
-@click.option("--journal", type=click.Path(dir_okay=False, path_type=Path), help="File that keeps its accounts and payments from run to run.")
+@click.option(
+    "--journal", type=click.Path(dir_okay=False, path_type=Path), help="File that keeps its accounts and payments from run to run."
+)
 def simulator(host: str, port: int, journal: Path | None) -> None:
     """Play a payment provider: accounts, hosted payment page, webhooks, and every fault a provider can have.
 

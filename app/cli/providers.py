@@ -73,7 +73,15 @@ def call(
     money = Money.parse(amount, currency) if amount else None
     answer = asyncio.run(
         flows.call(
-            psp=name, credentials=known, verb=verb, key=key, amount=money, token=token, reference=reference, return_url=return_url, capture=capture
+            psp=name,
+            credentials=known,
+            verb=verb,
+            key=key,
+            amount=money,
+            token=token,
+            reference=reference,
+            return_url=return_url,
+            capture=capture,
         )
     )
     click.echo(msgspec.json.encode(answer).decode())

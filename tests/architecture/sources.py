@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 @cache
 def committed(pattern: str = "*") -> tuple[Path, ...]:
     """The files git knows, and those it would take, by a glob of the name."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "--", pattern], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "--", pattern], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return tuple(path for path in (ROOT / name for name in listed.stdout.splitlines()) if path.is_file())
 
 

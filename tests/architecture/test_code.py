@@ -33,7 +33,9 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def test_imports_keep_to_the_floors() -> None:
-    done = subprocess.run([str(Path(sys.executable).parent / "lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -51,7 +53,9 @@ def test_only_the_unit_of_work_commits() -> None:
 def test_functions_have_at_most_fifty_lines() -> None:
     # A migration is a list of columns, read once from top to bottom.
     files = [path for path in modules(*CODE) if path.parent.name != "versions"]
-    assert [f"{name(path)}:{node.lineno} {node.name} has {length(node)}" for path in files for node in functions(path) if length(node) > 50] == []
+    assert [
+        f"{name(path)}:{node.lineno} {node.name} has {length(node)}" for path in files for node in functions(path) if length(node) > 50
+    ] == []
 
 
 def test_half_of_the_functions_have_at_most_twelve_lines() -> None:
@@ -59,7 +63,11 @@ def test_half_of_the_functions_have_at_most_twelve_lines() -> None:
 
 
 def test_files_have_at_most_four_hundred_lines() -> None:
-    long = [f"{name(path)} has {lines}" for path in committed("*.py") if path.parent.name != "versions" and (lines := len(path.read_text().splitlines())) > 400]
+    long = [
+        f"{name(path)} has {lines}"
+        for path in committed("*.py")
+        if path.parent.name != "versions" and (lines := len(path.read_text().splitlines())) > 400
+    ]
     assert long == []
 
 
@@ -87,12 +95,20 @@ def test_type_only_imports_are_not_used() -> None:
 
 def test_no_module_is_a_place_for_anything() -> None:
     vague = re.compile(r"(^|_)(helpers?|utils?|managers?|misc|common)(_|$)")
-    assert [name(path) for path in modules("app", "workers") if any(vague.search(part.removesuffix(".py")) for part in path.relative_to(ROOT).parts)] == []
+    assert [
+        name(path)
+        for path in modules("app", "workers")
+        if any(vague.search(part.removesuffix(".py")) for part in path.relative_to(ROOT).parts)
+    ] == []
 
 
 def test_rules_and_services_use_no_any() -> None:
     kinds = {"domain", "service", "flows"}
-    files = [path for path in modules("app") if kinds & {part.removesuffix(".py") for part in path.relative_to(ROOT).parts[2:]} and "simulator" not in path.parts]
+    files = [
+        path
+        for path in modules("app")
+        if kinds & {part.removesuffix(".py") for part in path.relative_to(ROOT).parts[2:]} and "simulator" not in path.parts
+    ]
     assert [name(path) for path in files if "typing.Any" in set(imports(path))] == []
 
 
@@ -109,8 +125,20 @@ def test_no_failure_is_swallowed() -> None:
 
 
 def test_nothing_is_left_for_later() -> None:
-    later = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XXX", "HACK")) + r")\b|NotImplemented" + "Error|not implemented " + "yet|for " + "now\\b")
-    found = [f"{name(path)}:{number}" for path in modules(*CODE) for number, line in enumerate(path.read_text().splitlines(), 1) if later.search(line)]
+    later = re.compile(
+        r"\b("
+        + "|".join(("TO" + "DO", "FIX" + "ME", "XXX", "HACK"))
+        + r")\b|NotImplemented"
+        + "Error|not implemented "
+        + "yet|for "
+        + "now\\b"
+    )
+    found = [
+        f"{name(path)}:{number}"
+        for path in modules(*CODE)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if later.search(line)
+    ]
     assert found == []
 
 

@@ -86,12 +86,16 @@ class TestTenants:
 
     def test_every_unique_index_begins_with_the_merchant(self, superuser: Connection) -> None:
         indexes = rows(superuser, UNIQUE_INDEXES)
-        assert [index for table, index, first in indexes if table not in HOUSE_TABLES and first != "merchant_id" and index not in LOOKED_UP] == []
+        assert [
+            index for table, index, first in indexes if table not in HOUSE_TABLES and first != "merchant_id" and index not in LOOKED_UP
+        ] == []
 
 
 class TestRoles:
     def test_the_application_owns_nothing(self, superuser: Connection) -> None:
-        owned = "select oid::regclass::text from pg_class where relowner = any(array['countinghouse_app', 'countinghouse_relay']::regrole[])"
+        owned = (
+            "select oid::regclass::text from pg_class where relowner = any(array['countinghouse_app', 'countinghouse_relay']::regrole[])"
+        )
         assert rows(superuser, owned) == []
 
     def test_the_application_cannot_make_or_alter_tables(self, database: Urls) -> None:
@@ -126,10 +130,26 @@ class TestDefiners:
 
 # Every SECURITY DEFINER function. A new one is a new way around row security: say here why it must be one.
 WHO_IS_IT = {"api_key_holder", "visitor", "psp_connection_merchant"}  # the merchant is not known before they answer
-WHOSE_TURN = {"attempts_due", "funds_due", "orders_expired", "payments_expired", "reports_due"}  # the clock asks across merchants and gets ids only
+WHOSE_TURN = {
+    "attempts_due",
+    "funds_due",
+    "orders_expired",
+    "payments_expired",
+    "reports_due",
+}  # the clock asks across merchants and gets ids only
 # Only these functions may write the books; what they write is checked by the database itself.
 BOOKS = {
-    *("ledger.post", "ledger.post1", "ledger.reverse", "ledger.hold", "ledger.end_hold", "ledger.open_book", "ledger.open_book_of_merchant", "ledger.open_account", "ledger.open_accounts"),
+    *(
+        "ledger.post",
+        "ledger.post1",
+        "ledger.reverse",
+        "ledger.hold",
+        "ledger.end_hold",
+        "ledger.open_book",
+        "ledger.open_book_of_merchant",
+        "ledger.open_account",
+        "ledger.open_accounts",
+    ),
     *("ledger.set_account_status", "ledger.close_period", "ledger.lock_available", "ledger.roll_up", "ledger.books_to_roll_up"),
     *("ledger.check_transaction", "ledger.ensure_partitions"),
 }

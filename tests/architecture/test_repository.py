@@ -7,7 +7,18 @@ import pytest
 
 from tests.architecture.sources import ROOT, committed, name
 
-HOSTS = re.compile("|".join((r"pypi\.o" + "rg", "pythonhos" + "ted", r"registry\.npm" + "js", r"deb\.deb" + r"ian\.org", "--index" + "-url", "--extra-index" + "-url")))
+HOSTS = re.compile(
+    "|".join(
+        (
+            r"pypi\.o" + "rg",
+            "pythonhos" + "ted",
+            r"registry\.npm" + "js",
+            r"deb\.deb" + r"ian\.org",
+            "--index" + "-url",
+            "--extra-index" + "-url",
+        )
+    )
+)
 MACHINE_PATHS = re.compile(r"(?<![\w./-])/(?:" + "|".join(("wo" + "rk", "fa" + "rm", "ro" + "ot", "ho" + "me", "Us" + "ers")) + r")/[\w.-]")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s#]+)(#[^)]*)?\)")
 BINARY = {".woff2", ".png", ".ico", ".jpg", ".gz"}

@@ -47,7 +47,9 @@ class TestReplay:
         assert run(["outbox", "replay", dead_job]) == 0
         assert superuser.execute("select state, attempts from job_run").fetchone() == ("done", 1)
 
-    def test_an_unknown_event_changes_nothing(self, dead_job: str, superuser: psycopg.Connection[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_unknown_event_changes_nothing(
+        self, dead_job: str, superuser: psycopg.Connection[Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert run(["outbox", "replay", dead_job, str(new_id())]) == 1
         assert "outbox_event_not_found" in capsys.readouterr().err
         row = superuser.execute("select published_at from outbox").fetchone()

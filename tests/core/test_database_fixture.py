@@ -2,12 +2,12 @@
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from app.core.db import unit_of_work
 from app.core.embedded import Urls
+from app.core.ids import MerchantId, new_id
 from app.core.outbox import Event, publish
-from app.core.ids import new_id, MerchantId
-from sqlalchemy import text
 
 
 class Happened(Event, frozen=True):

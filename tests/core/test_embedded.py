@@ -26,7 +26,12 @@ def attributes(server: EmbeddedPostgres) -> dict[str, tuple[bool, bool, bool]]:
 
 class TestEmbeddedPostgres:
     def test_every_role_reaches_its_database_and_none_is_mighty(self, server: EmbeddedPostgres) -> None:
-        for role, url in (("owner", server.urls.owner), ("app", server.urls.app), ("relay", server.urls.relay), ("broker", server.urls.broker)):
+        for role, url in (
+            ("owner", server.urls.owner),
+            ("app", server.urls.app),
+            ("relay", server.urls.relay),
+            ("broker", server.urls.broker),
+        ):
             with psycopg.connect(url) as connection:
                 assert connection.execute("select current_user").fetchone() == (f"countinghouse_{role}",)
         assert set(attributes(server).values()) == {(False, False, False)}

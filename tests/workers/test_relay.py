@@ -91,7 +91,9 @@ class TestRelayOnce:
             assert relay_once(relay, sent, at=now(), routes=ROUTES) == 0
         assert relay_once(relay, sent, at=now(), routes=ROUTES) == 1
 
-    async def test_killed_after_sending_it_sends_the_same_message_again(self, relay: psycopg.Connection[Any], broker: dramatiq.Broker) -> None:
+    async def test_killed_after_sending_it_sends_the_same_message_again(
+        self, relay: psycopg.Connection[Any], broker: dramatiq.Broker
+    ) -> None:
         await happened()
 
         def killed(messages: Sequence[Any]) -> None:
