@@ -4,8 +4,9 @@ Exponents come from ISO 4217 (``iso4217`` package), not from CLDR: 13 currencies
 with the ISO exponent forced.
 """
 
+import re
 from collections.abc import Sequence
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cache
 from typing import Self
 
@@ -17,6 +18,10 @@ from app.core.errors import Invalid
 
 MAX_MINOR = 999_999_999_999_999
 """The largest amount we take: it fits a BIGINT with room for a thousand of them in one sum."""
+
+# A comma or a space only between full groups of three: “12,50” must not become 1,250.
+_AMOUNT = re.compile(r"[+-]?(?=\.?[0-9])(?:[0-9]{1,3}(?:[, \u00a0][0-9]{3})+|[0-9]*)(?:\.[0-9]*)?")
+_GROUPING = re.compile(r"[, \u00a0]")
 
 
 class CurrencyMismatch(Invalid):
@@ -75,14 +80,10 @@ class Money(msgspec.Struct, frozen=True):
     def parse(cls, text: str, currency: str) -> Self:
         """Read ``12.50`` or ``1,250.00``; more decimals than the currency has are refused, never rounded."""
         places = exponent(currency)
-        cleaned = text.strip().replace("\u2212", "-").replace(",", "").replace("\u00a0", "").replace(" ", "")
-        try:
-            value = Decimal(cleaned)
-        except InvalidOperation:
-            raise MalformedAmount(f"“{text[:40]}” is not an amount. Write it like 12.50.") from None
-        if not value.is_finite() or len(cleaned) > 24:
+        cleaned = text.strip().replace("\u2212", "-")
+        if len(cleaned) > 32 or not _AMOUNT.fullmatch(cleaned):
             raise MalformedAmount(f"“{text[:40]}” is not an amount. Write it like 12.50.")
-        minor = value.scaleb(places)
+        minor = Decimal(_GROUPING.sub("", cleaned)).scaleb(places)
         if minor != minor.to_integral_value():
             raise MalformedAmount(f"{currency} has {places} decimals; “{text[:40]}” has more.")
         return cls(int(minor), currency)
