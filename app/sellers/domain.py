@@ -12,7 +12,7 @@ from app.core.money import Money
 from app.core.state import Machine
 
 MAX_BASIS_POINTS = 10_000
-_PERCENT = re.compile(r"(\d{1,3})(?:[.,](\d{1,2}))?")
+_PERCENT = re.compile(r"(\d{1,3})(?:[.,](\d{1,2}))?", re.ASCII)
 
 
 class SellerStatus(StrEnum):

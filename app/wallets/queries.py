@@ -39,7 +39,7 @@ from app.web.charts import ColumnChart
 
 SELLER = "seller"
 CODES = list(ACCOUNT_OF.values())
-SHOWN_DAYS, HISTORY_DAYS = 7, 30
+SHOWN_DAYS, HISTORY_DAYS = 5, 30
 ALWAYS_SHOWN = (Bucket.AVAILABLE, Bucket.PENDING)
 
 

@@ -1,7 +1,7 @@
 """What crosses the edge about wallets."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 from urllib.parse import urlencode
 from zoneinfo import available_timezones
@@ -175,6 +175,7 @@ class BookingRow(msgspec.Struct, kw_only=True):
     """One line of a statement."""
 
     at: datetime
+    on: date
     title: str
     text: str
     icon: str
@@ -192,6 +193,7 @@ class BookingRow(msgspec.Struct, kw_only=True):
         public = public_id("pay", booking.source_id) if booking.source_type == "payment" else ""
         return cls(
             at=booking.at,
+            on=booking.effective_on,
             title=title,
             text=booking.description or text,
             icon=icon,
@@ -289,10 +291,10 @@ def address(base: str, query: dict[str, str | None]) -> str:
 
 
 def by_day(rows: Iterable[BookingRow]) -> list[tuple[str, list[BookingRow]]]:
-    """Lines under the day they were booked on, in the order they come."""
+    """Lines under the day they count for, in the order they come."""
     days: list[tuple[str, list[BookingRow]]] = []
     for row in rows:
-        label = f"{row.at:%a} {row.at.day} {row.at:%B %Y}"
+        label = f"{row.on:%a} {row.on.day} {row.on:%B %Y}"
         if not days or days[-1][0] != label:
             days.append((label, []))
         days[-1][1].append(row)

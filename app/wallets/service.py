@@ -18,7 +18,7 @@ from app.core.money import Money
 from app.ledger import service as ledger
 from app.ledger.domain import AccountRef, Code, Kind, Owner, Posting, journals
 from app.wallets import queries
-from app.wallets.domain import RELEASE, AvailabilityOutOfRange, FundsReleased, MAX_AVAILABILITY_DAYS, ReleaseStatus, release_at
+from app.wallets.domain import MAX_AVAILABILITY_DAYS, RELEASE, AvailabilityOutOfRange, FundsReleased, ReleaseStatus, release_at
 from app.wallets.models import FundsRelease, WalletPolicy
 
 SELLER = "seller"

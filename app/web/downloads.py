@@ -32,7 +32,7 @@ def csv_download(name: str, header: Sequence[str], batches: AsyncIterable[Sequen
     """Send the batches of rows as a CSV file. The batches are read while they are sent, so the iterator opens its own unit of work."""
     return Stream(
         _lines(header, batches),
-        media_type="text/csv; charset=utf-8",
+        media_type="text/csv",
         headers={"Content-Disposition": f'attachment; filename="{_file_name(name)}.csv"', "Cache-Control": "no-store"},
     )
 
