@@ -9,6 +9,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "clock.orders_due": ("orders.expire_due",),
     "clock.funds_due": ("wallets.release_due",),
     "clock.figures_due": ("reports.count_events",),
+    "clock.tidying_due": ("identity.tidy",),
 }
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
 
@@ -26,5 +27,6 @@ CALENDAR: dict[str, Recurring] = {
     "clock.orders_due": Recurring("* * * * *"),
     "clock.funds_due": Recurring("* * * * *"),
     "clock.figures_due": Recurring("*/30 * * * * *"),
+    "clock.tidying_due": Recurring("17 * * * *"),
 }
 """Topic the scheduler publishes -> when."""

@@ -10,7 +10,7 @@ from app.core.db import unit_of_work
 from app.core.ids import PersonId
 from app.identity import queries, service
 from app.identity.domain import Factor, SignInRefused, TooManyTries, normalised
-from app.web import sessions
+from app.web import limits, sessions
 from app.web.sessions import Visitor
 
 log = structlog.get_logger()
@@ -114,3 +114,11 @@ async def leave(visitor: Visitor) -> None:
     """End the session that a browser still held when somebody signs in with it again."""
     async with unit_of_work(None) as session:
         await sessions.end_session(session, person_id=visitor.person_id, session_id=visitor.session_id)
+
+
+async def tidy() -> None:
+    """Forget what has ended: sessions, waits after wrong tries, windows of the rate limits."""
+    async with unit_of_work(None) as session:
+        await sessions.prune_sessions(session)
+        await service.forget_tries(session)
+        await limits.prune_limits(session)

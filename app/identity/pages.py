@@ -70,12 +70,12 @@ async def check_password(request: HttpRequest) -> Response[str]:
     answer_invalid_with(request, "identity/sign_in.html", SignInPage(next=after))
     form = await read_form(request, SignInForm)
     agent = request.headers.get("user-agent", "")
-    # whoever signs in again leaves the session that this browser held before
-    if request.state.visitor is not None:
-        await flows.leave(request.state.visitor)
     token, enrolled = await flows.sign_in(
         email=form.email, password=await _exact(request, "password"), address=request.state.address, user_agent=agent
     )
+    # whoever signs in again leaves the session that this browser held before
+    if request.state.visitor is not None:
+        await flows.leave(request.state.visitor)
     cookies.give_session(request, token)
     return redirect(request, _then("/sign-in/second-factor" if enrolled else "/sign-in/enrol", after), hard=True)
 
@@ -84,6 +84,8 @@ async def check_password(request: HttpRequest) -> Response[str]:
 async def show_second_factor(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
     """The question for a code of the authenticator app."""
     visitor, after = _visitor(request), safe_path(next)
+    if visitor.complete:
+        return redirect(request, after, hard=True)
     if not visitor.enrolled:
         return redirect(request, _then("/sign-in/enrol", after), hard=True)
     return render(request, "identity/second_factor.html", SecondFactorPage(email=visitor.person.email, next=after))

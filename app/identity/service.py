@@ -117,6 +117,11 @@ async def give_back_tries(session: AsyncSession, *keys: str) -> None:
     await session.execute(delete(SignInThrottle).where(SignInThrottle.key.in_(keys)))
 
 
+async def forget_tries(session: AsyncSession) -> None:
+    """Forget wrong tries that no longer count."""
+    await session.execute(delete(SignInThrottle).where(SignInThrottle.retry_at < now() - _FORGOTTEN_AFTER))
+
+
 async def renew_hash(session: AsyncSession, person: Person, password: str) -> None:
     """Store the password under today's cost when it was stored under a smaller one."""
     if _HASHER.check_needs_rehash(person.password_hash):

@@ -8,7 +8,7 @@ The limiter fails closed: without the database nobody is admitted.
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from sqlalchemy import Table, delete, text
+from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -116,9 +116,6 @@ async def _lease(limit: Limit, key: str, window: datetime) -> _Lease:
 async def prune_limits(session: AsyncSession) -> None:
     """Forget windows that are long over."""
     await session.execute(delete(RateLimit).where(RateLimit.window_at < now() - timedelta(hours=1)))
-
-
-TABLE: Table = RateLimit.__table__  # type: ignore[assignment]
 
 
 def forget_leases() -> None:

@@ -355,3 +355,16 @@ class TestNewPeople:
         with pytest.raises(PersonExists):
             async with unit_of_work(None) as session:
                 await make_person(session, email=tenant.owner.email.upper())
+
+
+class TestTidy:
+    async def test_what_has_ended_is_forgotten_and_nothing_else(self, owner: Browser, superuser: psycopg.Connection) -> None:
+        from app.identity import flows
+
+        await enter_password(owner, "nobody@example.test", "wrong")
+        counts = "select (select count(*) from web_session), (select count(*) from sign_in_throttle), (select count(*) from rate_limit)"
+        await flows.tidy()
+        assert superuser.execute(counts).fetchone() == (1, 2, 1)
+        with clock.travel(timedelta(days=2)):
+            await flows.tidy()
+        assert superuser.execute(counts).fetchone() == (0, 0, 0)
