@@ -4,8 +4,11 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from datetime import date
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import structlog
 
 from app.core.settings import Settings
@@ -13,6 +16,7 @@ from app.core.settings import Settings
 _SECRET = re.compile(r"secret|password|token|authorization|cookie|credential|totp|signature|api_key|recovery", re.IGNORECASE)
 _CARD = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
 _KEY = re.compile(r"ch_(?:live|test)_[A-Za-z0-9_-]{8,}|whsec_[A-Za-z0-9+/=]+|sk_[a-z]+_[A-Za-z0-9]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 HIDDEN = "[redacted]"
 
 
@@ -34,13 +38,37 @@ def redact(value: object, name: str = "") -> object:
     """The value with secrets and card numbers taken out, however deep they lie."""
     if name and _SECRET.search(name) and value is not None and not isinstance(value, bool | int | float):
         return HIDDEN
-    if isinstance(value, dict):
-        return {key: redact(inner, str(key)) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [redact(inner) for inner in value]
+    match value:
+        case dict():
+            return {_hide(str(key)): redact(inner, str(key)) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [redact(inner) for inner in value]
+        case msgspec.Struct():
+            return redact(msgspec.structs.asdict(value))
+        case str():
+            return _hide(value)
+        case bytes():
+            return _hide(value.decode(errors="replace"))
+        case None | bool() | int() | float() | date() | UUID():
+            return value
+        case _:
+            # Errors and whatever else a line is given: what would be printed of it is looked through.
+            return _hide(repr(value))
+
+
+def _hide(text: str) -> str:
+    text = _KEY.sub(HIDDEN, text)
+    return _CARD.sub(lambda match: HIDDEN if looks_like_card(match.group()) else match.group(), text)
+
+
+def _escaped(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Nothing in a line for people ends the line or speaks to the terminal; only tracebacks have lines of their own."""
+    return {key: _escape(value, keep="\n" if key == "exception" else "") for key, value in event.items()}
+
+
+def _escape(value: object, *, keep: str = "") -> object:
     if isinstance(value, str):
-        text = _KEY.sub(HIDDEN, value)
-        return _CARD.sub(lambda match: HIDDEN if looks_like_card(match.group()) else match.group(), text)
+        return _CONTROL.sub(lambda match: match.group() if match.group() in keep else ascii(match.group())[1:-1], value)
     return value
 
 
@@ -58,7 +86,7 @@ def configure(settings: Settings) -> None:
         _redacted,
     ]
     pretty = settings.log_format == "pretty"
-    renderer: Any = structlog.dev.ConsoleRenderer(colors=True) if pretty else structlog.processors.JSONRenderer()
+    renderers: list[Any] = [_escaped, structlog.dev.ConsoleRenderer(colors=True)] if pretty else [structlog.processors.JSONRenderer()]
     level = getattr(logging, settings.log_level.upper())
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -69,7 +97,7 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer], foreign_pre_chain=shared
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers], foreign_pre_chain=shared
         )
     )
     root = logging.getLogger()

@@ -63,13 +63,25 @@ def _plain(value: object) -> str | int:
 
 
 def _typed(values: Sequence[str | int], columns: Sequence[InstrumentedAttribute[Any]]) -> list[object]:
-    readers: dict[type, Callable[[str], object]] = {UUID: UUID, datetime: datetime.fromisoformat, int: int, str: str}
+    readers: dict[type, Callable[[str], object]] = {UUID: UUID, datetime: datetime.fromisoformat, int: _whole, str: _word}
     if len(values) != len(columns):
         raise MalformedCursor("Go back to the first page of the list.")
     try:
         return [readers[column.expression.type.python_type](str(value)) for value, column in zip(values, columns, strict=True)]
     except (ValueError, KeyError):
         raise MalformedCursor("Go back to the first page of the list.") from None
+
+
+def _whole(text: str) -> int:
+    if not -(1 << 63) <= int(text) < 1 << 63:
+        raise ValueError("larger than a column")
+    return int(text)
+
+
+def _word(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("no text of a database")
+    return text
 
 
 async def fetch_page(

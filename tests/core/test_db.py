@@ -1,0 +1,129 @@
+"""The unit of work: all or nothing, and no merchant left behind on a pooled connection."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from psycopg import Connection
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.actors import Actor
+from app.core.audit import record
+from app.core.db import Database, call, database, enter_merchant, unit_of_work
+from app.core.ids import MerchantId, PersonId
+from app.core.settings import settings
+
+pytestmark = pytest.mark.usefixtures("database")
+SCOPE = text(
+    "select coalesce(current_setting('app.merchant_id', true), ''), coalesce(current_setting('app.person_id', true), ''), pg_backend_pid()"
+)
+
+
+async def note(session: AsyncSession, merchant_id: MerchantId) -> None:
+    await record(session, Actor.system(merchant_id), action="test.noted", object_type="test", object_id=None)
+
+
+def noted(superuser: Connection) -> int:
+    row = superuser.execute("select count(*) from audit_entry where action = 'test.noted'").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+class TestUnitOfWork:
+    async def test_it_commits_at_the_end(self, superuser: Connection) -> None:
+        merchant_id = MerchantId(uuid4())
+        async with unit_of_work(merchant_id) as session:
+            await note(session, merchant_id)
+            assert noted(superuser) == 0
+        assert noted(superuser) == 1
+
+    @pytest.mark.parametrize("wrong", [RuntimeError, KeyboardInterrupt, asyncio.CancelledError])
+    async def test_whatever_goes_wrong_nothing_stays(self, superuser: Connection, wrong: type[BaseException]) -> None:
+        merchant_id = MerchantId(uuid4())
+        with pytest.raises(wrong):  # noqa: PT012 - the whole unit is what must not stay
+            async with unit_of_work(merchant_id) as session:
+                await note(session, merchant_id)
+                raise wrong
+        assert noted(superuser) == 0
+
+    async def test_a_cancelled_task_leaves_nothing_and_gives_its_connection_back(self, superuser: Connection) -> None:
+        merchant_id, begun = MerchantId(uuid4()), asyncio.Event()
+
+        async def slow() -> None:
+            async with unit_of_work(merchant_id) as session:
+                await note(session, merchant_id)
+                begun.set()
+                await session.execute(text("select pg_sleep(10)"))
+
+        task = asyncio.create_task(slow())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert noted(superuser) == 0
+        assert database().engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+    async def test_the_next_borrower_of_the_connection_finds_no_merchant(self) -> None:
+        one = Database(settings().database_url, pool_size=1)
+        try:
+            for fails in (False, True):
+                async with one.sessions() as session:
+                    await session.execute(text("select set_config('app.merchant_id', 'x', true), set_config('app.person_id', 'y', true)"))
+                    first = (await session.execute(SCOPE)).one()
+                    await (session.rollback() if fails else session.commit())
+                async with one.sessions() as session:
+                    assert tuple((await session.execute(SCOPE)).one()) == ("", "", first[2])
+        finally:
+            await one.dispose()
+
+    async def test_every_unit_says_for_whom_and_no_other_hears_it(self) -> None:
+        async def own(merchant_id: MerchantId, person_id: PersonId) -> None:
+            async with unit_of_work(merchant_id, person_id=person_id) as session:
+                await session.execute(text("select pg_sleep(0.001)"))
+                assert tuple((await session.execute(SCOPE)).one())[:2] == (str(merchant_id), str(person_id))
+
+        await asyncio.gather(*(own(MerchantId(uuid4()), PersonId(uuid4())) for _ in range(60)))
+        async with unit_of_work(None) as session:
+            assert tuple((await session.execute(SCOPE)).one())[:2] == ("", "")
+
+    async def test_a_merchant_sees_and_writes_only_its_own_rows(self) -> None:
+        ours, theirs = MerchantId(uuid4()), MerchantId(uuid4())
+        async with unit_of_work(ours) as session:
+            await note(session, ours)
+        count = text("select count(*) from audit_entry")
+        for merchant_id, seen in ((ours, 1), (theirs, 0), (None, 0)):
+            async with unit_of_work(merchant_id) as session:
+                assert (await session.execute(count)).scalar_one() == seen
+        with pytest.raises(Exception, match="row-level security"):
+            async with unit_of_work(theirs) as session:
+                await note(session, ours)
+
+    async def test_a_transaction_may_go_on_for_another_merchant_once_it_knows_which(self, superuser: Connection) -> None:
+        merchant_id = MerchantId(uuid4())
+        async with unit_of_work(None) as session:
+            await enter_merchant(session, merchant_id)
+            await note(session, merchant_id)
+        assert noted(superuser) == 1
+
+    async def test_the_limits_are_set_on_every_connection(self) -> None:
+        shown = {"lock_timeout": "5s", "statement_timeout": "15s", "idle_in_transaction_session_timeout": "30s"}
+        async with unit_of_work(None) as session:
+            for name, limit in shown.items():
+                assert (await session.execute(text(f"show {name}"))).scalar_one() == limit
+        row = await call(text("select current_setting('statement_timeout') as limit"), {})
+        assert row.limit == "15s"
+
+
+class TestCall:
+    async def test_values_are_values_and_casts_stay_casts(self) -> None:
+        row = await call(
+            text("select :word::text as word, :number::int + 1 as number"), {"word": "'; drop table payment; --", "number": 41}
+        )
+        assert (row.word, row.number) == ("'; drop table payment; --", 42)
+
+    async def test_it_leaves_no_merchant_behind(self) -> None:
+        scope = text("select current_setting('app.merchant_id', true) as merchant")
+        await call(text("select set_config('app.merchant_id', 'x', true)"), {})
+        for _ in range(20):
+            assert not (await call(scope, {})).merchant
