@@ -49,7 +49,7 @@ async def copied(
     session: AsyncSession, columns: Mapping[str, str], rest: str, values: Mapping[str, object], *, prefix: str
 ) -> AsyncIterator[bytes]:
     """The rows of ``select columns rest`` as CSV with a head, some at a time. The first column is the id, and is written as people know it."""
-    yield (",".join(columns) + "\r\n").encode()
+    yield (",".join(columns) + "\n").encode()
     raw = await (await session.connection()).get_raw_connection()
     connection = raw.driver_connection
     assert isinstance(connection, AsyncConnection)

@@ -268,17 +268,17 @@ def chips(filters: PaymentFilters, connections: Mapping[str, str]) -> list[Chip]
     """The filters that are set, each with the way to take it off."""
     found = []
     if filters.since or filters.until:
-        found.append(Chip(label="Date", value=_span(filters.since, filters.until), href=filters.href(since="", until=""), menu="f-date"))
+        found.append(Chip(label="Date", value=_span(filters.since, filters.until), href=filters.href(since="", until=""), menu="m-date"))
     if filters.statuses and filters.statuses not in {statuses for _, statuses, _ in VIEWS}:
         words = ", ".join(status.replace("_", " ") for status in filters.statuses)
-        found.append(Chip(label="Status", value=words, href=filters.href(status=""), menu="f-states"))
+        found.append(Chip(label="Status", value=words, href=filters.href(status=""), menu="m-states"))
     if filters.currency:
-        found.append(Chip(label="Amount", value=_range(filters), href=filters.href(currency="", least="", most=""), menu="f-amount"))
+        found.append(Chip(label="Amount", value=_range(filters), href=filters.href(currency="", least="", most=""), menu="m-amount"))
     if filters.connection:
         name = connections.get(filters.connection, "unknown")
-        found.append(Chip(label="Connection", value=name, href=filters.href(connection=""), menu="f-connections"))
+        found.append(Chip(label="Connection", value=name, href=filters.href(connection=""), menu="m-connections"))
     if filters.method:
-        found.append(Chip(label="Method", value=filters.method, href=filters.href(method=""), menu="f-methods"))
+        found.append(Chip(label="Method", value=filters.method, href=filters.href(method=""), menu="m-methods"))
     return found
 
 
@@ -321,11 +321,11 @@ class PaymentListPage(msgspec.Struct, frozen=True, kw_only=True):
     def open_chips(self) -> list[tuple[str, str]]:
         """The filters that are not set yet, with the menu that sets them."""
         menus = [
-            ("Date", "f-date"),
-            ("Status", "f-states"),
-            ("Amount", "f-amount"),
-            ("Connection", "f-connections"),
-            ("Method", "f-methods"),
+            ("Date", "m-date"),
+            ("Status", "m-states"),
+            ("Amount", "m-amount"),
+            ("Connection", "m-connections"),
+            ("Method", "m-methods"),
         ]
         return [(label, menu) for label, menu in menus if menu not in {chip.menu for chip in self.chips}]
 
