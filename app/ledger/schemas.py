@@ -47,6 +47,11 @@ class Party(msgspec.Struct, frozen=True):
         return public_id(prefix, self.id) if prefix else str(self.id)
 
     @property
+    def short(self) -> str:
+        """The id with its middle left out, for narrow places; time-ordered ids differ at the end."""
+        return f"{self.text[:8]}…{self.text[-6:]}"
+
+    @property
     def href(self) -> str | None:
         """The page of the party."""
         base = PAGES.get(self.type)
@@ -121,7 +126,7 @@ class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def note(self) -> str:
         """What stands beside the account's name."""
-        return self.owner.text if self.owner else self.code
+        return self.owner.short if self.owner else self.code
 
     @property
     def href(self) -> str:

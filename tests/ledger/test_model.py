@@ -75,7 +75,7 @@ class Ledger(RuleBasedStateMachine):
 
         def work() -> int:
             with acting_for(self.connection, self.merchant):
-                row = self.connection.execute(statement, values).fetchone()  # type: ignore[arg-type]
+                row = self.connection.execute(statement, values).fetchone()
             assert row is not None
             return int(row[0])
 
@@ -188,7 +188,7 @@ class Ledger(RuleBasedStateMachine):
                     .replace("cast(:merchant as uuid) is null", "true")
                     .replace(":merchant", "null")
                 )
-                assert self.connection.execute(scope).fetchall() == [], check.name  # type: ignore[arg-type]
+                assert self.connection.execute(scope).fetchall() == [], check.name
         for key in {*self.held, *self.reserved}:
             assert found.get(key, (0, 0)) == (self.held[key], self.reserved[key]), key
 

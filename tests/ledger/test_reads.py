@@ -141,14 +141,14 @@ class TestLists:
             )
         async with unit_of_work(merchant) as session:
 
-            async def numbers(**filters: object) -> list[int]:
-                found = await queries.journal_page(session, merchant_id=merchant, filters=Filters(**filters))  # type: ignore[arg-type]
+            async def numbers(filters: Filters) -> list[int]:
+                found = await queries.journal_page(session, merchant_id=merchant, filters=filters)
                 return [int(view.id) for view in found.transactions.items]
 
-            assert (await numbers())[1:] == [second, first]
-            assert await numbers(since=date(2026, 11, 2), until=date(2026, 11, 6)) == [second]
-            assert await numbers(kind="payment.captured") == [second]
-            assert len(await numbers(source=public_id("pay", payment))) == 1
+            assert (await numbers(Filters()))[1:] == [second, first]
+            assert await numbers(Filters(since=date(2026, 11, 2), until=date(2026, 11, 6))) == [second]
+            assert await numbers(Filters(kind="payment.captured")) == [second]
+            assert len(await numbers(Filters(source=public_id("pay", payment)))) == 1
 
     async def test_the_trial_balance_has_each_side_once(self, merchant: MerchantId, busy: AccountId) -> None:
         async with unit_of_work(merchant) as session:
@@ -195,7 +195,7 @@ class TestCheck:
         assert check is not None
         try:
             superuser.execute("set session_replication_role = replica")
-            superuser.execute(statement)  # type: ignore[arg-type]
+            superuser.execute(statement)
             found = await self.report(merchant)
             assert not found.is_sound
             assert invariant in {violation.invariant for violation in found.violations}
@@ -203,7 +203,7 @@ class TestCheck:
         finally:
             superuser.execute("delete from ledger.balance")
             superuser.execute("alter table ledger.balance drop constraint if exists ck_balance_no_overdraft")
-            superuser.execute(f"alter table ledger.balance add constraint ck_balance_no_overdraft {check[0]}")  # type: ignore[arg-type]
+            superuser.execute(f"alter table ledger.balance add constraint ck_balance_no_overdraft {check[0]}")
             superuser.execute("set session_replication_role = origin")
 
     async def report(self, merchant: MerchantId) -> CheckReport:

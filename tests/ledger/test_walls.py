@@ -42,7 +42,7 @@ class TestTheApplicationRole:
     def test_writes_no_table(self, connection: psycopg.Connection, merchant: MerchantId, written: int, table: str, statement: str) -> None:
         column = {"currency": "code", "provider_currency": "code", "txn_kind": "code", "chart": "code"}.get(table, "merchant_id")
         with pytest.raises(errors.InsufficientPrivilege), acting_for(connection, merchant):
-            connection.execute(statement.format(table, column))  # type: ignore[arg-type]
+            connection.execute(statement.format(table, column))
 
     @pytest.mark.parametrize(
         "statement",
@@ -61,7 +61,7 @@ class TestTheApplicationRole:
     )
     def test_switches_no_guard_off(self, connection: psycopg.Connection, merchant: MerchantId, statement: str) -> None:
         with pytest.raises(errors.InsufficientPrivilege), acting_for(connection, merchant):
-            connection.execute(statement)  # type: ignore[arg-type]
+            connection.execute(statement)
 
 
 EVENT = "%(other)s, 'ledger.adjusted', 'x', %(other)s, 'x', '2026-11-21'"
@@ -73,7 +73,7 @@ class TestTenants:
         for viewer, sees in ((merchant, True), (new_id(), False)):
             with acting_for(connection, viewer):
                 for table in ["book", "account", "balance", "txn", "entry", "balance_snapshot"]:
-                    found = connection.execute(f"select count(*) from ledger.{table}").fetchone()  # type: ignore[arg-type]
+                    found = connection.execute(f"select count(*) from ledger.{table}").fetchone()
                     assert found is not None
                     assert (found[0] > 0) is sees, table
 
@@ -101,7 +101,7 @@ class TestTenants:
         self, connection: psycopg.Connection, merchant: MerchantId, written: int, call: str, acting: bool
     ) -> None:
         with pytest.raises(errors.InsufficientPrivilege) as refused, acting_for(connection, new_id() if acting else ""):
-            connection.execute(call, {"other": merchant, "txn": written})  # type: ignore[arg-type]
+            connection.execute(call, {"other": merchant, "txn": written})
         assert refused.value.diag.constraint_name == "ledger_tenant"
 
     async def test_the_service_says_so(self, merchant: MerchantId) -> None:
@@ -176,7 +176,7 @@ class TestAppendOnly:
     ) -> None:
         for role in (owner, superuser):
             with pytest.raises(errors.InsufficientPrivilege, match=r"append-only|status|closed period"), acting_for(role, merchant):
-                role.execute(statement)  # type: ignore[arg-type]
+                role.execute(statement)
 
 
 class TestBalancedTwice:
@@ -190,7 +190,7 @@ class TestBalancedTwice:
         self, owner: psycopg.Connection, merchant: MerchantId, written: int, table: str
     ) -> None:
         with pytest.raises(errors.CheckViolation) as refused, acting_for(owner, merchant):
-            owner.execute(self.INSERT.replace("ledger.entry", f"ledger.{table}"), (merchant, written))  # type: ignore[arg-type]
+            owner.execute(self.INSERT.replace("ledger.entry", f"ledger.{table}"), (merchant, written))
         assert refused.value.diag.constraint_name == "ledger_balanced"
 
     def test_the_posting_function_with_unbalanced_lines(self, connection: psycopg.Connection, merchant: MerchantId) -> None:
@@ -224,7 +224,7 @@ class TestBalancedTwice:
             post(connection, merchant, fund(seller(), minor))
         assert refused.value.diag.constraint_name == "ck_entry_amount"
 
-    def test_nothing_at_all(self, connection: psycopg.Connection, merchant: MerchantId) -> None:
+    def test_nothing_at_all(self, connection: psycopg.Connection, merchant: MerchantId, written: int) -> None:
         with pytest.raises(errors.CheckViolation) as refused, acting_for(connection, merchant):
             post(connection, merchant, [])
         assert refused.value.diag.constraint_name == "ledger_complete"
@@ -233,10 +233,10 @@ class TestBalancedTwice:
 class TestPartitions:
     def test_are_made_ahead_and_guarded(self, superuser: psycopg.Connection, connection: psycopg.Connection, merchant: MerchantId) -> None:
         sequence = "ledger.txn_id_seq"
-        before = superuser.execute(f"select last_value from {sequence}").fetchone()  # type: ignore[arg-type]
+        before = superuser.execute(f"select last_value from {sequence}").fetchone()
         assert before is not None
         try:
-            superuser.execute(f"select setval('{sequence}', 39999999)")  # type: ignore[arg-type]
+            superuser.execute(f"select setval('{sequence}', 39999999)")
             with acting_for(connection, merchant):
                 assert connection.execute("select ledger.ensure_partitions()").fetchone() == (1,)
                 assert connection.execute("select ledger.ensure_partitions()").fetchone() == (0,)
@@ -252,7 +252,7 @@ class TestPartitions:
         finally:
             superuser.execute("set session_replication_role = replica; drop table if exists ledger.entry_p40000000, ledger.entry_p60000000")
             superuser.execute("set session_replication_role = origin")
-            superuser.execute(f"select setval('{sequence}', {before[0]})")  # type: ignore[arg-type]
+            superuser.execute(f"select setval('{sequence}', {before[0]})")
 
     def test_posting_goes_on_when_none_was_made(
         self, superuser: psycopg.Connection, connection: psycopg.Connection, merchant: MerchantId
@@ -264,7 +264,7 @@ class TestPartitions:
             superuser.execute("select setval('ledger.txn_id_seq', 900000000)")
             with acting_for(connection, merchant):
                 post(connection, merchant, fund(seller(), 5))
-                assert connection.execute("select ledger.ensure_partitions()").fetchone() == (2,)
+                assert connection.execute("select ledger.ensure_partitions()").fetchone() == (1,)
                 post(connection, merchant, fund(seller(), 5))
                 found = connection.execute("select count(*) from ledger.entry").fetchone()
             assert found == (4,)
@@ -274,10 +274,8 @@ class TestPartitions:
                     "select c.relname from pg_inherits i join pg_class c on c.oid = inhrelid where inhparent = 'ledger.entry'::regclass and c.relname ~ 'entry_p9'"
                 ).fetchall()
             ]
-            assert made == ["entry_p920000000", "entry_p940000000"]
+            assert made == ["entry_p920000000"]
         finally:
-            superuser.execute(
-                "set session_replication_role = replica; drop table if exists ledger.entry_p920000000, ledger.entry_p940000000"
-            )
+            superuser.execute("set session_replication_role = replica; drop table if exists ledger.entry_p920000000")
             superuser.execute("set session_replication_role = origin")
-            superuser.execute(f"select setval('ledger.txn_id_seq', {before[0]})")  # type: ignore[arg-type]
+            superuser.execute(f"select setval('ledger.txn_id_seq', {before[0]})")

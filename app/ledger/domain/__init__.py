@@ -289,8 +289,8 @@ def check_balanced(lines: Sequence[Line]) -> None:
 
 
 def without_zeroes(lines: Iterable[Line]) -> list[Line]:
-    """The lines that move something; a journal's optional parts may come to nothing, but never to less than nothing."""
-    kept = [line for line in lines if not line.amount.is_zero]
+    """The lines that move something, debits first; a journal's optional parts may come to nothing, but never to less than nothing."""
+    kept = sorted((line for line in lines if not line.amount.is_zero), key=lambda line: -line.side)
     check_balanced(kept)
     return kept
 
