@@ -55,6 +55,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     operation: Operation
     instruction: Instruction
     has_answer: bool
+    was_heard: bool
 
 
 async def pay(
@@ -211,6 +212,7 @@ def _prepare(asked: service.Asked, *, token: str | None = None) -> Call:
         operation=Operation(attempt.operation),
         instruction=instruction,
         has_answer=attempts.is_decided(attempt),
+        was_heard=attempt.outcome is not None,
     )
 
 
@@ -268,6 +270,9 @@ async def ask(*, merchant_id: MerchantId, attempt_id: AttemptId) -> None:
         if call.operation is not Operation.AUTHORISE:
             result = await _send(adapter, call)
     await failpoint("payments.asked")
+    if result.outcome is Outcome.UNKNOWN and call.was_heard:
+        # the question got no answer: what we knew before still stands, and the next question is due already
+        return
     async with unit_of_work(merchant_id) as session:
         await records.record_result(session, actor, merchant_id=merchant_id, attempt_id=attempt_id, result=result)
 

@@ -148,6 +148,25 @@ class TestUnknown:
             payment = await flows.queries.payment(session, merchant_id=shop.merchant_id, payment_id=answered.payment_id)
         assert payment.status == "unknown"
 
+    async def test_a_question_without_an_answer_changes_nothing(self, shop: Shop, superuser: Connection) -> None:
+        answered = await shop.pay(token=None)
+        before = superuser.execute("select count(*) from payment_event").fetchone()
+        shop.psp.answers("lookup", Result(outcome=Outcome.UNKNOWN, code="read_timeout"))
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        async with unit_of_work(shop.merchant_id) as session:
+            payment = await flows.queries.payment(session, merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        assert payment.status == "requires_action"
+        assert superuser.execute("select count(*) from payment_event").fetchone() == before
+
+    async def test_a_promise_that_has_ended_at_the_psp_is_a_no(self, shop: Shop, books: Books) -> None:
+        answered = await shop.pay(token=None, mode=MANUAL)
+        shop.psp.answers("lookup", ok(ProviderStatus.EXPIRED, amount=Money(10_000, "EUR")))
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        async with unit_of_work(shop.merchant_id) as session:
+            payment = await flows.queries.payment(session, merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        assert (payment.status, payment.failure_code) == ("failed", "expired")
+        assert books() == {}
+
 
 class TestCapture:
     async def test_partial_captures_take_the_plan_apart_and_release_the_promise(self, shop: Shop, books: Books) -> None:

@@ -51,6 +51,8 @@ from app.psp.domain import Outcome, ProviderStatus, Result
 log = structlog.get_logger()
 
 Told = type[PaymentChanged] | None
+ENDED = (ProviderStatus.FAILED, ProviderStatus.EXPIRED, ProviderStatus.VOIDED)
+"""The PSP knows the payment, and nothing can come of it any more."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -104,11 +106,14 @@ async def _operation(session: AsyncSession, attempt: PaymentAttempt) -> PaymentO
 
 
 def _believed(payment: Payment, operation: PaymentOperation | None, result: Result) -> Result:
-    """A capture or refund of another amount than asked for stays unknown, for a person to look at; a payment of one becomes conflicted."""
-    if operation is None or operation.kind == Operation.VOID or result.outcome is not Outcome.SUCCEEDED or result.amount is None:
+    """What an answer is worth. A promise that has ended meanwhile is a no; a capture or refund of another amount than asked for stays unknown."""
+    if result.outcome is not Outcome.SUCCEEDED or (operation is not None and operation.kind == Operation.VOID):
         return result
+    if operation is None:
+        ended = result.status in ENDED
+        return msgspec.structs.replace(result, outcome=Outcome.DECLINED, code=result.code or str(result.status)) if ended else result
     asked = Money(operation.amount_minor, payment.currency)
-    if result.amount == asked:
+    if result.amount is None or result.amount == asked:
         return result
     message = f"Asked for {asked.format()}, the PSP reports {result.amount.format()}."
     return msgspec.structs.replace(result, outcome=Outcome.UNKNOWN, code="amount_differs", message=message)
