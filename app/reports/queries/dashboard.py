@@ -52,7 +52,7 @@ async def home_page(
         currency=chosen,
         currencies=currencies,
         attention=await attention(session, actor),
-        stats=_stats(here, span, chosen, compares=compares),
+        stats=_stats(here, span, chosen, moment=moment, compares=compares),
         chart=_chart(here, span, chosen, metric, moment=moment, compares=compares),
         span=_span_text(span, moment),
         span_before=_before_text(span),
@@ -77,8 +77,10 @@ def _total(found: Iterable[Fact], span: Period) -> Figures:
     return sum((fact.figures for fact in found if span.since <= fact.at < span.until), Figures())
 
 
-def _stats(found: Facts, span: Period, currency: str, *, compares: bool) -> list[StatCard]:
-    present, before = _total(found, span), _total(found, span.before)
+def _stats(found: Facts, span: Period, currency: str, *, moment: datetime, compares: bool) -> list[StatCard]:
+    # a day that is not over is compared with the same hours of the day before
+    as_long = moment - (span.until - span.since) if span.name is PeriodName.TODAY else span.since
+    present, before = _total(found, span), _total([fact for fact in found if fact.at <= as_long], span.before)
     past = before if compares else Figures()
     return [
         _amount(
@@ -183,7 +185,7 @@ def _label(span: Period, at: datetime) -> str:
 
 def _span_text(span: Period, moment: datetime) -> str:
     last = min(moment, span.until - timedelta(seconds=1))
-    return "today" if span.name is PeriodName.TODAY else f"{span.since.day} {span.since:%b} – {last.day} {last:%b}"
+    return "Today" if span.name is PeriodName.TODAY else f"{span.since.day} {span.since:%b} – {last.day} {last:%b}"
 
 
 def _before_text(span: Period) -> str:
