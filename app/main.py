@@ -25,6 +25,7 @@ from app.tenancy import queries as people
 from app.wallets import api as wallets_api
 from app.wallets import pages as wallets
 from app.web import health, metrics, patterns, problems, requests
+from app.web.bodies import StrictRequest
 from app.web.static import static_route
 
 FEATURES = (
@@ -63,6 +64,7 @@ def create_app() -> Litestar:
         route_handlers=[static_route(), *(route for feature in FEATURES for route in feature.ROUTES)],
         dependencies=requests.DEPENDENCIES,
         exception_handlers=problems.EXCEPTION_HANDLERS,
+        request_class=StrictRequest,
         request_max_body_size=requests.MAX_BODY,
         lifespan=[_lifespan],
         openapi_config=None,

@@ -3,6 +3,7 @@
 The caller learns what is wrong and what to do; what failed inside goes to the log under the same request id.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
@@ -13,12 +14,13 @@ from litestar import Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap, Method
+from psycopg import DataError as DriverRefusal
 from psycopg import OperationalError as DriverFailure
 from psycopg_pool import PoolTimeout
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from app.core.errors import AppError, Unavailable
+from app.core.errors import AppError, Invalid, Unavailable
 from app.web import rendering
 from app.web.context import HttpRequest, wants_fragment
 from app.web.guards import KeptField, NotSignedIn, StepUpRequired
@@ -26,6 +28,8 @@ from app.web.guards import KeptField, NotSignedIn, StepUpRequired
 log = structlog.get_logger()
 
 PROBLEM_JSON = "application/problem+json"
+# PostgreSQL keeps every character but one; the driver says so of text columns, the server of JSON ones.
+_UNKEEPABLE = re.compile(r"NUL \(0x00\)|\\u0000 cannot be converted")
 _METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 _HTTP: dict[int, tuple[str, str, str]] = {
@@ -86,6 +90,8 @@ def describe(request: HttpRequest, error: Exception) -> Problem:
     request_id = request.state.request_id
     if isinstance(error, OperationalError | DriverFailure | NoConnection | PoolTimeout):
         error = DatabaseUnavailable("Nothing was done. Try again in a moment.")
+    if isinstance(error, DataError | DriverRefusal) and _UNKEEPABLE.search(str(error)):
+        error = Invalid("A text holds the character U+0000, which cannot be kept. Leave it out.")
     if isinstance(error, AppError):
         extra = {name: value for name, value in error.extra.items() if value is not None}
         return Problem(

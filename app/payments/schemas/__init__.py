@@ -12,6 +12,8 @@ from app.payments.domain import HOLDING, CaptureMode, Operation, OperationStatus
 from app.payments.models import Payment, PaymentOperation, PaymentPart
 
 MAX_PARTS = 200
+WEB_ADDRESS = r"^https?://[A-Za-z0-9\[][A-Za-z0-9.\-:\[\]]*([/?#][!-~]*)?$"
+"""Where a buyer may be sent back to: a web address with a host and without a name or password in it."""
 Reason = Annotated[str, msgspec.Meta(max_length=200)]
 ShortId = Annotated[str, msgspec.Meta(max_length=60)]
 
@@ -23,7 +25,7 @@ class PaymentRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     connection: ShortId | None = None
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
     capture: CaptureMode = CaptureMode.AUTOMATIC
-    return_url: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)] | None = None
+    return_url: Annotated[str, msgspec.Meta(max_length=2000, pattern=WEB_ADDRESS)] | None = None
 
     def order_id(self) -> OrderId:
         """Which order."""
