@@ -8,6 +8,8 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "clock.payments_due": ("payments.expire_due",),
     "clock.orders_due": ("orders.expire_due",),
     "clock.funds_due": ("wallets.release_due",),
+    "clock.balances_due": ("ledger.roll_up",),
+    "clock.partitions_due": ("ledger.ensure_partitions",),
     "clock.figures_due": ("reports.count_events",),
     "clock.tidying_due": ("identity.tidy",),
 }
@@ -26,6 +28,8 @@ CALENDAR: dict[str, Recurring] = {
     "clock.payments_due": Recurring("* * * * *"),
     "clock.orders_due": Recurring("* * * * *"),
     "clock.funds_due": Recurring("* * * * *"),
+    "clock.balances_due": Recurring("*/5 * * * * *"),
+    "clock.partitions_due": Recurring("7 * * * *"),
     "clock.figures_due": Recurring("*/30 * * * * *"),
     "clock.tidying_due": Recurring("17 * * * *"),
 }

@@ -119,7 +119,11 @@ async def unit_of_work(merchant_id: MerchantId | None, *, person_id: PersonId | 
         await session.commit()
 
 
-async def call(statement: TextClause, values: Mapping[str, object]) -> Any:
+Record = Any
+"""A row of a server-side function, whose columns the function's own source names."""
+
+
+async def call(statement: TextClause, values: Mapping[str, object]) -> Record:
     """Call one server-side function as a transaction of its own, in one round trip; returns its row.
 
     For the few hot writes whose whole work is a function in the database. The function itself says for which merchant it runs.

@@ -99,9 +99,7 @@ def unseal(token: str, context: str, *, keys: KeyRing | None = None) -> str:
     """Open a sealed secret in the place it was sealed for."""
     keys = keys or ring()
     try:
-        version, key_id, wrapped, nonce, sealed = token.split(".")
-        if version != VERSION:
-            raise ValueError(version)
+        key_id, wrapped, nonce, sealed = token.removeprefix(f"{VERSION}.").split(".")
         data_key = aes_key_unwrap(keys.keys[key_id], _raw(wrapped))
         return AESGCM(data_key).decrypt(_raw(nonce), _raw(sealed), context.encode()).decode()
     except (KeyError, ValueError, InvalidTag, InvalidUnwrap):

@@ -280,6 +280,7 @@ async def ask(*, merchant_id: MerchantId, attempt_id: AttemptId) -> None:
 async def refresh(*, merchant_id: MerchantId, payment_id: PaymentId) -> None:
     """Ask the PSP about everything of a payment that is undecided; nothing is asked when nothing is."""
     async with unit_of_work(merchant_id) as session:
+        await queries.payment(session, merchant_id=merchant_id, payment_id=payment_id)
         undecided = await attempt_queries.undecided_attempts(session, merchant_id=merchant_id, payment_id=payment_id)
     for attempt_id in undecided:
         await ask(merchant_id=merchant_id, attempt_id=attempt_id)

@@ -52,7 +52,7 @@ class Payment(Base):
             "ix_payment_expiry",
             "expires_at",
             postgresql_where=text(
-                "status in ('requires_method', 'requires_action', 'authorised', 'partially_captured') and expires_at is not null"
+                "status in ('requires_method', 'requires_action', 'authorised', 'partially_captured', 'partially_refunded') and expires_at is not null"
             ),
         ),
         {"postgresql_with": {"fillfactor": "80"}},

@@ -44,6 +44,18 @@ _MOVE_PARTS = text(
 _EXPIRED = text("select merchant_id, id from payments_expired(:moment, :most)")
 
 
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation about to be asked for: how much, what it moves for each seller, and from where a refund took it."""
+
+    kind: Operation
+    operation_id: UUID
+    amount: Money
+    shares: list[Share] = []
+    taken: dict[str, dict[str, object]] = {}
+    is_final: bool = False
+    reason: str = ""
+
+
 class Asked(msgspec.Struct, frozen=True):
     """An attempt that is committed and may now be sent, with the payment it belongs to."""
 
@@ -114,7 +126,9 @@ async def begin_capture(
     shares = capture_shares(await parts_of(session, payment), wanted, wanted=split)
     payment.capture_reserved_minor += wanted.minor
     final = is_final or wanted.minor == left
-    return await _begin(session, actor, payment, Operation.CAPTURE, amount=wanted, shares=shares, is_final=final)
+    return await _begin(
+        session, actor, payment, Wanted(kind=Operation.CAPTURE, operation_id=new_id(), amount=wanted, shares=shares, is_final=final)
+    )
 
 
 async def begin_refund(
@@ -142,7 +156,10 @@ async def begin_refund(
     refund_id = RefundId(new_id())
     kept = await postings.request_refund(session, actor, payment=payment, refund_id=refund_id, shares=shares)
     return await _begin(
-        session, actor, payment, Operation.REFUND, amount=wanted, shares=shares, operation_id=refund_id, taken=kept, reason=reason
+        session,
+        actor,
+        payment,
+        Wanted(kind=Operation.REFUND, operation_id=refund_id, amount=wanted, shares=shares, taken=kept, reason=reason),
     )
 
 
@@ -160,7 +177,8 @@ async def begin_void(session: AsyncSession, actor: Actor, *, payment_id: Payment
     if payment.rest_released or left <= 0:
         raise NothingToCapture("Nothing is authorised any more that could be released.")
     await _refuse_undecided(session, payment, Operation.CAPTURE, Operation.VOID)
-    return await _begin(session, actor, payment, Operation.VOID, amount=Money(left, payment.currency), shares=[], reason=reason)
+    wanted = Wanted(kind=Operation.VOID, operation_id=new_id(), amount=Money(left, payment.currency), reason=reason)
+    return await _begin(session, actor, payment, wanted)
 
 
 async def _refuse_undecided(
@@ -189,66 +207,56 @@ async def move_parts(session: AsyncSession, payment: Payment, shares: list[Share
     await session.execute(_MOVE_PARTS, values)
 
 
-async def _begin(
-    session: AsyncSession,
-    actor: Actor,
-    payment: Payment,
-    kind: Operation,
-    *,
-    amount: Money,
-    shares: list[Share],
-    is_final: bool = False,
-    operation_id: UUID | None = None,
-    taken: Mapping[str, object] | None = None,
-    reason: str = "",
-) -> Asked:
-    moment = now()
-    payment.updated_at = moment
-    attempt = await attempts.begin_attempt(session, actor, payment=payment, operation=kind, amount_minor=amount.minor)
-    number = select(func.count() + 1).where(
-        PaymentOperation.merchant_id == payment.merchant_id, PaymentOperation.payment_id == payment.id, PaymentOperation.kind == kind
-    )
-    session.add(
-        PaymentOperation(
-            merchant_id=payment.merchant_id,
-            id=operation_id or new_id(),
-            payment_id=payment.id,
-            attempt_id=attempt.id,
-            kind=kind,
-            number=(await session.execute(number)).scalar_one(),
-            status=OperationStatus.SENDING,
-            amount_minor=amount.minor,
-            split={"shares": msgspec.to_builtins(shares), "taken": taken or {}},
-            is_final=is_final,
-            reason=reason,
-            created_by=actor.name,
-            created_at=moment,
-            updated_at=moment,
-        )
-    )
-    await session.flush()
+async def _begin(session: AsyncSession, actor: Actor, payment: Payment, wanted: Wanted) -> Asked:
+    """Commit to the operation: the attempt that will be sent, the operation it is for, the audit entry and the history."""
+    payment.updated_at = now()
+    attempt = await attempts.begin_attempt(session, actor, payment=payment, operation=wanted.kind, amount_minor=wanted.amount.minor)
+    await _add_operation(session, actor, attempt, wanted)
     await audit.record(
         session,
         actor,
-        action=f"payment.{kind}_requested",
+        action=f"payment.{wanted.kind}_requested",
         object_type="payment",
         object_id=payment.id,
         before={"status": payment.status, "captured_minor": payment.captured_minor, "refunded_minor": payment.refunded_minor},
-        after={"amount_minor": amount.minor, "currency": payment.currency, "attempt": public_id("att", attempt.id)},
-        reason=reason or None,
+        after={"amount_minor": wanted.amount.minor, "currency": payment.currency, "attempt": public_id("att", attempt.id)},
+        reason=wanted.reason or None,
     )
-    details = {"reason": reason} if reason else {}
     await history.note(
         session,
         actor,
         payment=payment,
-        kind=f"{kind}.requested",
+        kind=f"{wanted.kind}.requested",
         before=payment.status,
         attempt_id=attempt.id,
-        amount_minor=amount.minor,
-        details=details,
+        amount_minor=wanted.amount.minor,
+        details={"reason": wanted.reason} if wanted.reason else {},
     )
     return Asked(payment, attempt)
+
+
+async def _add_operation(session: AsyncSession, actor: Actor, attempt: PaymentAttempt, wanted: Wanted) -> None:
+    same_kind = (PaymentOperation.merchant_id == attempt.merchant_id, PaymentOperation.payment_id == attempt.payment_id)
+    number = select(func.count() + 1).where(*same_kind, PaymentOperation.kind == wanted.kind)
+    session.add(
+        PaymentOperation(
+            merchant_id=attempt.merchant_id,
+            id=wanted.operation_id,
+            payment_id=attempt.payment_id,
+            attempt_id=attempt.id,
+            kind=wanted.kind,
+            number=(await session.execute(number)).scalar_one(),
+            status=OperationStatus.SENDING,
+            amount_minor=wanted.amount.minor,
+            split={"shares": msgspec.to_builtins(wanted.shares), "taken": wanted.taken},
+            is_final=wanted.is_final,
+            reason=wanted.reason,
+            created_by=actor.name,
+            created_at=attempt.created_at,
+            updated_at=attempt.created_at,
+        )
+    )
+    await session.flush()
 
 
 async def expire_payment(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId) -> bool:

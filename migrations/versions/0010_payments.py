@@ -162,7 +162,7 @@ def upgrade() -> None:
         ["expires_at"],
         unique=False,
         postgresql_where=sa.text(
-            "status in ('requires_method', 'requires_action', 'authorised', 'partially_captured') and expires_at is not null"
+            "status in ('requires_method', 'requires_action', 'authorised', 'partially_captured', 'partially_refunded') and expires_at is not null"
         ),
     )
     op.create_index("ix_payment_last4", "payment", ["merchant_id", "last4", "id"], unique=False)
@@ -413,7 +413,7 @@ def upgrade() -> None:
         op,
         "payments_expired",
         table="payment",
-        where="status in ('requires_method', 'requires_action', 'authorised', 'partially_captured') and expires_at <= moment",
+        where="status in ('requires_method', 'requires_action', 'authorised', 'partially_captured', 'partially_refunded') and expires_at <= moment",
         order="expires_at",
     )
     run_sql(op, "payments_begin")

@@ -1,7 +1,6 @@
 """The history of payments: each step with its cause, and the events the rest of the house hears."""
 
 from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert
@@ -24,7 +23,7 @@ async def note(
     before: str | None,
     attempt_id: UUID | None = None,
     amount_minor: int | None = None,
-    details: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
 ) -> None:
     """Add a step to the payment's history."""
     row = {
@@ -66,7 +65,7 @@ async def move(
     tells: type[PaymentChanged] | None = None,
     attempt_id: UUID | None = None,
     amount_minor: int | None = None,
-    details: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
 ) -> None:
     """Take the payment one step by the table of states, write it into the history and tell the house."""
     before = payment.status

@@ -6,7 +6,7 @@ round trip, or inside the caller's. Source: migrations/sql/payments_begin.sql an
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,7 +15,7 @@ from sqlalchemy import TextClause, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core import idempotency
+from app.core import db, idempotency
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.errors import AppError
@@ -43,7 +43,7 @@ from app.psp.domain import ConnectionNotActive, ConnectionNotFound, Result
 from app.psp.models import Connection
 from app.wallets.domain import DEFAULT_AVAILABILITY_DAYS
 
-Call = Callable[[TextClause, Mapping[str, object]], Awaitable[Any]]
+Call = Callable[[TextClause, Mapping[str, object]], Awaitable[db.Record]]
 """Something that runs one statement and gives its row: ``core.db.call``, or a session's own."""
 
 MOVED = "payment_moved"
@@ -136,7 +136,7 @@ def _refusal(error: postgres.Error) -> Exception:
     return refusals.get(error.diag.constraint_name or "", error)
 
 
-def _begun(actor: Actor, row: Any, values: Mapping[str, Any], return_url: str | None) -> Begun:
+def _begun(actor: Actor, row: db.Record, values: Mapping[str, object], return_url: str | None) -> Begun:
     merchant_id, moment = actor.merchant, values["at"]
     payment = Payment(
         merchant_id=merchant_id,
@@ -346,7 +346,7 @@ def _copy(row: Row) -> Row:
 def in_session(session: AsyncSession) -> Call:
     """Run a hot write inside a transaction that is open already."""
 
-    async def run(statement: TextClause, values: Mapping[str, object]) -> Any:
+    async def run(statement: TextClause, values: Mapping[str, object]) -> db.Record:
         try:
             return (await session.execute(statement, values)).first()
         except DBAPIError as error:

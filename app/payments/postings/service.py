@@ -1,7 +1,6 @@
 """What payments write into the ledger: the journals of a pay-in, filled in from a payment and posted under the event they explain."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -83,7 +82,7 @@ def capture_entries(
 
 async def request_refund(
     session: AsyncSession, actor: Actor, *, payment: Payment, refund_id: RefundId, shares: Sequence[Share]
-) -> Mapping[str, Any]:
+) -> dict[str, dict[str, object]]:
     """Set the sellers' money for a refund aside; returns from where it was taken, so that a failed refund puts it back there."""
     taken: dict[SellerId, Taken] = {}
     for share in sorted(shares, key=lambda share: share.seller_id):

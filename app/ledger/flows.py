@@ -1,0 +1,21 @@
+"""The ledger across merchants: the upkeep that nobody waits for."""
+
+from app.core.db import unit_of_work
+from app.ledger import service
+
+
+async def roll_up_due() -> int:
+    """Add the outstanding amounts of busy accounts to their balances, one transaction a merchant; returns how many were added."""
+    async with unit_of_work(None) as session:
+        merchants = await service.books_to_roll_up(session)
+    added = 0
+    for merchant_id in merchants:
+        async with unit_of_work(merchant_id) as session:
+            added += await service.roll_up(session, merchant_id=merchant_id)
+    return added
+
+
+async def ensure_partitions() -> int:
+    """Make the partitions that entries will need; returns how many were made."""
+    async with unit_of_work(None) as session:
+        return await service.ensure_partitions(session)
