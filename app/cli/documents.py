@@ -6,6 +6,7 @@ from collections.abc import Callable
 import click
 
 from app.cli.installation import ROOT
+from app.cli.catalogues import events_markdown, states_markdown
 from app.cli.operations import errors_markdown, settings_markdown
 from app.cli.output import emit
 
@@ -15,7 +16,12 @@ def _readme(text: str) -> str:
     return re.sub(r"<!-- settings -->.*<!-- /settings -->", lambda _: table, text, flags=re.DOTALL)
 
 
-DOCUMENTS: dict[str, Callable[[str], str]] = {"README.md": _readme, "docs/errors.md": lambda _: errors_markdown()}
+DOCUMENTS: dict[str, Callable[[str], str]] = {
+    "README.md": _readme,
+    "docs/errors.md": lambda _: errors_markdown(),
+    "docs/events.md": lambda _: events_markdown(),
+    "docs/states.md": lambda _: states_markdown(),
+}
 
 
 def written(path: str) -> tuple[str, str]:

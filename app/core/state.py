@@ -5,7 +5,7 @@ The same table refuses a wrong step, yields the CHECK constraint of the column, 
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.core.errors import Conflict
 
@@ -18,6 +18,8 @@ class IllegalTransition(Conflict):
 
 
 S = TypeVar("S", bound=StrEnum)
+
+_machines: list["Machine[Any]"] = []
 
 
 class Machine(Generic[S]):
@@ -32,6 +34,7 @@ class Machine(Generic[S]):
         self.initial = initial
         self.transitions = dict(transitions)
         reachable = {initial} | {to for _, to in self.transitions.values()}
+        _machines.append(self)
         missing = [s.value for s in states if s not in reachable]
         if missing:
             raise ValueError(f"{name}: no way leads to {', '.join(missing)}")
@@ -66,3 +69,8 @@ class Machine(Generic[S]):
         for event, (origins, to) in self.transitions.items():
             lines += [f"    {origin.value} --> {to.value}: {event}" for origin in origins]
         return "\n".join(lines)
+
+
+def machines() -> list["Machine[Any]"]:
+    """Every machine that is loaded and belongs to the house, by name, for the diagrams in the docs."""
+    return sorted((machine for machine in _machines if machine.states.__module__.startswith("app.")), key=lambda machine: machine.name)
