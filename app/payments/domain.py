@@ -39,6 +39,8 @@ HOLDING = (P.AUTHORISED, P.PARTIALLY_CAPTURED, P.PARTIALLY_REFUNDED)
 TAKEN = (P.PARTIALLY_CAPTURED, P.CAPTURED, P.PARTIALLY_REFUNDED, P.REFUNDED)
 OVER = (P.FAILED, P.VOIDED, P.EXPIRED)
 """The order may be paid by another payment."""
+LATE_SUCCESS = "late_success"
+"""The failure code of a given-up payment that the PSP took after all, while another one paid the order: a person has to give one back."""
 
 PAYMENT = Machine(
     "payment",
@@ -58,6 +60,7 @@ PAYMENT = Machine(
         "refund_part": (TAKEN, P.PARTIALLY_REFUNDED),
         "refund_all": (TAKEN, P.REFUNDED),
         "void": ((*UNDECIDED, P.AUTHORISED, P.CONFLICTED), P.VOIDED),
+        "revive": ((P.FAILED, P.EXPIRED), P.PROCESSING),
         "expire": ((P.REQUIRES_METHOD, P.REQUIRES_ACTION, P.AUTHORISED), P.EXPIRED),
     },
 )

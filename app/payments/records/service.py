@@ -21,7 +21,9 @@ from app.payments.attempts import service as attempts
 from app.payments.domain import (
     AUTHORISATION_LASTS,
     IN_FLIGHT,
+    LATE_SUCCESS,
     OPERATION,
+    OVER,
     PAYMENT,
     UNDECIDED,
     CaptureMode,
@@ -79,8 +81,12 @@ class Answer(msgspec.Struct, frozen=True):
 async def record_result(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, attempt_id: AttemptId, result: Result) -> Payment:
     """Record what the PSP answered about an attempt, with everything that follows from it."""
     payment, attempt = await attempts.lock_attempt(session, merchant_id=merchant_id, attempt_id=attempt_id)
-    if attempts.is_decided(attempt):
-        await _second_word(Answer(session, actor, payment, attempt, result))
+    first = Answer(session, actor, payment, attempt, result)
+    if _is_late_yes(first):
+        if not await _revive(first):
+            return payment
+    elif attempts.is_decided(attempt):
+        await _second_word(first)
         return payment
     operation = None if attempt.operation == Operation.AUTHORISE else await _operation(session, attempt)
     answer = Answer(session, actor, payment, attempt, _believed(payment, operation, result))
@@ -119,12 +125,38 @@ def _believed(payment: Payment, operation: PaymentOperation | None, result: Resu
     return msgspec.structs.replace(result, outcome=Outcome.UNKNOWN, code="amount_differs", message=message)
 
 
+def _is_late_yes(answer: Answer) -> bool:
+    """The PSP has taken or promised money for a payment that we had given up: its money counts, whatever we believed."""
+    over = PaymentStatus(answer.payment.status) in (PaymentStatus.FAILED, PaymentStatus.EXPIRED)
+    said_yes = answer.result.outcome is Outcome.SUCCEEDED and answer.result.status not in ENDED
+    return answer.attempt.operation == Operation.AUTHORISE and over and said_yes
+
+
+async def _revive(answer: Answer) -> bool:
+    """Take a given-up payment up again, unless the order is being paid by another one; then a person has to give one of them back."""
+    payment, session = answer.payment, answer.session
+    same_order = (Payment.merchant_id == payment.merchant_id, Payment.order_id == payment.order_id)
+    if (await session.execute(select(Payment.id).where(*same_order, Payment.status.not_in(OVER)))).first() is not None:
+        if payment.failure_code != LATE_SUCCESS:
+            payment.failure_code = LATE_SUCCESS
+            payment.failure_message = (
+                "The PSP took this payment after it was given up, and the order is paid by another one. Give it back at the PSP."
+            )
+            await _remark(answer, "psp.late_success", payment.failure_message)
+        return False
+    payment.failure_code = payment.failure_message = None
+    answer.attempt.outcome = None
+    await history.move(session, answer.actor, payment=payment, event="revive", kind="payment.revived", attempt_id=answer.attempt.id)
+    return True
+
+
 async def _second_word(answer: Answer) -> None:
     """A final answer came before. A refund may still fail after it succeeded; any other contradiction is kept for a person to see."""
     attempt, result = answer.attempt, answer.result
-    if {attempt.outcome, result.outcome} != {Outcome.SUCCEEDED, Outcome.DECLINED}:
+    said_no = attempt.outcome in (Outcome.DECLINED, Outcome.NOT_SENT)
+    if not (said_no and result.outcome is Outcome.SUCCEEDED) and not (not said_no and result.outcome is Outcome.DECLINED):
         return
-    if attempt.operation == Operation.REFUND and attempt.outcome == Outcome.SUCCEEDED:
+    if attempt.operation == Operation.REFUND and not said_no:
         operation = await _operation(answer.session, attempt)
         if operation.status == OperationStatus.SUCCEEDED:
             await _refund_came_back(answer, operation)
@@ -198,8 +230,6 @@ async def _authorised(answer: Answer) -> None:
     payment, result = answer.payment, answer.result
     _remember(payment, result)
     if PaymentStatus(payment.status) not in UNDECIDED:
-        if result.outcome is Outcome.SUCCEEDED:
-            await _remark(answer, "psp.late_success", "The PSP reports success for a payment that was closed before.")
         return
     match result.outcome:
         case Outcome.SUCCEEDED:
