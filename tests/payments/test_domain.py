@@ -129,9 +129,10 @@ class TestSplits:
 
 
 class TestStates:
-    def test_a_final_no_is_final(self) -> None:
-        for over in (PaymentStatus.FAILED, PaymentStatus.VOIDED, PaymentStatus.EXPIRED):
-            assert PAYMENT.events(over) == []
+    def test_a_final_no_is_final_unless_the_psp_took_the_money_after_all(self) -> None:
+        assert PAYMENT.events(PaymentStatus.VOIDED) == []
+        for given_up in (PaymentStatus.FAILED, PaymentStatus.EXPIRED):
+            assert PAYMENT.events(given_up) == ["revive"]
 
     def test_money_that_was_taken_is_never_forgotten(self) -> None:
         taken = (PaymentStatus.CAPTURED, PaymentStatus.PARTIALLY_CAPTURED, PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED)

@@ -6,15 +6,20 @@ from datetime import timedelta
 import msgspec
 import pytest
 from psycopg import Connection
+from sqlalchemy import select
 
+from app.core.actors import Actor
 from app.core.clock import travel
 from app.core.db import unit_of_work
 from app.core.errors import Conflict
 from app.core.idempotency import IdempotencyKeyReused
+from app.core.ids import AttemptId
 from app.core.money import Money
 from app.orders import queries as orders
 from app.payments import flows
 from app.payments.domain import CaptureMode, NothingToCapture, OperationUnderWay, OrderHasPayment, RefundExceedsCaptured
+from app.payments.models import PaymentAttempt
+from app.payments.records import service as records
 from app.psp.domain import Outcome, ProviderStatus, Result
 from app.wallets import flows as wallets
 from tests.payments.conftest import Books
@@ -166,6 +171,49 @@ class TestUnknown:
             payment = await flows.queries.payment(session, merchant_id=shop.merchant_id, payment_id=answered.payment_id)
         assert (payment.status, payment.failure_code) == ("failed", "expired")
         assert books() == {}
+
+
+class TestLateYes:
+    async def test_money_taken_after_we_gave_up_counts_all_the_same(self, shop: Shop, books: Books) -> None:
+        answered = await shop.pay(token=None)
+        late = ok(ProviderStatus.CAPTURED, amount=Money(10_000, "EUR"))
+        with travel(timedelta(days=2)):
+            shop.psp.answers("lookup", Result(outcome=Outcome.PENDING, status=ProviderStatus.REQUIRES_ACTION))
+            assert await flows.expire_due() == 1
+        assert await record(shop, answered, late) == "captured"
+        assert books()["2100", "anna"] == -5_700
+        assert await record(shop, answered, late) == "captured"
+        assert books()["2100", "anna"] == -5_700
+
+    async def test_what_the_psp_denied_and_then_took_is_taken(self, shop: Shop, books: Books) -> None:
+        shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN))
+        answered = await shop.pay()
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        assert await record(shop, answered, ok(ProviderStatus.CAPTURED, amount=Money(10_000, "EUR"))) == "captured"
+        assert books()["1100", "psp"] == 10_000
+
+    async def test_when_another_payment_paid_the_order_a_person_is_told(self, shop: Shop, books: Books) -> None:
+        order_id = await shop.order()
+        shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN))
+        first = await shop.pay(order_id)
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=first.payment_id)
+        await shop.pay(order_id)
+        before = books()
+        late = ok(ProviderStatus.CAPTURED, amount=Money(10_000, "EUR"))
+        assert [await record(shop, first, late), await record(shop, first, late)] == ["failed", "failed"]
+        assert books() == before
+        async with unit_of_work(shop.merchant_id) as session:
+            payment = await flows.queries.payment(session, merchant_id=shop.merchant_id, payment_id=first.payment_id)
+        assert payment.failure_code == "late_success"
+
+
+async def record(shop: Shop, answered: flows.Answered, result: Result) -> str:
+    """Record a later word on the payment's first attempt; gives the state it leads to."""
+    async with unit_of_work(shop.merchant_id) as session:
+        attempt = (await session.execute(select(PaymentAttempt).where(PaymentAttempt.payment_id == answered.payment_id))).scalar_one()
+        actor = Actor.psp(shop.merchant_id, "PSP")
+        payment = await records.record_result(session, actor, merchant_id=shop.merchant_id, attempt_id=AttemptId(attempt.id), result=result)
+        return payment.status
 
 
 class TestCapture:
