@@ -19,8 +19,8 @@ from app.core.errors import AppError
 _KEPT = 10_000
 _LEASE = text(
     "insert into rate_limit as l (key, window_at, used) values (:key, :window, :chunk) on conflict (key) do update set"
-    " used = case when l.window_at = excluded.window_at then l.used + excluded.used else excluded.used end, window_at = excluded.window_at"
-    " where l.window_at <= excluded.window_at returning used"
+    " used = case when l.window_at between excluded.window_at and :horizon then l.used + excluded.used else excluded.used end,"
+    " window_at = case when l.window_at between excluded.window_at and :horizon then l.window_at else excluded.window_at end returning used"
 )
 
 
@@ -107,10 +107,10 @@ async def _lease(limit: Limit, key: str, window: datetime) -> _Lease:
     if len(_leases) > _KEPT:
         # addresses come and go; what is forgotten here is only an unused rest
         _leases.clear()
-    row = await call(_LEASE, {"key": key, "window": window, "chunk": limit.chunk})
-    # no row: another process's clock is in the next window already, so this window is over
-    used = row.used if row is not None else limit.requests + limit.chunk
-    return _Lease(window, max(0, min(limit.chunk, limit.requests - (used - limit.chunk))), used)
+    # a process whose clock is a little behind counts in the window that the others are in already
+    horizon = window + timedelta(seconds=2 * limit.seconds)
+    row = await call(_LEASE, {"key": key, "window": window, "horizon": horizon, "chunk": limit.chunk})
+    return _Lease(window, max(0, min(limit.chunk, limit.requests - (row.used - limit.chunk))), row.used)
 
 
 async def prune_limits(session: AsyncSession) -> None:

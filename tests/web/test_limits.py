@@ -75,6 +75,20 @@ class TestCount:
         with clock.travel(now + timedelta(seconds=60)):
             assert (await limits.count(limit, "a")).admitted
 
+    async def test_a_clock_that_is_behind_counts_in_the_others_window(self) -> None:
+        limit, start = limits.Limit(name="test", requests=3), limits.window_of(clock.now(), 60)
+        admitted = []
+        for seconds in (60, 59, 60, 59, 61):
+            with clock.travel(start + timedelta(seconds=seconds)):
+                admitted.append((await limits.count(limit, "a")).admitted)
+        assert admitted == [True, True, True, False, False]
+
+    async def test_a_clock_that_was_far_ahead_locks_nobody_out(self) -> None:
+        limit = limits.Limit(name="test", requests=1)
+        with clock.travel(timedelta(days=300)):
+            assert (await limits.count(limit, "a")).admitted
+        assert (await limits.count(limit, "a")).admitted
+
     async def test_others_are_counted_apart(self) -> None:
         limit = limits.Limit(name="test", requests=1)
         assert (await limits.count(limit, "a")).admitted
