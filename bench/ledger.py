@@ -1,31 +1,20 @@
 """How fast the ledger posts, as ratios to a bare update and insert on the same server in the same run.
 
-A capture is complete and guarded: idempotency row, payment, a transaction of four entries through ``ledger.post1`` with every check and
-both balance triggers, balances, outbox; one call, one database transaction, fsync on. The clients are processes of their own, one
-connection each.
+``post`` is the ledger's own cost as in its design: idempotency row, payment, a transaction of four entries through ``ledger.post1`` with
+every check and both balance triggers, balances, outbox, on small tables beside it. ``take`` is the product's complete capture
+(bench.captures). Each is one call and one database transaction with fsync on; every client is a process of its own.
 """
 
-import multiprocessing as mp
 import random
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from uuid import UUID
+from collections.abc import Callable, Iterator, Sequence
 
-import msgspec
 import psycopg
 
-from app.cli.migrate import upgrade
-from app.core.embedded import EmbeddedPostgres
-from app.core.roles import DATABASE, OWNER
-from app.core.settings import settings
-
-MERCHANT = UUID("00000000-0000-7000-8000-00000000000a")
-SELLERS, CONNECTIONS, PAYMENTS, BATCH = 2_000, 2_000, 200_000, 1_000
+from bench.captures import Prepared, taker
+from bench.figures import Figure, table
+from bench.house import open_house
+from bench.work import BATCH, CONNECTIONS, MERCHANT, PAYMENTS, SELLERS, Measured, Work, measure
 
 SCHEMA = """
 create schema bench;
@@ -73,14 +62,22 @@ end $$;
 """
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What one workload reached with so many clients."""
+def repeated(one: Callable[[psycopg.Connection], None]) -> Work:
+    """A workload that is the same thing over and over."""
 
-    name: str
-    clients: int
-    per_second: float
-    p50_ms: float
-    p99_ms: float
+    def work(connection: psycopg.Connection, number: int) -> Iterator[None]:
+        random.seed(number)
+        while True:
+            one(connection)
+            yield
+
+    return work
+
+
+GRANTS = """
+grant usage on schema bench to countinghouse_app;
+grant select, insert, update on all tables in schema bench to countinghouse_app;
+"""
 
 
 def bare(connection: psycopg.Connection) -> None:
@@ -88,78 +85,26 @@ def bare(connection: psycopg.Connection) -> None:
     connection.execute("select bench.bare(%s)", (random.randint(1, PAYMENTS),))
 
 
-def capture(connection: psycopg.Connection) -> None:
-    """A capture on random accounts."""
+def post(connection: psycopg.Connection) -> None:
+    """A posting on random accounts."""
     connection.execute(
         "select bench.capture(%s, %s, %s)", (random.randint(1, PAYMENTS), random.randint(1, CONNECTIONS), random.randint(1, SELLERS))
     )
 
 
-def hot_capture(connection: psycopg.Connection) -> None:
-    """A capture where everything comes through one PSP account, as in a real shop: that account is deferred."""
+def post_hot(connection: psycopg.Connection) -> None:
+    """A posting where everything comes through one PSP account, as in a real shop: that account is deferred."""
     connection.execute("select bench.capture(%s, 1, %s)", (random.randint(1, PAYMENTS), random.randint(1, SELLERS)))
 
 
-def one_wallet(connection: psycopg.Connection) -> None:
-    """A capture for one seller only, whose wallet row every capture must lock."""
+def post_one_wallet(connection: psycopg.Connection) -> None:
+    """Postings for one seller only, whose wallet row each of them must lock."""
     connection.execute("select bench.capture(%s, 1, 1)", (random.randint(1, PAYMENTS),))
 
 
 def batch(connection: psycopg.Connection) -> None:
     """A thousand transfers in one call."""
     connection.execute("select bench.batch(%s, false)", (BATCH,))
-
-
-def client(
-    url: str, work: Callable[[psycopg.Connection], None], seconds: float, start: "mp.synchronize.Barrier", out: "mp.Queue[list[float]]"
-) -> None:
-    """One client process: warm up, wait for the others, work, report how long each call took."""
-    with psycopg.connect(url, autocommit=True, prepare_threshold=0) as connection:
-        random.seed()
-        until = time.perf_counter() + min(1.0, seconds / 4)
-        while time.perf_counter() < until:
-            work(connection)
-        start.wait(60)
-        took, until = [], time.perf_counter() + seconds
-        while (begun := time.perf_counter()) < until:
-            work(connection)
-            took.append(time.perf_counter() - begun)
-    out.put(took)
-
-
-def measure(url: str, work: Callable[[psycopg.Connection], None], *, clients: int, seconds: float, each: int = 1) -> Measured:
-    """Run the work on so many connections at once; ``each`` is how many things one call does."""
-    context = mp.get_context("fork")
-    start, out = context.Barrier(clients), context.Queue()
-    processes = [context.Process(target=client, args=(url, work, seconds, start, out)) for _ in range(clients)]
-    for process in processes:
-        process.start()
-    took = sorted(one for _ in processes for one in out.get(timeout=seconds + 120))
-    for process in processes:
-        process.join()
-    milliseconds = [one * 1000 for one in took]
-    return Measured(
-        name=work.__name__,
-        clients=clients,
-        per_second=len(took) * each / seconds,
-        p50_ms=statistics.median(milliseconds),
-        p99_ms=milliseconds[min(len(milliseconds) - 1, len(milliseconds) * 99 // 100)],
-    )
-
-
-@contextmanager
-def prepared_server() -> Iterator[str]:
-    """A migrated server of its own with fsync on and every account opened; gives the owner's address."""
-    with tempfile.TemporaryDirectory(prefix="countinghouse-bench-") as directory:
-        Path(directory).chmod(0o711)
-        server = EmbeddedPostgres(Path(directory) / "postgres").start()
-        try:
-            settings.cache_clear()
-            upgrade(server.urls.owner)
-            fill(server.url(OWNER, DATABASE))
-            yield server.url(OWNER, DATABASE)
-        finally:
-            server.destroy()
 
 
 def fill(url: str) -> None:
@@ -172,16 +117,69 @@ def fill(url: str) -> None:
             " (values ('1100', 'connection', 1), ('2100', 'seller', 2)) accounts(code, kind, number_of)",
             {"m": MERCHANT, "n": max(SELLERS, CONNECTIONS)},
         )
+        connection.execute(GRANTS)
         connection.execute("vacuum analyze")
 
 
-def run(seconds: float = 4.0) -> list[Measured]:
+FLOOR = "bare update and insert"
+POSTS = {"post, random accounts": post, "post, one hot PSP account": post_hot, "post, one hot wallet": post_one_wallet}
+TAKES = {"take, random wallets": False, "take, one hot wallet": True}
+RANDOM = {
+    "post, one hot PSP account": "post, random accounts",
+    "post, one hot wallet": "post, random accounts",
+    "take, one hot wallet": "take, random wallets",
+}
+"""What a hot account is compared with besides the floor."""
+PER_SECOND = {True: 2_500, False: 6_000}
+"""Orders are prepared for at most so many captures a second: by one client alone, by several."""
+
+
+def run(*, seconds: float = 3.0, clients: Sequence[int] = (1, 8)) -> list[Figure]:
     """Measure everything once: the bare floor first at each number of clients, then what is compared with it."""
-    with prepared_server() as url:
-        alone = [measure(url, work, clients=n, seconds=seconds) for n in (1, 8) for work in (bare, capture, hot_capture, one_wallet)]
-        batches = [measure(url, batch, clients=n, seconds=seconds, each=BATCH) for n in (1, 4)]
-        verify(url)
-    return [*alone, *batches]
+    with open_house() as house:
+        fill(house.superuser)
+        prepared = Prepared(house.superuser, house.here.urls.app)
+        url = house.here.urls.app
+        results = []
+        for number in clients:
+            results.append(measure(url, FLOOR, repeated(bare), clients=number, seconds=seconds))
+            results += [measure(url, name, repeated(one), clients=number, seconds=seconds) for name, one in POSTS.items()]
+            results += _takes(prepared, number, seconds)
+        batches = [measure(url, "batches of 1,000", repeated(batch), clients=n, seconds=seconds, each=BATCH) for n in (1, 4)]
+        verify(house.superuser)
+    return _figures([*results, *batches])
+
+
+def _takes(prepared: Prepared, clients: int, seconds: float) -> list[Measured]:
+    """The product's captures: with the payment begun before the clock runs, and with both statements on the clock."""
+    enough = int(PER_SECOND[clients == 1] * (seconds + 1.0))
+    results = []
+    for name, hot in TAKES.items():
+        work = taker(prepared.orders(enough, hot=hot, begun=True), clients, hot=hot, begins=False)
+        results.append(measure(prepared.url, name, work, clients=clients, seconds=seconds))
+    work = taker(prepared.orders(enough // 2, hot=False, begun=False), clients, hot=False, begins=True)
+    return [*results, measure(prepared.url, "begin and take", work, clients=clients, seconds=seconds)]
+
+
+def _figures(results: Sequence[Measured]) -> list[Figure]:
+    rates = {(result.name, result.clients): result.per_second for result in results}
+    return [_figure(result, rates) for result in results]
+
+
+def _figure(result: Measured, rates: dict[tuple[str, int], float]) -> Figure:
+    floor, random_rate = rates.get((FLOOR, result.clients)), rates.get((RANDOM.get(result.name, ""), result.clients))
+    is_floor = result.name == FLOOR
+    return Figure(
+        part="ledger",
+        name=result.name,
+        clients=result.clients,
+        per_second=result.per_second,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        floor="" if is_floor or floor is None else FLOOR,
+        ratio=None if is_floor or floor is None else result.per_second / floor,
+        note=f"{result.per_second / random_rate:.0%} of its random rate" if random_rate else "",
+    )
 
 
 def verify(url: str) -> None:
@@ -197,24 +195,5 @@ def verify(url: str) -> None:
         raise RuntimeError(f"{off} accounts differ from their entries after the run")
 
 
-def report(results: list[Measured]) -> str:
-    """The results as lines, each with its ratio to the bare transaction at the same number of clients."""
-    floors = {result.clients: result.per_second for result in results if result.name == "bare"}
-    random_rate = {result.clients: result.per_second for result in results if result.name == "capture"}
-    lines = ["workload        clients   per second   of bare   of random   p50 ms   p99 ms"]
-    for result in results:
-        of_bare = f"{result.per_second / floors[result.clients]:.2f}" if result.clients in floors else "-"
-        of_random = f"{result.per_second / random_rate[result.clients]:.2f}" if result.name in {"hot_capture", "one_wallet"} else "-"
-        lines.append(
-            f"{result.name:<15} {result.clients:>7} {result.per_second:>12,.0f} {of_bare:>9} {of_random:>11} {result.p50_ms:>8.2f} {result.p99_ms:>8.2f}"
-        )
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Print the table; the first argument is the seconds per workload."""
-    print(report(run(float(sys.argv[1]) if len(sys.argv) > 1 else 4.0)))
-
-
 if __name__ == "__main__":
-    main()
+    print(table(run(seconds=float(sys.argv[1]) if len(sys.argv) > 1 else 3.0)))
