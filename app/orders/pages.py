@@ -14,7 +14,7 @@ from app.core.db import unit_of_work
 from app.core.ids import MerchantId, OrderId, path_id, public_id
 from app.orders import queries, service
 from app.orders.domain import OrderNotFound
-from app.orders.schemas import MOST_FORM_LINES, CancelForm, LineForm, OrderForm, lines_of
+from app.orders.schemas import MOST_FORM_LINES, LineForm, OrderForm, lines_of
 from app.web.context import HttpRequest
 from app.web.forms import FormState, posted_values, read_form
 from app.web.guards import requires
@@ -22,7 +22,6 @@ from app.web.rendering import answer_invalid_with, redirect, render
 
 LIST = ("orders/list.html", "orders/_list.html")
 NEW = "orders/new.html"
-CANCEL = ("orders/cancel.html", "orders/_cancel.html")
 ADD_LINE = "add_line"
 
 
@@ -98,26 +97,4 @@ async def show_order(
     return render(request, "orders/detail.html", page)
 
 
-@get("/orders/{order_id:str}/cancel", name="orders:cancel_dialog", guards=[requires("orders.write")])
-async def ask_cancel(
-    request: HttpRequest, order_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
-) -> Response[str]:
-    """What cancelling means, before it happens."""
-    page = await queries.order_detail_page(session, merchant_id=actor.merchant, order_id=_id(order_id))
-    return render(request, CANCEL[0], page, fragment=CANCEL[1])
-
-
-@post("/orders/{order_id:str}/cancel", name="orders:cancel", status_code=200, guards=[requires("orders.write")])
-async def cancel_order(
-    request: HttpRequest, order_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
-) -> Response[str]:
-    """Cancel an order that nobody has paid."""
-    found = _id(order_id)
-    page = await queries.order_detail_page(session, merchant_id=actor.merchant, order_id=found)
-    answer_invalid_with(request, CANCEL[0], page, fragment=CANCEL[1])
-    form = await read_form(request, CancelForm)
-    order = await service.cancel_order(session, actor, order_id=found, reason=form.reason)
-    return redirect(request, f"/orders/{order_id}", toast=f"Order {order.reference} was cancelled")
-
-
-ROUTES = [list_orders, export_orders, new_order, create_order, show_order, ask_cancel, cancel_order]
+ROUTES = [list_orders, export_orders, new_order, create_order, show_order]

@@ -10,7 +10,7 @@ from app.core.exports import copied, decimal, harmless
 from app.core.ids import MerchantId, OrderId, SellerId, parse_id, public_id
 from app.core.money import CURRENCIES, Money
 from app.core.paging import MAX_PAGE_SIZE, Page, fetch_page
-from app.orders.domain import ORDER, OrderNotFound, OrderStatus
+from app.orders.domain import OrderNotFound, OrderStatus
 from app.orders.models import Order, OrderLine
 from app.orders.schemas import (
     FIRST_CURRENCIES,
@@ -27,6 +27,8 @@ from app.orders.schemas import (
 from app.sellers import queries as sellers
 from app.sellers.domain import SellerStatus
 
+CLOSED = (OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REFUNDED)
+"""Nothing is left of such an order that could be cancelled."""
 MISSING = "There is no order with this id for this merchant."
 LAST = "\U0010ffff"
 """Sorts after every other character: ``text <= x < text + LAST`` is a prefix search that row security lets into the index, which LIKE is not."""
@@ -82,7 +84,7 @@ async def order_detail_page(session: AsyncSession, *, merchant_id: MerchantId, o
             line.seller, SellerPart(seller=line.seller, seller_name=line.seller_name, amount=Money.zero(view.total.currency))
         )
         part.amount += line.amount
-    return OrderDetailPage(order=view, parts=list(parts.values()), can_cancel=ORDER.can(view.status, "cancel"))
+    return OrderDetailPage(order=view, parts=list(parts.values()), can_cancel=view.status not in CLOSED)
 
 
 async def order_list_page(

@@ -238,12 +238,6 @@ class OrderForm(msgspec.Struct, kw_only=True):
     description: Text200 = ""
 
 
-class CancelForm(msgspec.Struct, kw_only=True):
-    """Why an order is cancelled."""
-
-    reason: Text200 = ""
-
-
 class OrderFormPage(msgspec.Struct, kw_only=True):
     """The form of a new order."""
 

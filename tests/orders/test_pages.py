@@ -132,10 +132,12 @@ class TestShowOrder:
         assert "Captured €100.00 of €100.00" in words(payments.select_one(".tl"))
         assert (await owner.get(path(OrderId(new_id())) + "/payments")).status_code == 404
 
-    async def test_only_an_open_order_can_be_paid_or_cancelled(self, owner: Browser, shop: Shop) -> None:
+    async def test_only_what_is_possible_is_offered(self, owner: Browser, shop: Shop) -> None:
         order_id = await shop.order()
         assert "Collect payment" in words(soup(await owner.get(path(order_id))).select_one(".ph-a"))
         await shop.pay(order_id)
+        assert words(soup(await owner.get(path(order_id))).select_one(".ph-a")) == "Cancel order"
+        await owner.post(f"{path(order_id)}/cancel", {"idempotency_key": "k" * 20})
         assert words(soup(await owner.get(path(order_id))).select_one(".ph-a")) == ""
 
 
@@ -164,13 +166,30 @@ class TestCollectPayment:
 
 
 class TestCancelOrder:
-    async def test_asks_first_and_then_cancels(self, owner: Browser, shop: Shop) -> None:
-        order_id = await shop.order()
+    async def cancel(self, owner: Browser, order_id: OrderId, **changes: str) -> tuple[str, dict[str, str]]:
         dialog = soup(await owner.get(f"{path(order_id)}/cancel"))
-        assert "Cancel order over €100.00" in words(dialog.select_one("form[action$='/cancel']"))
-        page = soup(await owner.follow(await owner.post(f"{path(order_id)}/cancel", {"reason": "Sold out"})))
+        form = dialog.select_one("form[action$='/cancel']")
+        sent = {box["name"]: box.get("value", "") for box in form.select("input[name]")} | changes
+        return words(form), sent
+
+    async def test_an_unpaid_order_is_closed(self, owner: Browser, shop: Shop) -> None:
+        order_id = await shop.order()
+        said, sent = await self.cancel(owner, order_id, reason="Sold out")
+        assert "Cancel the order" in said
+        page = soup(await owner.follow(await owner.post(f"{path(order_id)}/cancel", sent)))
         assert words(page.select_one(".payhead .badge")) == "Cancelled"
+
+    async def test_a_paid_order_shows_who_gives_back_what_and_refunds_once(self, owner: Browser, shop: Shop) -> None:
+        order_id = await shop.order()
+        await shop.pay(order_id)
+        said, sent = await self.cancel(owner, order_id)
+        for part in ("From Anna's Antiques −€60.00", "From Bert's Books −€40.00", "Back to the buyer €100.00", "Cancel and refund €100.00"):
+            assert part in said
+        page = soup(await owner.follow(await owner.post(f"{path(order_id)}/cancel", sent)))
+        assert words(page.select_one(".payhead .badge")) == "Refunded"
+        assert (await owner.post(f"{path(order_id)}/cancel", sent)).status_code == 409
+        assert shop.psp.made("refund") == 1
 
     async def test_another_merchants_order_is_unknown(self, open_as: OpenAs, shop: Shop, stranger: Tenant) -> None:
         other = await open_as(stranger)
-        assert (await other.post(f"{path(await shop.order())}/cancel")).status_code == 404
+        assert (await other.post(f"{path(await shop.order())}/cancel", {"idempotency_key": "k" * 20})).status_code == 404

@@ -28,7 +28,7 @@ LOOK_AGAIN_AFTER = 4
 MISSING_ORDER = "There is no order with this id for this merchant."
 
 
-def _order(text: str) -> OrderId:
+def order_of(text: str) -> OrderId:
     return OrderId(path_id("ord", text, otherwise=OrderNotFound(MISSING_ORDER)))
 
 
@@ -37,7 +37,7 @@ async def payments_of_order(
     request: HttpRequest, order_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """The payments of an order and what happened to them."""
-    page = await checkout.order_payments_page(session, merchant_id=actor.merchant, order_id=_order(order_id))
+    page = await checkout.order_payments_page(session, merchant_id=actor.merchant, order_id=order_of(order_id))
     return render(request, "payments/of_order.html", page, fragment="payments/_of_order.html")
 
 
@@ -47,7 +47,7 @@ async def collect_payment(request: HttpRequest, order_id: FromPath[str], actor: 
     values = await posted_values(request)
     key = (values.get(KEY_FIELD) or [""])[-1]
     answered = await flows.pay(
-        actor, order_id=_order(order_id), key=f"page:{key}" if key else "", request=fingerprint_of(request.url.path, values)
+        actor, order_id=order_of(order_id), key=f"page:{key}" if key else "", request=fingerprint_of(request.url.path, values)
     )
     view = msgspec.json.decode(answered.body, type=PaymentView)
     url = view.next_action.url if view.next_action else ""

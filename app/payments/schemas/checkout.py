@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
@@ -93,6 +94,49 @@ class GoPage(msgspec.Struct, frozen=True, kw_only=True):
     payment: str
     url: str
     amount: Money
+
+
+class CancelForm(msgspec.Struct, kw_only=True):
+    """Why an order is cancelled."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    idempotency_key: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class CancelPage(msgspec.Struct, frozen=True, kw_only=True):
+    """What it takes to cancel an order, before it happens."""
+
+    order: str
+    reference: str
+    rows: list[tuple[str, str]]
+    total: tuple[str, str] | None
+    text: str
+    button: str
+
+    @property
+    def path(self) -> str:
+        """The order's page."""
+        return f"/orders/{self.order}"
+
+
+def cancel_page(order: str, reference: str, *, released: Money, refunded: Money, shares: Sequence[tuple[str, Money]]) -> CancelPage:
+    """What cancelling means, in words: what is released, what is refunded and who gives it back."""
+    rows = [("Released on the buyer’s card", released.format())] if released.is_positive else []
+    rows += [(f"From {name}", (-share).format()) for name, share in shares]
+    refunds = refunded.is_positive
+    text = (
+        "The sellers give back what they received, with our fee in it."
+        if refunds
+        else "It can then no longer be paid. Nothing was taken from the buyer."
+    )
+    return CancelPage(
+        order=order,
+        reference=reference,
+        rows=rows,
+        total=("Back to the buyer", refunded.format()) if refunds else None,
+        text=text,
+        button=f"Cancel and refund {refunded.format()}" if refunds else "Cancel the order",
+    )
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
