@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now
 from app.core.ids import MerchantId, first_id_at
-from app.reports.queries.figures import FIGURES, FIRST, OF_SELLER, PAYMENT_FACTS, SELLER_FACTS
+from app.reports.queries.figures import FIGURES, FIRST, OF_SELLER, PAYMENT_FACTS, SELLER_FACTS, STRETCH
 
 SETTLED_AFTER = timedelta(seconds=60)
 """An event gets its id before its transaction commits, and no transaction of ours lives longer than half a minute: what is older than this is all there."""
@@ -18,7 +18,7 @@ BATCH = 50_000
 def _count_into(table: str, keys: str, columns: tuple[str, ...], facts: str) -> str:
     sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in columns)
     names = ", ".join(columns)
-    source = facts.format(after=":after")
+    source = facts.format(events=STRETCH)
     return f"insert into {table} (merchant_id, {keys}, {names}) select :merchant, f.* from ({source}) f on conflict (merchant_id, {keys}) do update set {sums}"  # noqa: S608
 
 

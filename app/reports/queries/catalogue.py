@@ -58,7 +58,10 @@ async def payments_by_day(session: AsyncSession, merchant_id: MerchantId, period
         rows=[_day(label, figures, currency) for label, figures in zip(labels, steps, strict=True)][::-1],
         chart=AreaChart(
             title=f"Captured, {currency}",
-            labels=labels,
+            labels=[
+                f"{period.start(i):%H:%M}" if period.unit == "hour" else f"{period.start(i).day} {period.start(i):%b}"
+                for i in range(period.steps)
+            ],
             values=[float(amount.decimal()) for amount in amounts],
             texts=[amount.format() for amount in amounts],
         ),
