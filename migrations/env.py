@@ -16,14 +16,13 @@ from app.core.settings import settings
 
 # A migration that cannot get its lock fails and is run again: waiting would queue every query behind it.
 LOCK_TIMEOUT = "5s"
-# The rate limit is one statement of app.web, which knows no models.
-WITHOUT_MODEL = {"rate_limit"}
 
 
 def metadata() -> MetaData:
     """The tables of every feature: importing a models module registers them."""
     root = Path(app.__file__).parent
-    for path in [*root.glob("core/*.py"), *root.glob("*/models.py"), *root.glob("*/models/__init__.py")]:
+    patterns = ("core/*.py", "web/sessions.py", "web/limits.py", "*/models.py", "*/models/__init__.py")
+    for path in (path for pattern in patterns for path in root.glob(pattern)):
         import_module(".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__"))
     return Base.metadata
 
@@ -48,11 +47,11 @@ def compared() -> MetaData | None:
 
 
 def wanted_names(connection: Connection) -> Callable[[str | None, str, MutableMapping[Any, str | None]], bool]:
-    """What a comparison looks at: not the partitions, which follow their parent, and not the tables only SQL of floor 1 uses."""
+    """What a comparison looks at: not the partitions, which follow their parent."""
     partitions = {name for (name,) in connection.exec_driver_sql("select relname from pg_class where relispartition")}
 
     def wanted(name: str | None, kind: str, parents: MutableMapping[Any, str | None]) -> bool:
-        return kind != "table" or name not in partitions | WITHOUT_MODEL
+        return kind != "table" or name not in partitions
 
     return wanted
 
