@@ -129,6 +129,8 @@ async def _close_connections() -> AsyncIterator[None]:
     yield
     from app.core import outbound
     from app.core.db import dispose
+    from workers import tries
 
     outbound.close()
     await dispose()
+    await tries.dispose()

@@ -15,6 +15,7 @@ from dramatiq_postgres.utils import tidy4json
 from psycopg.types.json import Json
 
 from app.core.db import dispose
+from workers import tries
 from workers.jobs import JOBS, Message, TryAgain, run_job
 
 QUEUE = "default"
@@ -31,6 +32,7 @@ class CloseDatabase(Middleware):
         loop = get_event_loop_thread()
         if loop is not None:
             loop.run_coroutine(dispose())
+            loop.run_coroutine(tries.dispose())
 
 
 class BrokerUnknown(Exception):

@@ -12,12 +12,10 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy import text
 
-from app.core.clock import now
-from app.core.db import unit_of_work
 from app.core.failpoints import failpoint
 from app.core.ids import MerchantId
+from workers import tries
 
 MAX_ATTEMPTS = 5
 log = structlog.get_logger(__name__)
@@ -44,7 +42,7 @@ Work = Callable[[Message], Awaitable[object]]
 JOBS: dict[str, Work] = {}
 
 
-INFRASTRUCTURE = frozenset({"__init__", "broker", "jobs", "main", "processes", "relay", "routes", "scheduler"})
+INFRASTRUCTURE = frozenset({"__init__", "broker", "jobs", "main", "processes", "relay", "routes", "scheduler", "tries"})
 
 
 def load_jobs() -> None:
@@ -105,32 +103,11 @@ def delay(attempts: int) -> int:
 
 
 async def begin(actor: str, message: Message) -> int | None:
-    """Count this try, durably, before it runs; None when the work was already done or given up."""
-    values = {
-        "event_id": message.event_id,
-        "actor": actor,
-        "merchant_id": message.merchant_id,
-        "topic": message.topic,
-        "payload": msgspec.json.encode(message).decode(),
-        "now": now(),
-    }
-    async with unit_of_work(None) as session:
-        attempts: int | None = (await session.execute(_BEGIN, values)).scalar_one_or_none()
-    return attempts
+    """Count this try before it runs; None when the work was already done or given up."""
+    payload = msgspec.json.encode(message).decode()
+    return await tries.begin(actor=actor, event_id=message.event_id, merchant_id=message.merchant_id, topic=message.topic, payload=payload)
 
 
 async def finish(actor: str, message: Message, *, state: str, error: str | None = None) -> None:
     """Write down how the try ended."""
-    values = {"event_id": message.event_id, "actor": actor, "state": state, "error": error and error[:2000], "now": now()}
-    async with unit_of_work(None) as session:
-        await session.execute(_FINISH, values)
-
-
-_BEGIN = text("""
-insert into job_run (event_id, actor, merchant_id, topic, payload, attempts, state, first_at, last_at)
-values (:event_id, :actor, :merchant_id, :topic, cast(:payload as jsonb), 1, 'running', :now, :now)
-on conflict (event_id, actor) do update set attempts = job_run.attempts + 1, state = 'running', last_at = excluded.last_at
-where job_run.state in ('running', 'failed')
-returning attempts
-""")
-_FINISH = text("update job_run set state = :state, error = :error, last_at = :now where event_id = :event_id and actor = :actor")
+    await tries.finish(actor=actor, event_id=message.event_id, state=state, error=error)

@@ -30,6 +30,9 @@ def create_role(connection: psycopg.Connection, role: str, password: str) -> Non
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     statement = sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOINHERIT PASSWORD {}")
     connection.execute(statement.format(sql.Identifier(role), sql.Literal(verifier)))
+    if role == BROKER:
+        # The queue lives in the same write-ahead log as the outbox: once the relay's mark is on disk, so is the message before it.
+        connection.execute(sql.SQL("ALTER ROLE {} SET synchronous_commit = off").format(sql.Identifier(role)))
 
 
 def create_database(
