@@ -1,0 +1,44 @@
+"""The benchmark's parts still run, on tiny sizes: that they measure something, not what they measure."""
+
+import pytest
+
+from bench import ledger, lists, payin
+from bench.figures import Figure, percentile, table
+
+
+class TestTable:
+    def test_a_column_nobody_fills_is_left_out(self) -> None:
+        lines = table([Figure(part="x", name="one", clients=1, per_second=1234.4), Figure(part="x", name="two", clients=8)]).splitlines()
+        assert lines[0].split() == ["workload", "clients", "per", "second", "floor"]
+        assert lines[1].split() == ["one", "1", "1,234", "–"]
+        assert lines[2].split() == ["two", "8", "–", "–"]
+
+    def test_a_percentile_is_one_of_the_values(self) -> None:
+        assert [percentile([1, 2, 3, 4], percent) for percent in (0, 50, 99, 100)] == [1, 3, 4, 4]
+
+
+@pytest.mark.slow
+class TestParts:
+    """Each part starts a server of its own; together they take some fifteen seconds on a quiet machine."""
+
+    def test_captures(self) -> None:
+        figures = ledger.run(seconds=0.1, clients=(1,))
+        assert {"take, random wallets", "begin and take"} <= {figure.name for figure in figures if figure.per_second}
+        assert all(figure.ratio for figure in figures if figure.floor)
+
+    def test_pay_ins(self) -> None:
+        figures = payin.run(seconds=0.1, warm_up=0.05, clients=(2,))
+        assert [figure.name for figure in figures if figure.ratio] == [
+            "pay, PSP in the process",
+            "order, then pay",
+            "authorise, then capture",
+            "pay, simulator over HTTP",
+            "pay, relay and worker busy",
+        ]
+
+    def test_lists(self) -> None:
+        figures = lists.run(rows=300, visits=3, seconds=0.1, clients=2)
+        pages = [figure for figure in figures if figure.queries is not None]
+        assert len(pages) >= 15
+        assert all(figure.server_p50_ms and figure.queries and figure.queries <= 12 for figure in pages)
+        assert "file of all payments" in {figure.name for figure in figures}
