@@ -65,13 +65,9 @@ class LedgerGroup(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[LedgerLine]
 
 
-class PaymentDetailPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One payment."""
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the money of the payment is."""
 
-    id: str
-    order: str
-    order_reference: str
-    status: PaymentStatus
     amount: Money
     authorised: Money
     captured: Money
@@ -83,6 +79,16 @@ class PaymentDetailPage(msgspec.Struct, frozen=True, kw_only=True):
     platform_fee: Money
     psp_fee: Money
     net: Money
+
+
+class PaymentDetailPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One payment."""
+
+    id: str
+    order: str
+    order_reference: str
+    status: PaymentStatus
+    figures: Figures
     can_void: bool
     is_moving: bool
     buyer: str
@@ -120,24 +126,47 @@ class PaymentDetailPage(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def bar(self) -> list[tuple[float, str]]:
         """The money bar: kept, given back, still to be taken."""
-        parts = [(self.kept.minor, "c-f1"), (self.refunded.minor, "c-f4"), (self.left.minor, "c-mut")]
-        return [(minor * 100 / self.amount.minor, shade) for minor, shade in parts if minor > 0]
+        parts = [(self.figures.kept.minor, "c-f1"), (self.figures.refunded.minor, "c-f4"), (self.figures.left.minor, "c-mut")]
+        return [(minor * 100 / self.figures.amount.minor, shade) for minor, shade in parts if minor > 0]
 
     @property
     def bar_text(self) -> str:
         """The money bar for those who do not see it."""
-        return f"Captured and kept {self.kept.format()}, refunded {self.refunded.format()}, left to capture {self.left.format()} of {self.amount.format()}"
+        return f"Captured and kept {self.figures.kept.format()}, refunded {self.figures.refunded.format()}, left to capture {self.figures.left.format()} of {self.figures.amount.format()}"
 
     @property
     def ledger_total(self) -> Money | None:
         """The sum of the debits, which is the sum of the credits; only where there is one currency."""
         debits = [line.debit for group in self.ledger or [] for line in group.lines if line.debit is not None]
-        return total(debits, self.amount.currency) if debits and {debit.currency for debit in debits} == {self.amount.currency} else None
+        return (
+            total(debits, self.figures.amount.currency)
+            if debits and {debit.currency for debit in debits} == {self.figures.amount.currency}
+            else None
+        )
 
     @property
     def events_href(self) -> str:
         """What the PSP told us about this payment, word for word."""
         return "/psp-events?" + urlencode([("reference", attempt.id) for attempt in self.attempts][:50])
+
+
+def figures(payment: Payment, parts: Sequence[PaymentPart]) -> Figures:
+    """Add up where the money of the payment is."""
+    currency = payment.currency
+    fee = sum(part.fee_captured_minor - part.fee_returned_minor for part in parts)
+    return Figures(
+        amount=Money(payment.amount_minor, currency),
+        authorised=Money(payment.authorised_minor, currency),
+        captured=Money(payment.captured_minor, currency),
+        refunded=Money(payment.refunded_minor, currency),
+        kept=Money(payment.captured_minor - payment.refunded_minor, currency),
+        left=_left(payment),
+        capturable=capturable(payment),
+        refundable=refundable(payment),
+        platform_fee=Money(fee, currency),
+        psp_fee=Money(payment.psp_fee_minor, currency),
+        net=Money(sum(_net(part) for part in parts), currency),
+    )
 
 
 def detail_page(
@@ -153,25 +182,13 @@ def detail_page(
 ) -> PaymentDetailPage:
     """Put the page of a payment together from its rows."""
     currency = payment.currency
-    fee = sum(part.fee_captured_minor - part.fee_returned_minor for part in parts)
-    kept = payment.captured_minor - payment.refunded_minor
     names = {**sellers, **connections}
     return PaymentDetailPage(
         id=public_id("pay", payment.id),
         order=public_id("ord", payment.order_id),
         order_reference=payment.order_reference,
         status=PaymentStatus(payment.status),
-        amount=Money(payment.amount_minor, currency),
-        authorised=Money(payment.authorised_minor, currency),
-        captured=Money(payment.captured_minor, currency),
-        refunded=Money(payment.refunded_minor, currency),
-        kept=Money(kept, currency),
-        left=_left(payment),
-        capturable=capturable(payment),
-        refundable=refundable(payment),
-        platform_fee=Money(fee, currency),
-        psp_fee=Money(payment.psp_fee_minor, currency),
-        net=Money(sum(_net(part) for part in parts), currency),
+        figures=figures(payment, parts),
         can_void=can_void(payment),
         is_moving=payment.status in UNDECIDED or any(operation.status in IN_FLIGHT for operation in operations),
         buyer=payment.buyer_name,
