@@ -148,14 +148,20 @@ class EmbeddedPostgres:
         if self._child is not None:
             self._child.wait()  # Gone already; this reaps it.
         self._child = None
-        self._lock.close()
-        self._lock = None
+        if not self.throwaway:  # A throw-away directory stays ours until it is deleted: without its lock it would be swept up.
+            self._release()
 
     def destroy(self) -> None:
         """Stop the server and delete its directory with all data."""
         self.stop()
         for path in {self._home, self.directory}:
             shutil.rmtree(path, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def destroy_if_abandoned(self) -> None:
         """Delete everything when no process owns the server any more."""
