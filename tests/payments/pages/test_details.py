@@ -93,7 +93,7 @@ class TestShowPayment:
         await shop.refund(answered.payment_id, 1000)
         with counted() as statements:
             await owner.get(path(answered.payment_id))
-        assert len(statements) <= 14, statements
+        assert len(statements) <= 12, statements
 
     async def test_unknown_malformed_and_foreign_ids_lead_to_the_same_nowhere(
         self, owner: Browser, open_as: OpenAs, shop: Shop, stranger: Tenant
