@@ -9,9 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import idempotency
 from app.core.actors import Actor
 from app.core.ids import OrderId, path_id
+from app.core.paging import Page
 from app.orders import queries, service
 from app.orders.domain import OrderNotFound
-from app.orders.schemas import OrderRequest, OrderView
+from app.orders.schemas import OrderRequest, OrderRow, OrderView
 from app.web.context import HttpRequest
 from app.web.guards import requires
 
@@ -49,6 +50,15 @@ async def create_order(
     return Response(body, status_code=CREATED, media_type="application/json")
 
 
+@get("/v1/orders", name="orders:api_list", guards=[requires("orders.read")])
+async def list_orders(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Page[OrderRow]:
+    """The orders, newest first; `q` finds by id, reference or the buyer's e-mail, `after` is the `next` of the page before."""
+    asked = request.query_params
+    return await queries.orders(
+        session, merchant_id=actor.merchant, query=asked.get("q", ""), status=asked.get("status", ""), after=asked.get("after")
+    )
+
+
 @get("/v1/orders/{order_id:str}", name="orders:api_detail", guards=[requires("orders.read")])
 async def get_order(order_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> OrderView:
     """One order as it stands now."""
@@ -59,4 +69,4 @@ def _order_id(text: str) -> OrderId:
     return OrderId(path_id("ord", text, otherwise=OrderNotFound(queries.MISSING)))
 
 
-ROUTES = [create_order, get_order]
+ROUTES = [create_order, get_order, list_orders]

@@ -137,6 +137,15 @@ class TestWay:
         assert (await api.get(f"/v1/orders/{made.json()['id']}")).json()["refunded"]["minor"] == 7_000
         assert books() == {("1100", "psp"): -30, ("5100", ""): 30}
 
+    async def test_orders_are_listed_newest_first_page_by_page_and_found(self, api: Api, shop: Shop) -> None:
+        made = [await an_order(shop) for _ in range(27)][::-1]
+        first = (await api.get("/v1/orders")).json()
+        second = (await api.get(f"/v1/orders?after={first['next']}")).json()
+        assert [row["id"] for row in first["items"] + second["items"]] == made
+        assert second["next"] is None
+        found = (await api.get(f"/v1/orders?q={made[3]}")).json()
+        assert [row["id"] for row in found["items"]] == [made[3]]
+
     async def test_a_whole_authorisation_is_voided(self, api: Api, shop: Shop, books: Books) -> None:
         path = f"/v1/payments/{await a_payment(shop, mode=MANUAL)}"
         assert (await api.post(f"{path}/void")).json()["status"] == "voided"

@@ -61,6 +61,7 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "orders:api_cancel": "key orders.write",
     "orders:api_create": "key orders.write",
     "orders:api_detail": "key orders.read",
+    "orders:api_list": "key orders.read",
     "orders:cancel": "owner support +developer",
     "orders:cancel_dialog": "owner support +developer",
     "orders:create": "owner support +developer",
