@@ -6,7 +6,7 @@ been, and each day's funds become available.
 
 import random
 import secrets as randomness
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import httpx2
@@ -142,7 +142,8 @@ async def _open_merchant(
         )
         house, key = await _furnish(actor, simulator_url, name="Simulator test" if is_sandbox else "Simulator EU")
         houses.append(house)
-        keys.append({"merchant": name, "mode": "test" if is_sandbox else "live", "id": public_id("mer", merchant_id), "key": key})
+        mode, connection = "test" if is_sandbox else "live", public_id("con", house.connection_id)
+        keys.append({"merchant": name, "mode": mode, "id": public_id("mer", merchant_id), "connection": connection, "key": key})
     return known, houses[0], keys
 
 
@@ -183,9 +184,16 @@ async def _connect(actor: Actor, simulator_url: str, *, name: str) -> Connection
             row = await connections.add_connection(session, actor, psp="simulated", name=name, values=values)
             connection_id = ConnectionId(row.id)
             await connections.enable_connection(session, actor, connection_id=connection_id)
-        address = f"{settings().public_url}/webhooks/{public_id('con', connection_id)}"
-        (await simulator.post("/_accounts", json={"name": account, "webhook_url": address})).raise_for_status()
+    await point_webhooks(simulator_url, {account: public_id("con", connection_id)})
     return connection_id
+
+
+async def point_webhooks(simulator_url: str, connections_of: Mapping[str, str]) -> None:
+    """Tell the simulator where its accounts' webhooks go now: the address changes with the port of the web pages."""
+    async with httpx2.AsyncClient(base_url=simulator_url, timeout=10) as simulator:
+        for account, connection in connections_of.items():
+            address = f"{settings().public_url}/webhooks/{connection}"
+            (await simulator.post("/_accounts", json={"name": account, "webhook_url": address})).raise_for_status()
 
 
 async def _order(house: House, dice: random.Random, number: int) -> OrderId:

@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 Send = Callable[[Sequence["dramatiq.Message[None]"]], None]
 
+KEPT = timedelta(days=14)
+"""How long a published event stays to be looked at and replayed."""
+_FORGET = "delete from outbox where id in (select id from outbox where published_at < %s limit 10000)"
 _CLAIM = """
 select id as event_id, topic, merchant_id, object_id, payload from outbox
 where published_at is null and due_at <= %s order by due_at limit %s for update skip locked
@@ -55,6 +58,14 @@ def relay_once(
     return len(events)
 
 
+def forget_published(connection: psycopg.Connection[Any], *, at: datetime) -> int:
+    """Remove what was published long ago, a piece at a time; returns how many events went."""
+    forgotten = 0
+    while (piece := connection.execute(_FORGET, (at - KEPT,)).rowcount) > 0:
+        forgotten += piece
+    return forgotten
+
+
 def run(settings: Settings, stop: Event) -> None:
     """Relay until asked to stop, waiting out a database that is away."""
     brokers.prepare(settings.broker_url)
@@ -64,9 +75,13 @@ def run(settings: Settings, stop: Event) -> None:
     while not stop.is_set():
         try:
             with psycopg.connect(settings.relay_database_url, autocommit=True, application_name="countinghouse-relay") as connection:
-                log.info("relay_started")
+                log.info("relay_started", forgotten=forget_published(connection, at=now()))
+                tidied = now()
                 while not stop.wait(wait):
                     published = relay_once(connection, lambda messages: brokers.send(broker, messages), at=now())
+                    if now() - tidied > timedelta(hours=1):
+                        forget_published(connection, at=now())
+                        tidied = now()
                     wait = 0.0 if published == BATCH else BUSY_SECONDS if published else min(IDLE_SECONDS, wait * 1.5 or BUSY_SECONDS)
         except psycopg.OperationalError as error:
             log.warning("relay_waits_for_the_database", error=str(error).strip())

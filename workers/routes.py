@@ -11,7 +11,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "clock.balances_due": ("ledger.roll_up",),
     "clock.partitions_due": ("ledger.ensure_partitions",),
     "clock.figures_due": ("reports.count_events",),
-    "clock.tidying_due": ("identity.tidy",),
+    "clock.tidying_due": ("identity.tidy", "upkeep.forget_jobs"),
 }
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
 

@@ -185,6 +185,11 @@ def sow(here: Installation, *, days: int) -> None:
         from app.seed import plant
 
         known = asyncio.run(plant(simulator_url=here.simulator_url, days=days))
+    elif "api_keys" in known:
+        from app.seed import point_webhooks
+
+        accounts = {key["id"]: key["connection"] for key in known["api_keys"]}
+        asyncio.run(point_webhooks(here.simulator_url, accounts))
     known |= {"url": here.web_url, "port": here.port, "simulator_url": here.simulator_url, "simulator_port": here.simulator_port}
     write(here.demo_file, msgspec.json.format(msgspec.json.encode(known), indent=2))
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import click
 
-from app.cli.installation import ROOT
 from app.cli.catalogues import events_markdown, states_markdown
+from app.cli.installation import ROOT
 from app.cli.operations import errors_markdown, settings_markdown
 from app.cli.output import emit
 

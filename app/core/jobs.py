@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Index, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base
@@ -41,3 +42,11 @@ class RecurringJob(Base):
     timezone: Mapped[str]
     next_at: Mapped[datetime]
     last_at: Mapped[datetime | None]
+
+
+_FORGET = text("delete from job_run where state = 'done' and last_at < :before")
+
+
+async def forget_done(session: AsyncSession, *, before: datetime) -> None:
+    """Remove the runs of jobs that ended well before a moment; what failed or died stays."""
+    await session.execute(_FORGET, {"before": before})

@@ -134,3 +134,14 @@ class TestConnect:
     def test_an_unknown_broker_is_named(self) -> None:
         with pytest.raises(brokers.BrokerUnknown, match="redis://"):
             brokers.connect("redis://127.0.0.1/0")
+
+
+class TestForgetting:
+    async def test_what_was_published_long_ago_goes_and_the_rest_stays(self, relay: psycopg.Connection[Any], sent: Sent) -> None:
+        async with unit_of_work(None) as session:
+            for _ in range(3):
+                await publish(session, merchant_id=None, event=Happened())
+        relay_once(relay, sent, at=now() + timedelta(seconds=1), routes=ROUTES, limit=2)
+        assert relays.forget_published(relay, at=now() + relays.KEPT - timedelta(minutes=1)) == 0
+        assert relays.forget_published(relay, at=now() + relays.KEPT + timedelta(minutes=1)) == 2
+        assert relay.execute("select count(*) from outbox").fetchone() == (1,)
