@@ -20,7 +20,7 @@
   function show(d) {
     d.showModal();
     const first = $("[data-focus]", d) || $("[autofocus]", d) || $("[aria-invalid=true]", d) || $(".dlg-b input:not([type=hidden]),.dlg-b select,.dlg-b textarea", d) || $(".dlg-f .btn", d);
-    first?.focus(); if (d.id === "palette") choose(d, 0);
+    first?.focus(); if (d.id === "palette") { if (first.value) { first.value = ""; first.dispatchEvent(new Event("input", { bubbles: true })) } choose(d, 0) }
   }
   on("click", e => {
     const o = e.target.closest("[data-open]"); if (o) { const d = $("#" + o.dataset.open); if (d) show(d); return }
