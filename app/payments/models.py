@@ -43,6 +43,8 @@ class Payment(Base):
         Index("ix_payment_status", "merchant_id", "status", "id"),
         Index("ix_payment_amount", "merchant_id", "amount_minor", "id"),
         Index("ix_payment_connection", "merchant_id", "connection_id", "id"),
+        Index("ix_payment_currency", "merchant_id", "currency", "id"),
+        Index("ix_payment_method", "merchant_id", text("coalesce(method_brand, method_kind)"), "id"),
         Index("ix_payment_email", "merchant_id", "buyer_email_lc", "id"),
         Index("ix_payment_buyer", "merchant_id", "buyer_name_lc", "id"),
         Index("ix_payment_order_reference", "merchant_id", "order_reference"),

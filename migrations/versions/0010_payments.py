@@ -150,6 +150,8 @@ def upgrade() -> None:
         ["merchant_id", "connection_id", "id"],
         unique=False,
     )
+    op.create_index("ix_payment_currency", "payment", ["merchant_id", "currency", "id"])
+    op.create_index("ix_payment_method", "payment", ["merchant_id", sa.text("coalesce(method_brand, method_kind)"), "id"])
     op.create_index(
         "ix_payment_email",
         "payment",
