@@ -48,6 +48,6 @@ def limit_key(address: str) -> str:
     if ":" not in address:
         return address
     try:
-        return str(IPv6Network((IPv6Address(address.split("%")[0]), 64), strict=False))
+        return str(IPv6Network((IPv6Address(address.partition("%")[0]), 64), strict=False))
     except ValueError:
         return address
