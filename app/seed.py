@@ -27,6 +27,7 @@ from app.orders.domain import NewLine
 from app.payments import flows
 from app.payments.domain import CaptureMode
 from app.psp.service import connections
+from app.reports import flows as reports
 from app.sellers import service as sellers
 from app.sellers.domain import FeeTerms
 from app.tenancy import service as tenancy
@@ -105,6 +106,8 @@ async def plant(*, simulator_url: str, days: int = DAYS) -> dict[str, object]:
         await _history(halden, dice, per_day=3, days=days)
         await _history(northlight, dice, per_day=1, days=days)
         await _today(halden, dice)
+        for house in (halden, northlight):
+            await reports.count_again(house.merchant_id)
     finally:
         await dispose()
     return {"people": [_entry(person) for person in people + others], "api_keys": [*halden_key, *northlight_key]}

@@ -49,7 +49,7 @@ async def export_orders(request: HttpRequest, actor: NamedDependency[Actor]) -> 
     asked = request.query_params
     headers = {"Content-Disposition": f'attachment; filename="orders-{now():%Y-%m-%dT%H%M}.csv"', "X-Accel-Buffering": "no"}
     rows = _file(actor.merchant, asked.get("q", "")[:200], asked.get("status", ""))
-    return Stream(rows, media_type="text/csv; charset=utf-8", headers=headers)
+    return Stream(rows, media_type="text/csv", headers=headers)
 
 
 async def _file(merchant_id: MerchantId, query: str, status: str) -> AsyncIterator[bytes]:

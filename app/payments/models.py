@@ -50,6 +50,7 @@ class Payment(Base):
         Index("ix_payment_order_reference", "merchant_id", "order_reference"),
         Index("ix_payment_provider_reference", "merchant_id", "provider_reference"),
         Index("ix_payment_last4", "merchant_id", "last4", "id"),
+        Index("ix_payment_late_success", "merchant_id", "id", postgresql_where=text("failure_code = 'late_success'")),
         Index(
             "ix_payment_expiry",
             "expires_at",
@@ -168,6 +169,7 @@ class PaymentOperation(Base):
         CheckConstraint(_one_of("kind", Operation), name="kind"),
         CheckConstraint(OPERATION.check_sql("status"), name="status"),
         CheckConstraint("amount_minor > 0", name="amount_is_positive"),
+        Index("ix_payment_operation_unknown", "merchant_id", "id", postgresql_where=text("status = 'unknown'")),
         Index("uq_payment_operation_number", "merchant_id", "payment_id", "kind", "number", unique=True),
         Index("uq_payment_operation_attempt", "merchant_id", "attempt_id", unique=True),
     )

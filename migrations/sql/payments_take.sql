@@ -56,9 +56,11 @@ BEGIN
   -- last, because here are the rows that many payments share
   IF n = 1 THEN
     PERFORM ledger.post1(p_merchant, l_kind[1], 'payment', p_payment, l_key[1], l_on, l_code, l_owner_type, l_owner,
-      array_fill(p.currency, ARRAY[cardinality(l_code)]), l_side, l_amount, l_clear, p_actor_kind, p_actor_id, p_request_id);
+      array_fill(p.currency, ARRAY[cardinality(l_code)]), l_side, l_amount, l_clear, p_actor_kind, p_actor_id, p_request_id,
+      p.order_reference);
   ELSE
     PERFORM ledger.post(p_merchant, l_kind, array_fill('payment'::text, ARRAY[n]), array_fill(p_payment, ARRAY[n]), l_key, array_fill(l_on, ARRAY[n]),
-      l_of, l_code, l_owner_type, l_owner, array_fill(p.currency, ARRAY[cardinality(l_code)]), l_side, l_amount, l_clear, p_actor_kind, p_actor_id, p_request_id);
+      l_of, l_code, l_owner_type, l_owner, array_fill(p.currency, ARRAY[cardinality(l_code)]), l_side, l_amount, l_clear, p_actor_kind, p_actor_id, p_request_id,
+      array_fill(p.order_reference, ARRAY[n]));
   END IF;
 END $$;

@@ -150,6 +150,7 @@ def upgrade() -> None:
         ["merchant_id", "connection_id", "id"],
         unique=False,
     )
+    op.create_index("ix_payment_late_success", "payment", ["merchant_id", "id"], postgresql_where=sa.text("failure_code = 'late_success'"))
     op.create_index("ix_payment_currency", "payment", ["merchant_id", "currency", "id"])
     op.create_index("ix_payment_method", "payment", ["merchant_id", sa.text("coalesce(method_brand, method_kind)"), "id"])
     op.create_index(
@@ -392,6 +393,7 @@ def upgrade() -> None:
         ["merchant_id", "attempt_id"],
         unique=True,
     )
+    op.create_index("ix_payment_operation_unknown", "payment_operation", ["merchant_id", "id"], postgresql_where=sa.text("status = 'unknown'"))
     op.create_index(
         "uq_payment_operation_number",
         "payment_operation",

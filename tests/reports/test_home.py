@@ -9,6 +9,7 @@ from sqlalchemy import event
 
 from app.core.clock import travel
 from app.core.db import database
+from app.core.ids import public_id
 from app.core.money import Money
 from app.payments.domain import CaptureMode
 from app.psp.domain import Outcome, ProviderStatus, Result
@@ -154,6 +155,18 @@ class TestAttention:
         tones = [bool(item.select(".tile--bad")) for item in page.select(".todo a")]
         assert tones == sorted(tones, reverse=True), "what is wrong comes before what waits"
         assert page.select_one(".todo a[href='/payments?status=in_review']")
+
+    async def test_an_order_that_was_paid_twice_and_a_lost_refund_lead_to_their_payments(
+        self, owner: Browser, shop: Shop, superuser: Connection
+    ) -> None:
+        paid = await shop.pay()
+        shop.psp.answers("refund", Result(outcome=Outcome.UNKNOWN))
+        await shop.refund(paid.payment_id, 100)
+        superuser.execute("update payment set failure_code = 'late_success'")
+        page = soup(await owner.get("/"))
+        assert sorted(waiting(page)) == ["1 operation has an unknown outcome", "1 order was paid twice"]
+        links = {link["href"] for link in page.select(".todo a")}
+        assert links == {f"/payments/{public_id('pay', paid.payment_id)}"}
 
     async def test_nothing_is_shown_where_nothing_waits(self, owner: Browser, shop: Shop) -> None:
         await shop.pay()

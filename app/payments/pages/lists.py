@@ -42,7 +42,7 @@ async def export_payments(request: HttpRequest, session: NamedDependency[AsyncSe
     ticked = [parse_id("pay", text) for text in request.query_params.getall("id", [])[:MAX_TICKED]]
     names = await psp.connection_names(session, merchant_id=actor.merchant)
     headers = {"Content-Disposition": f'attachment; filename="payments-{now():%Y-%m-%dT%H%M}.csv"', "X-Accel-Buffering": "no"}
-    return Stream(_file(actor.merchant, filters, names, ticked or None), media_type="text/csv; charset=utf-8", headers=headers)
+    return Stream(_file(actor.merchant, filters, names, ticked or None), media_type="text/csv", headers=headers)
 
 
 async def _file(

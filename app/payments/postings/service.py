@@ -38,7 +38,16 @@ Entry = tuple[Kind, str, list[Line]]
 
 def _postings(actor: Actor, payment: Payment, entries: Sequence[Entry]) -> list[Posting]:
     return [
-        Posting(kind=kind, source_type="payment", source_id=payment.id, event_key=event_key, effective_on=today(), lines=lines, actor=actor)
+        Posting(
+            kind=kind,
+            source_type="payment",
+            source_id=payment.id,
+            event_key=event_key,
+            effective_on=today(),
+            lines=lines,
+            description=payment.order_reference,
+            actor=actor,
+        )
         for kind, event_key, lines in entries
     ]
 

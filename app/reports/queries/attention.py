@@ -22,6 +22,12 @@ from (values ('unknown'), ('conflicted'), ('in_review')) p(status)
 cross join lateral (select count(*) as n, min(updated_at) as since from
   (select updated_at from payment where merchant_id = :merchant and status = p.status order by id desc limit :most) x) w
 union all
+select 'double', '', (array_agg(id order by id))[1], null, count(*), min(updated_at), null, null from (
+  select id, updated_at from payment where merchant_id = :merchant and failure_code = 'late_success' order by id limit :most) x
+union all
+select 'operation', '', (array_agg(payment_id order by id))[1], null, count(*), min(updated_at), null, null from (
+  select id, payment_id, updated_at from payment_operation where merchant_id = :merchant and status = 'unknown' order by id limit :most) x
+union all
 select 'uncaptured', '', null, null, count(*), min(expires_at), null, null from (
   select expires_at from payment where merchant_id = :merchant and status in ('authorised', 'partially_captured') and expires_at < :soon limit :most) x
 union all
@@ -49,6 +55,8 @@ async def attention(session: AsyncSession, actor: Actor) -> list[Attention]:
 
 _NEEDS = {
     "payment": "payments.read",
+    "double": "payments.read",
+    "operation": "payments.read",
     "uncaptured": "payments.read",
     "webhook": "connections.read",
     "change": "connections.read",
@@ -65,6 +73,8 @@ def _items(row: Row[Any], moment: datetime) -> list[Attention]:
     match row.noun:
         case "payment":
             return [_payments(row)]
+        case "double" | "operation":
+            return [_first_payment(row)]
         case "uncaptured":
             return [_uncaptured(row)]
         case "webhook":
@@ -87,6 +97,17 @@ def _payments(row: Row[Any]) -> Attention:
         icon=icon,
         tone=tone,
     )
+
+
+def _first_payment(row: Row[Any]) -> Attention:
+    """What concerns single payments: leads to the oldest of them."""
+    href = f"/payments/{public_id('pay', row.id)}"
+    if row.noun == "double":
+        title = f"{_many(row.n, 'order')} {'was' if row.n == 1 else 'were'} paid twice"
+        text = f"The PSP took a payment that was given up, {_at(row.since)}: give it back at the PSP"
+        return Attention(title=title, text=text, href=href, icon="triangle-alert", tone="bad")
+    title = f"{_many(row.n, 'operation')} {'has' if row.n == 1 else 'have'} an unknown outcome"
+    return Attention(title=title, text=f"A capture, refund or release; the PSP is being asked, since {_at(row.since)}", href=href, icon="hourglass")
 
 
 def _uncaptured(row: Row[Any]) -> Attention:
