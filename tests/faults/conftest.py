@@ -30,6 +30,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         server.destroy()
 
 
+@pytest.fixture(autouse=True)
+def _hang_up(house: House) -> Iterator[None]:
+    yield
+    house.close_shops()
+
+
 @pytest.fixture
 def shop(house: House) -> Iterator[HttpShop]:
     """A merchant of its own for every test; afterwards the books balance."""

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from app.core.embedded import free_port
+from app.core.ids import public_id
 from tests.faults.house import House, HttpShop, until
 
 
@@ -52,7 +53,7 @@ class TestWebKilled:
     def test_and_again_while_the_retry_continues_it(self, house: House, shop: HttpShop) -> None:
         body = {"order": shop.order(), "token": "tok_visa"}
         self.die(house, shop, "payments.called", "/v1/payments", body)
-        house.leases_run_out()
+        house.lease_runs_out("k")
         self.die(house, shop, "payments.resumed", "/v1/payments", body)
         answer = shop.insist("/v1/payments", body, key="k")
         assert answer.json()["status"] == "captured" and shop.charged() == (1, 10_000) and shop.posted() == 10_000
@@ -129,7 +130,7 @@ class TestRelayKilled:
 
 class TestDatabaseKilled:
     def test_no_acknowledged_payment_is_lost_and_none_is_doubled(self, house: House, shop: HttpShop) -> None:
-        orders = [shop.order() for _ in range(100)]
+        orders = [shop.order() for _ in range(200)]
         acknowledged: dict[str, str] = {}
         enough = threading.Semaphore(0)
 
@@ -142,7 +143,7 @@ class TestDatabaseKilled:
             running = [clients.submit(pay, order) for order in orders]
             for _ in range(2):
                 for _ in range(20):
-                    assert enough.acquire(timeout=40)
+                    assert enough.acquire(timeout=60)
                 self.kill(house)
             for each in running:
                 each.result(timeout=90)
@@ -150,9 +151,10 @@ class TestDatabaseKilled:
         rows = house.sql(
             "select status, count(*), count(distinct order_id) from payment where merchant_id = %s group by 1", shop.shop.merchant_id
         )
-        assert rows == [("captured", 100, 100)]
-        assert len(set(acknowledged.values())) == 100
-        assert shop.charged() == (100, 1_000_000) and shop.posted() == 1_000_000
+        assert rows == [("captured", 200, 200)]
+        kept = house.sql("select id from payment where merchant_id = %s", shop.shop.merchant_id)
+        assert {public_id("pay", row[0]) for row in kept} == set(acknowledged.values())
+        assert shop.charged() == (200, 2_000_000) and shop.posted() == 2_000_000
 
     @staticmethod
     def kill(house: House) -> None:
