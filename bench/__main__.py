@@ -11,7 +11,6 @@ import argparse
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,14 +18,16 @@ from pathlib import Path
 
 import msgspec
 
+from app.cli.demo import ended_by_signals
 from app.cli.installation import DATA, ROOT
 from bench import ledger, lists, payin
 from bench.figures import Figure, table
+from bench.house import House, open_house
 
-PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], list[Figure]]]] = {
-    "ledger": ("Captures, called directly", lambda asked: ledger.run(seconds=asked.seconds)),
-    "payin": ("Pay-ins over HTTP, two web workers", lambda asked: payin.run(seconds=2 * asked.seconds)),
-    "lists": ("Pages of a merchant with {rows:,} payments", lambda asked: lists.run(rows=asked.rows, seconds=asked.seconds)),
+PARTS: dict[str, tuple[str, Callable[[House, argparse.Namespace], list[Figure]]]] = {
+    "ledger": ("Captures, called directly", lambda house, asked: ledger.run(house, seconds=asked.seconds)),
+    "payin": ("Pay-ins over HTTP, two web workers", lambda house, asked: payin.run(house, seconds=2 * asked.seconds)),
+    "lists": ("Pages of a merchant with {rows:,} payments", lambda house, asked: lists.run(house, rows=asked.rows, seconds=asked.seconds)),
 }
 
 
@@ -53,7 +54,8 @@ def main() -> None:
         title, measure = PARTS[name]
         began = time.monotonic()
         print(f"\n{title.format(rows=asked.rows)}", flush=True)
-        found = measure(asked)
+        with open_house() as house:
+            found = measure(house, asked)
         figures += found
         print(f"\n{table(found)}\n({time.monotonic() - began:.0f} s)", flush=True)
     report = Report(at=datetime.now(UTC), commit=commit(), machine=machine(), load_before=load, rows=asked.rows, figures=figures)
@@ -96,4 +98,5 @@ def commit() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ended_by_signals():
+        main()

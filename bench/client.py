@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from typing import cast
 
 import msgspec
@@ -149,6 +150,12 @@ def _here(port: int, step: Step, items: Sequence[str], clients: int, warm_up: fl
     return uvloop.run(_load(port, step, items, clients, warm_up, seconds))
 
 
+@cache
+def _process() -> ProcessPoolExecutor:
+    """The clients' process; it lives as long as this one."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
 def load(
     port: int,
     step: Step,
@@ -160,8 +167,7 @@ def load(
     expect: frozenset[int] = frozenset({200, 201}),
 ) -> Load:
     """Put the server under load from a process of its own; an answer nobody expects ends the run."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        done = pool.submit(_here, port, step, items, clients, warm_up, seconds).result()
+    done = _process().submit(_here, port, step, items, clients, warm_up, seconds).result()
     if not done.steps or set(done.statuses) - expect:
         raise RuntimeError(f"unexpected answers under load: {done.statuses}, {done.steps} steps")
     return done

@@ -8,9 +8,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO
 
 import httpx2
 import msgspec
@@ -45,6 +44,7 @@ LIFTED = {
     "COUNTINGHOUSE_SESSION_IDLE_MINUTES": "600",
     "COUNTINGHOUSE_STEP_UP_MINUTES": "60",
     "COUNTINGHOUSE_LOG_FORMAT": "json",
+    "COUNTINGHOUSE_LOG_LEVEL": "info",
 }
 """Limits that a benchmark would run into, and the log as a production has it."""
 
@@ -52,8 +52,8 @@ LIFTED = {
 class House:
     """One running house; what is started in it ends with it."""
 
-    def __init__(self, server: EmbeddedPostgres, here: Installation, stack: ExitStack) -> None:
-        self.server, self.here, self._stack = server, here, stack
+    def __init__(self, server: EmbeddedPostgres, here: Installation, stack: ExitStack, *, workers: int) -> None:
+        self.server, self.here, self._stack, self.workers = server, here, stack, workers
 
     @property
     def superuser(self) -> str:
@@ -67,23 +67,23 @@ class House:
 
     def start(self, *command: str, log: Path | None = None, **environ: str) -> subprocess.Popen[bytes]:
         """Start a process of the house; its log goes into a file or nowhere."""
-        out: IO[bytes] | int = log.open("wb") if log else subprocess.DEVNULL
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=os.environ | environ,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with log.open("wb") if log else nullcontext(subprocess.DEVNULL) as out:
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env=os.environ | environ,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self._stack.callback(_stop, process)
         return process
 
-    def web(self, application: str, *, workers: int = 2, log: Path | None = None, **environ: str) -> "Web":
+    def web(self, application: str, *, workers: int | None = None, log: Path | None = None, **environ: str) -> "Web":
         """Start web workers for an application and wait until each connection is answered."""
         port = free_port()
-        process = self.start("-m", "bench.serve", application, str(port), str(workers), log=log, **environ)
+        process = self.start("-m", "bench.serve", application, str(port), str(workers or self.workers), log=log, **environ)
         _wait_for(port, process)
         return Web(port=port, process=process)
 
@@ -142,7 +142,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def open_house() -> Iterator[House]:
+def open_house(*, workers: int = 2) -> Iterator[House]:
     """A house with a server of its own, fsync on, deleted at the end with everything in it."""
     _sweep()
     directory = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -157,7 +157,7 @@ def open_house() -> Iterator[House]:
             installations.use(here.environ() | LIFTED)
             installations.ensure_keys(here.key_file)
             upgrade(here.urls.owner)
-            yield House(server, here, stack)
+            yield House(server, here, stack, workers=workers)
     finally:
         server.destroy()
         shutil.rmtree(directory, ignore_errors=True)

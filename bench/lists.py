@@ -10,7 +10,8 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -21,13 +22,14 @@ from app.core import db
 from app.core.ids import public_id
 from app.core.paging import Cursor
 from app.web import cookies
-from bench import client, psp
+from bench import client
 from bench.client import Answer, Connection, request
 from bench.figures import Figure, percentile, table
 from bench.house import House, Shop, Web, open_house, open_shop
 from bench.million import fill
 
 FLOOR = "bare page"
+LOADED = ("payments, first page", "payments, page at the middle row", "start page")
 VARIANTS = 20
 """So many different addresses of each kind, so that no single one is measured warm."""
 
@@ -51,23 +53,23 @@ class Logged(msgspec.Struct):
     ms: float = 0.0
 
 
-def run(*, rows: int = 1_000_000, visits: int = 100, seconds: float = 3.0, clients: int = 4) -> list[Figure]:
+def run(
+    house: House, *, rows: int = 1_000_000, visits: int = 100, seconds: float = 3.0, clients: int = 4, only: Collection[str] = ()
+) -> list[Figure]:
     """Fill a house, open every page often, and download everything once."""
-    with open_house() as house:
-        shop = asyncio.run(_open_shop())
-        took = fill(house, shop, rows=rows)
-        print(f"  {rows:,} payments written in {took:.0f} s", flush=True)
-        with psycopg.connect(house.superuser) as connection:
-            pages = addresses(connection, shop, rows)
-        bench = Bench(house, shop, visits=visits, seconds=seconds, clients=clients)
-        bench.floor()
-        bench.pages(pages)
-        bench.file(rows)
-        return bench.figures
+    shop = asyncio.run(_open_shop())
+    took = fill(house, shop, rows=rows)
+    print(f"  {rows:,} payments written in {took:.0f} s", flush=True)
+    with psycopg.connect(house.superuser) as connection:
+        pages = {name: paths for name, paths in addresses(connection, shop, rows).items() if not only or name in only}
+    bench = Bench(house, shop, visits=visits, seconds=seconds, clients=clients)
+    bench.floor()
+    bench.pages(pages)
+    bench.download(rows)
+    return bench.figures
 
 
 async def _open_shop() -> Shop:
-    psp.plug_in()
     try:
         return await open_shop("lists", psp="simulated", values=_VALUES, seller_count=200)
     finally:
@@ -155,7 +157,7 @@ class Bench:
         web = self.house.web("app.main:create_app", log=log)
         for name, paths in pages.items():
             self._page(web, log, name, paths, counts[name])
-        for name in ("payments, first page", "payments, page at the middle row", "start page"):
+        for name in [name for name in LOADED if name in pages]:
             self._loaded(web, name, pages[name])
         self._loaded(web, "every page in turn", [path for paths in pages.values() for path in paths[:3]])
         print(f"  web worker {web.memory_mb():.0f} MB resident", flush=True)
@@ -208,22 +210,20 @@ class Bench:
         counts = {}
         for name, paths in pages.items():
             for path in [paths[0], *paths[:3]]:
-                answer = _get(web.port, path, self.visit.cookie)
-                if answer.status != 200:
-                    raise RuntimeError(f"{path} answers {answer.status}")
-                counts[name] = int(answer.getheader("x-statements") or 0)
+                counts[name] = _statements_of(web.port, path, self.visit.cookie)
         web.stop()
         return counts
 
-    def file(self, rows: int) -> None:
+    def download(self, rows: int) -> None:
         """Everything as one file, while the workers' memory is watched."""
         web = self.house.web("app.main:create_app")
-        _get(web.port, "/payments", self.visit.cookie)
-        before, stop, peak = web.memory_mb(), threading.Event(), [0.0]
+        _statements_of(web.port, "/payments", self.visit.cookie)
+        before, stop = web.memory_mb(), threading.Event()
+        peak = [before]
         watch = threading.Thread(target=_watch, args=(web.memory_mb, stop, peak))
         watch.start()
         began = time.perf_counter()
-        count, size = _download(web.port, "/payments/export.csv", self.visit.cookie)
+        count, size = _file(web.port, "/payments/export.csv", self.visit.cookie)
         took = time.perf_counter() - began
         stop.set()
         watch.join()
@@ -250,22 +250,29 @@ class Bench:
         print("  " + table([figure]).splitlines()[1], flush=True)
 
 
-def _get(port: int, path: str, cookie: str) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    connection.request("GET", path, headers={"cookie": cookie, "accept": "text/html"})
-    answer = connection.getresponse()
-    if answer.getheader("content-type", "").startswith("text/html"):
+@contextmanager
+def _opened(port: int, path: str, cookie: str) -> Iterator[http.client.HTTPResponse]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
+        connection.request("GET", path, headers={"cookie": cookie, "accept": "text/html"})
+        with connection.getresponse() as answer:
+            if answer.status != 200:
+                raise RuntimeError(f"{path} answers {answer.status}")
+            yield answer
+
+
+def _statements_of(port: int, path: str, cookie: str) -> int:
+    with _opened(port, path, cookie) as answer:
         answer.read()
-    return answer
+        return int(answer.getheader("x-statements") or 0)
 
 
-def _download(port: int, path: str, cookie: str) -> tuple[int, int]:
-    answer, lines, size = _get(port, path, cookie), 0, 0
-    if answer.status != 200:
-        raise RuntimeError(f"{path} answers {answer.status}")
-    while piece := answer.read(1 << 18):
-        lines += piece.count(b"\n")
-        size += len(piece)
+def _file(port: int, path: str, cookie: str) -> tuple[int, int]:
+    """Lines and bytes of a file."""
+    lines = size = 0
+    with _opened(port, path, cookie) as answer:
+        while piece := answer.read(1 << 18):
+            lines += piece.count(b"\n")
+            size += len(piece)
     return lines, size
 
 
@@ -293,4 +300,5 @@ def _server_times(log: Path, skip: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    print(table(run(rows=int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)))
+    with open_house() as here:
+        print(table(run(here, rows=int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)))

@@ -32,7 +32,7 @@ where t.relname = any(%s) and not exists (select from pg_constraint c where c.co
 TABLES = ["sales_order", "sales_order_line", "payment", "payment_part", "payment_attempt", "payment_event", "payment_operation"]
 POST = """
 with batch as (
-  select row_number() over (order by n)::int as t, * from bench.plan where merchant_id = %(merchant)s and is_captured and n > %(after)s order by n limit 1000),
+  select row_number() over (order by n)::int as t, * from million.plan where merchant_id = %(merchant)s and is_captured and n > %(after)s order by n limit 1000),
 lines as (
   select t, l.* from batch, lateral (values
     (1, '1100', 'connection', connection_id, 1::smallint, amount::bigint, payment_id::text), (2, '2100', 'seller', seller_id, -1::smallint, (amount - fee)::bigint, null),
@@ -92,7 +92,7 @@ def _write(connection: psycopg.Connection, shop: Shop, rows: int) -> None:
 def _book(connection: psycopg.Connection, merchant_id: UUID, most: int) -> None:
     connection.execute("select set_config('app.merchant_id', %s, false)", (str(merchant_id),))
     start = connection.execute(
-        "select n from bench.plan where merchant_id = %s and is_captured order by n desc offset %s limit 1", (merchant_id, most)
+        "select n from million.plan where merchant_id = %s and is_captured order by n desc offset %s limit 1", (merchant_id, most)
     ).fetchone()
     after, posted = (start[0] if start else 0), 0
     while posted < most:

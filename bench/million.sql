@@ -1,16 +1,16 @@
 -- A merchant with :rows payments over twelve months, and a tenth as many of other merchants in between. Written in the order of time, so that
 -- ids, which carry the time, come in the order they would have come in. One row of the plan becomes the rows of all tables.
 
-create schema bench;
+create schema million;
 
-create function bench.id(at timestamptz, salt text) returns uuid language sql immutable as $$
+create function million.id(at timestamptz, salt text) returns uuid language sql immutable as $$
   select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '7' || substr(md5(salt), 1, 3) || '8' || substr(md5(salt), 4, 15))::uuid $$;
 
-create unlogged table bench.plan as
+create unlogged table million.plan as
 select n, merchant_id, at, status, currency, amount, brand, last4, name, lower(replace(name, ' ', '.')) || customer || '@buyers.example' as email,
-  bench.id(at, 'p' || n) as payment_id, bench.id(at - interval '20 s', 'o' || n) as order_id, bench.id(at + interval '1 ms', 'a' || n) as attempt_id,
-  bench.id(at + interval '2 ms', 'e' || n) as created_event, bench.id(at + interval '400 ms', 'd' || n) as decided_event,
-  bench.id(at + interval '400 ms', 'c' || n) as capture_id, sellers[1 + n % cardinality(sellers)] as seller_id,
+  million.id(at, 'p' || n) as payment_id, million.id(at - interval '20 s', 'o' || n) as order_id, million.id(at + interval '1 ms', 'a' || n) as attempt_id,
+  million.id(at + interval '2 ms', 'e' || n) as created_event, million.id(at + interval '400 ms', 'd' || n) as decided_event,
+  million.id(at + interval '400 ms', 'c' || n) as capture_id, sellers[1 + n % cardinality(sellers)] as seller_id,
   case when n % 5 < 2 then sellers[1 + (n * 7 + 3) % cardinality(sellers)] end as second_id, connections[1 + (n / 3) % cardinality(connections)] as connection_id,
   amount / 10 + 25 as fee, status in ('captured', 'refunded', 'partially_refunded') as is_captured,
   case status when 'refunded' then amount when 'partially_refunded' then amount / 3 else 0 end as refunded
@@ -34,12 +34,12 @@ order by n;
 insert into sales_order (merchant_id, id, reference, status, currency, total_minor, captured_minor, refunded_minor, buyer_name, buyer_email, buyer_email_lc,
     description, details, created_at, updated_at)
   select merchant_id, order_id, 'HR-' || (100000 + n), case when status = 'authorised' then 'open' when is_captured then replace(status, 'captured', 'paid') else 'open' end,
-    currency, amount, case when is_captured then amount else 0 end, refunded, name, email, email, '', '{}', at - interval '20 s', at from bench.plan order by n;
+    currency, amount, case when is_captured then amount else 0 end, refunded, name, email, email, '', '{}', at - interval '20 s', at from million.plan order by n;
 
 insert into sales_order_line (merchant_id, order_id, position, seller_id, description, quantity, amount_minor)
-  select merchant_id, order_id, 0, seller_id, 'Oak chair', 1, amount - case when second_id is null then 0 else amount / 3 end from bench.plan order by n;
+  select merchant_id, order_id, 0, seller_id, 'Oak chair', 1, amount - case when second_id is null then 0 else amount / 3 end from million.plan order by n;
 insert into sales_order_line (merchant_id, order_id, position, seller_id, description, quantity, amount_minor)
-  select merchant_id, order_id, 1, second_id, 'Desk lamp', 1, amount / 3 from bench.plan where second_id is not null order by n;
+  select merchant_id, order_id, 1, second_id, 'Desk lamp', 1, amount / 3 from million.plan where second_id is not null order by n;
 
 insert into payment (merchant_id, id, order_id, order_reference, connection_id, status, capture_mode, currency, amount_minor, authorised_minor,
     capture_reserved_minor, captured_minor, refund_reserved_minor, refunded_minor, psp_fee_minor, platform_fee_minor, rest_released, provider_reference,
@@ -50,41 +50,41 @@ insert into payment (merchant_id, id, order_id, order_reference, connection_id, 
     refunded, refunded, case when is_captured then amount / 40 else 0 end, case when is_captured then fee else 0 end, is_captured, 'sim_' || md5(n::text),
     'card', brand, last4, '08/29', case when status = 'failed' then 'insufficient_funds' end, case when status = 'failed' then 'Insufficient funds' end,
     name, lower(name), email, email, 'Storefront', at, at + interval '400 ms', case when status = 'authorised' then at + interval '7 days' end
-  from bench.plan order by n;
+  from million.plan order by n;
 
 insert into payment_part (merchant_id, payment_id, seller_id, amount_minor, fee_minor, captured_minor, fee_captured_minor)
   select merchant_id, payment_id, seller_id, part, fee, case when is_captured then part else 0 end, case when is_captured then fee else 0 end
     from (select n, merchant_id, payment_id, seller_id, amount - case when second_id is null then 0 else amount / 3 end as part, least(fee, amount / 2) as fee, is_captured
-            from bench.plan) p order by n;
+            from million.plan) p order by n;
 insert into payment_part (merchant_id, payment_id, seller_id, amount_minor, fee_minor, captured_minor, fee_captured_minor)
   select merchant_id, payment_id, second_id, amount / 3, 0, case when is_captured then amount / 3 else 0 end, 0
-    from bench.plan where second_id is not null and second_id <> seller_id order by n;
+    from million.plan where second_id is not null and second_id <> seller_id order by n;
 
 insert into payment_attempt (merchant_id, id, payment_id, connection_id, operation, amount_minor, outcome, provider_reference, code, message, latency_ms,
     created_by, created_at, finished_at)
   select merchant_id, attempt_id, payment_id, connection_id, 'authorise', amount, case when status = 'failed' then 'declined' else 'succeeded' end,
     'sim_' || md5(n::text), case when status = 'failed' then 'insufficient_funds' end, case when status = 'failed' then 'Insufficient funds' end,
-    120 + n % 700, 'Storefront', at, at + interval '400 ms' from bench.plan order by n;
+    120 + n % 700, 'Storefront', at, at + interval '400 ms' from million.plan order by n;
 
 insert into payment_event (merchant_id, id, payment_id, at, kind, to_status, amount_minor, actor_kind, actor_name, attempt_id, details)
-  select merchant_id, created_event, payment_id, at, 'payment.created', 'processing', amount, 'api_key', 'Storefront', attempt_id, '{}' from bench.plan order by n;
+  select merchant_id, created_event, payment_id, at, 'payment.created', 'processing', amount, 'api_key', 'Storefront', attempt_id, '{}' from million.plan order by n;
 insert into payment_event (merchant_id, id, payment_id, at, kind, from_status, to_status, amount_minor, actor_kind, actor_name, attempt_id, details)
   select merchant_id, decided_event, payment_id, at + interval '400 ms', 'payment.' || case when is_captured then 'captured' else status end, 'processing',
-    case when is_captured then 'captured' else status end, amount, 'api_key', 'Storefront', attempt_id, '{}' from bench.plan order by n;
+    case when is_captured then 'captured' else status end, amount, 'api_key', 'Storefront', attempt_id, '{}' from million.plan order by n;
 
 insert into payment_operation (merchant_id, id, payment_id, attempt_id, kind, number, status, amount_minor, split, is_final, reason, created_by, created_at, updated_at)
   select merchant_id, capture_id, payment_id, attempt_id, 'capture', 1, 'succeeded', amount,
     jsonb_build_object('shares', jsonb_build_array(jsonb_build_object('seller_id', seller_id, 'amount_minor', amount, 'fee_minor', fee)), 'taken', '{}'::jsonb),
-    true, '', 'Storefront', at + interval '400 ms', at + interval '400 ms' from bench.plan where is_captured order by n;
+    true, '', 'Storefront', at + interval '400 ms', at + interval '400 ms' from million.plan where is_captured order by n;
 
 insert into payment_hour (merchant_id, hour_at, currency, connection_id, started, succeeded, failed, captures, captured_minor, refunds, refunded_minor,
     psp_fee_minor, platform_fee_minor)
   select merchant_id, date_trunc('hour', at, 'UTC'), currency, connection_id, count(*), count(*) filter (where status <> 'failed'),
     count(*) filter (where status = 'failed'), count(*) filter (where is_captured), coalesce(sum(amount) filter (where is_captured), 0),
     count(*) filter (where refunded > 0), sum(refunded), coalesce(sum(amount / 40) filter (where is_captured), 0), coalesce(sum(fee) filter (where is_captured), 0)
-  from bench.plan group by 1, 2, 3, 4;
+  from million.plan group by 1, 2, 3, 4;
 insert into seller_day (merchant_id, day_on, currency, seller_id, sales, sold_minor, fee_minor, refunded_minor)
   select merchant_id, (at at time zone 'UTC')::date, currency, seller_id, count(*), sum(amount), sum(fee), sum(refunded)
-  from bench.plan where is_captured group by 1, 2, 3, 4;
+  from million.plan where is_captured group by 1, 2, 3, 4;
 insert into report_progress (merchant_id, through_id, counted_at)
-  select distinct on (merchant_id) merchant_id, decided_event, now() from bench.plan order by merchant_id, n desc;
+  select distinct on (merchant_id) merchant_id, decided_event, now() from million.plan order by merchant_id, n desc;

@@ -123,23 +123,22 @@ class Bench:
         return fill_orders(self.house, shop, int(rate * (self.seconds + self.warm_up)) + 10 * clients)
 
 
-def run(*, seconds: float = 6.0, warm_up: float = 1.5, clients: Sequence[int] = (1, 16)) -> list[Figure]:
+def run(house: House, *, seconds: float = 6.0, warm_up: float = 1.5, clients: Sequence[int] = (1, 16)) -> list[Figure]:
     """Measure everything, then look whether the books agree with the payments and with the provider."""
-    with open_house() as house:
-        with psycopg.connect(house.here.urls.owner, autocommit=True) as connection:
-            connection.execute(apps.BARE)
-            connection.execute("grant select, insert on bench_bare to countinghouse_app")
-        simulator = house.start("-m", "app.cli.main", "simulator", "--port", str(house.here.simulator_port))
-        _wait_for_simulator(house, simulator)
-        inside, outside = asyncio.run(_open_shops(house))
-        bench = Bench(house, seconds, warm_up)
-        most = max(clients)
-        _floors(bench, clients)
-        _inside(bench, inside, clients, most)
-        _outside(bench, outside, most)
-        _with_workers(bench, inside, most)
-        verify(house, inside, outside)
-        return bench.figures
+    with psycopg.connect(house.here.urls.owner, autocommit=True) as connection:
+        connection.execute(apps.BARE)
+        connection.execute("grant select, insert on bench_bare to countinghouse_app")
+    simulator = house.start("-m", "app.cli.main", "simulator", "--port", str(house.here.simulator_port))
+    _wait_for_simulator(house, simulator)
+    inside, outside = asyncio.run(_open_shops(house))
+    bench = Bench(house, seconds, warm_up)
+    most = max(clients)
+    _floors(bench, clients)
+    _inside(bench, inside, clients, most)
+    _outside(bench, outside, most)
+    _with_workers(bench, inside, most)
+    verify(house, inside, outside)
+    return bench.figures
 
 
 def _floors(bench: Bench, clients: Sequence[int]) -> None:
@@ -216,6 +215,7 @@ async def _open_shops(house: House) -> tuple[Shop, Shop]:
             await open_shop("outside", psp="simulated", values=values),
         )
     finally:
+        psp.unplug()
         await db.dispose()
 
 
@@ -265,4 +265,5 @@ def _agreeing(connection: psycopg.Connection, shop: Shop) -> int:
 
 
 if __name__ == "__main__":
-    print(table(run(seconds=float(sys.argv[1]) if len(sys.argv) > 1 else 6.0)))
+    with open_house() as here:
+        print(table(run(here, seconds=float(sys.argv[1]) if len(sys.argv) > 1 else 6.0)))

@@ -80,3 +80,8 @@ PROVIDER = domain.Provider(
 def plug_in() -> None:
     """Let this process, and no other, know the instant provider."""
     ADAPTERS[NAME] = PROVIDER
+
+
+def unplug() -> None:
+    """Forget it again."""
+    ADAPTERS.pop(NAME, None)
