@@ -87,7 +87,9 @@ class Window:
     async def look(self, *, only: tuple[str, ...] = ()) -> list[str]:
         """What on the page keeps people out, or does not fit the window; with `only`, by these rules alone."""
         page = self.page
-        await page.evaluate(AXE.read_text(encoding="utf-8"))
+        if not await page.evaluate("'axe' in window"):
+            await page.evaluate(AXE.read_text(encoding="utf-8"))
+        await page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
         asked = {"type": "rule", "values": list(only)} if only else {"type": "tag", "values": TAGS}
         result = await page.evaluate("asked => axe.run({ runOnly: asked, resultTypes: ['violations'] })", asked)
         found = [f"{rule['id']}: {rule['help']}: {[node['html'][:160] for node in rule['nodes']][:3]}" for rule in result["violations"]]
