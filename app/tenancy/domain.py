@@ -66,7 +66,17 @@ _BUILDING = frozenset({"connections.read", "api_clients.read", "events.read", "t
 ROLE_PERMISSIONS: dict[Role, frozenset[str]] = {
     Role.OWNER: _EVERYTHING,
     Role.ADMIN: _READ
-    | {"merchant.write", "team.write", "connections.write", "routing.write", "webhooks.write", "api_clients.read", "api_clients.write", "sellers.write", "audit.read"},
+    | {
+        "merchant.write",
+        "team.write",
+        "connections.write",
+        "routing.write",
+        "webhooks.write",
+        "api_clients.read",
+        "api_clients.write",
+        "sellers.write",
+        "audit.read",
+    },
     Role.FINANCE: _READ | {"payouts.request", "reports.export", "sellers.write", "audit.read"},
     Role.APPROVER: _READ | {"payouts.approve", "audit.read"},
     Role.SUPPORT: _SELLING | _ACTING,
@@ -77,7 +87,17 @@ ROLE_PERMISSIONS: dict[Role, frozenset[str]] = {
 # No money is real in a sandbox, so whoever integrates may do there what an integration does.
 _SANDBOX_EXTRA: dict[Role, frozenset[str]] = {
     Role.DEVELOPER: _ACTING
-    | {"connections.write", "routing.write", "webhooks.write", "api_clients.write", "sellers.write", "wallets.read", "ledger.read", "payouts.read", "payouts.request"},
+    | {
+        "connections.write",
+        "routing.write",
+        "webhooks.write",
+        "api_clients.write",
+        "sellers.write",
+        "wallets.read",
+        "ledger.read",
+        "payouts.read",
+        "payouts.request",
+    },
 }
 
 ROLE_SUMMARY: dict[Role, str] = {

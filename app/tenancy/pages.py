@@ -99,7 +99,9 @@ async def change_profile(request: HttpRequest, session: Session, actor: Who) -> 
 
 
 @post("/merchants/{merchant_id:str}/enter", name="tenancy:enter", status_code=200, guards=[signed_in()])
-async def enter_merchant(request: HttpRequest, merchant_id: FromPath[str], session: Session, actor: Who, next: FromQuery[str] = "/") -> Response[str]:
+async def enter_merchant(
+    request: HttpRequest, merchant_id: FromPath[str], session: Session, actor: Who, next: FromQuery[str] = "/"
+) -> Response[str]:
     """Go on in another merchant, or in the sandbox."""
     target = MerchantId(parse_id("mer", merchant_id))
     await service.enter(session, actor, session_id=request.state.visitor.session_id, merchant_id=target)
@@ -108,7 +110,14 @@ async def enter_merchant(request: HttpRequest, merchant_id: FromPath[str], sessi
 
 @get("/audit", name="tenancy:audit", guards=[requires("audit.read")])
 async def show_audit(
-    request: HttpRequest, *, session: Session, actor: Who, action: FromQuery[str] = "", who: FromQuery[str] = "", q: FromQuery[str] = "", after: FromQuery[str | None] = None
+    request: HttpRequest,
+    *,
+    session: Session,
+    actor: Who,
+    action: FromQuery[str] = "",
+    who: FromQuery[str] = "",
+    q: FromQuery[str] = "",
+    after: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Who did what, newest first."""
     page = await queries.audit_log(session, actor, action=action, who=who, q=q, after=after)

@@ -38,7 +38,19 @@ from app.web.context import MerchantBadge, PersonBadge
 from app.web.sessions import Visitor
 
 _VISITOR = text("select * from visitor(:digest, :now, :idle)")
-_PREFIXES = {"merchant": "mer", "person": "usr", "membership": "mem", "api_key": "key", "payment": "pay", "order": "ord", "seller": "sel", "refund": "ref", "capture": "cap", "connection": "con", "psp_connection": "con"}
+_PREFIXES = {
+    "merchant": "mer",
+    "person": "usr",
+    "membership": "mem",
+    "api_key": "key",
+    "payment": "pay",
+    "order": "ord",
+    "seller": "sel",
+    "refund": "ref",
+    "capture": "cap",
+    "connection": "con",
+    "psp_connection": "con",
+}
 
 
 async def visitor(token: str) -> Visitor | None:
@@ -150,7 +162,9 @@ async def add_member_page(session: AsyncSession, actor: Actor) -> AddMemberPage:
 
 async def change_role_page(session: AsyncSession, actor: Actor, *, member_id: UUID) -> ChangeRolePage:
     """The form to give a member another role."""
-    return ChangeRolePage(member=await member(session, actor, member_id=member_id), roles=role_options(actor, await own_role(session, actor)))
+    return ChangeRolePage(
+        member=await member(session, actor, member_id=member_id), roles=role_options(actor, await own_role(session, actor))
+    )
 
 
 async def roles(session: AsyncSession, actor: Actor) -> RolesPage:
@@ -180,10 +194,15 @@ async def profile(session: AsyncSession, actor: Actor) -> MerchantPage:
 
 def timezones() -> list[str]:
     """The time zones a merchant can live in."""
-    return ["UTC", *sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith(("Etc/", "posix/", "right/", "SystemV/")))]
+    return [
+        "UTC",
+        *sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith(("Etc/", "posix/", "right/", "SystemV/"))),
+    ]
 
 
-async def audit_log(session: AsyncSession, actor: Actor, *, action: str = "", who: str = "", q: str = "", after: str | None = None) -> AuditPage:
+async def audit_log(
+    session: AsyncSession, actor: Actor, *, action: str = "", who: str = "", q: str = "", after: str | None = None
+) -> AuditPage:
     """What happened at the merchant, newest first: by action, by who did it, by object or request."""
     statement = select(*AuditEntry.__table__.c).where(AuditEntry.merchant_id == actor.merchant)
     if action:

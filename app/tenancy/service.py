@@ -35,7 +35,9 @@ async def _open(session: AsyncSession, actor: Actor, *, name: str, sandbox_of: U
     session.add(row)
     await session.flush()
     after = {"name": row.name, "sandbox": sandbox_of is not None}
-    await audit.record(session, actor, action="merchant.opened", object_type="merchant", object_id=row.id, after=after, merchant_id=merchant_id)
+    await audit.record(
+        session, actor, action="merchant.opened", object_type="merchant", object_id=row.id, after=after, merchant_id=merchant_id
+    )
     opened = MerchantOpened(name=row.name, sandbox=sandbox_of is not None)
     await outbox.publish(session, merchant_id=merchant_id, event=opened, object_id=row.id)
     if actor.kind is ActorKind.USER and actor.id is not None:
@@ -61,7 +63,9 @@ async def _join(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId,
     except IntegrityError:
         raise MemberExists(fields={"email": "This person is in the team already."}) from None
     after = {"person": str(person_id), "role": role.value}
-    await audit.record(session, actor, action="member.added", object_type="membership", object_id=row.id, after=after, merchant_id=merchant_id)
+    await audit.record(
+        session, actor, action="member.added", object_type="membership", object_id=row.id, after=after, merchant_id=merchant_id
+    )
     return row
 
 

@@ -150,4 +150,3 @@ def refuse_undeclared(app: Litestar) -> None:
     missing = [f"{method} {path}" for method, path, handler in declared_routes(app) if declaration_of(handler) is None]
     if missing:
         raise RuntimeError("These routes declare no permission; add one of app.web.guards to guards=[…]: " + ", ".join(missing))
-

@@ -26,8 +26,10 @@ _FIXED: tuple[Header, ...] = (
     (b"x-permitted-cross-domain-policies", b"none"),
     (
         b"permissions-policy",
-        (b"accelerometer=(), autoplay=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), "
-        b"microphone=(), midi=(), payment=(), usb=(), xr-spatial-tracking=(), publickey-credentials-get=(self)"),
+        (
+            b"accelerometer=(), autoplay=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), "
+            b"microphone=(), midi=(), payment=(), usb=(), xr-spatial-tracking=(), publickey-credentials-get=(self)"
+        ),
     ),
 )
 # who serves, and with what, is nobody's business

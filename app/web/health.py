@@ -50,7 +50,9 @@ async def readiness() -> Readiness:
     if row.in_recovery:
         problems.append("This is a standby; money needs the primary.")
     if row.version != newest_migration():
-        problems.append(f"The database is at migration {row.version}, this program needs {newest_migration()}. Run “countinghouse migrate”.")
+        problems.append(
+            f"The database is at migration {row.version}, this program needs {newest_migration()}. Run “countinghouse migrate”."
+        )
     if row.above_walls:
         problems.append("The application's role bypasses row security; use countinghouse_app.")
     return Readiness(not problems, problems)

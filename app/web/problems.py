@@ -33,7 +33,11 @@ _UNKEEPABLE = re.compile(r"NUL \(0x00\)|\\u0000 cannot be converted")
 _METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 _HTTP: dict[int, tuple[str, str, str]] = {
-    400: ("bad_request", "The request cannot be read", "Check that the body is complete and of the type that the Content-Type header names."),
+    400: (
+        "bad_request",
+        "The request cannot be read",
+        "Check that the body is complete and of the type that the Content-Type header names.",
+    ),
     401: ("not_signed_in", "Please sign in", "Sign in and repeat."),
     403: ("forbidden", "You are not allowed to do this", "Ask an owner of this merchant."),
     404: ("not_found", "There is nothing here", "The address is wrong, or the object is not yours."),
@@ -95,11 +99,22 @@ def describe(request: HttpRequest, error: Exception) -> Problem:
     if isinstance(error, AppError):
         extra = {name: value for name, value in error.extra.items() if value is not None}
         return Problem(
-            status=error.status, code=error.code, title=error.title, detail=error.detail, fields=error.fields, extra=extra, request_id=request_id
+            status=error.status,
+            code=error.code,
+            title=error.title,
+            detail=error.detail,
+            fields=error.fields,
+            extra=extra,
+            request_id=request_id,
         )
     if isinstance(error, ValidationException) and _field_errors(error):
         return Problem(
-            status=422, code="invalid", title="What was sent is not valid", detail="Correct the fields named below.", fields=_field_errors(error), request_id=request_id
+            status=422,
+            code="invalid",
+            title="What was sent is not valid",
+            detail="Correct the fields named below.",
+            fields=_field_errors(error),
+            request_id=request_id,
         )
     if isinstance(error, HTTPException) and error.status_code < 500:
         code, title, detail = _HTTP.get(error.status_code, _HTTP[400])
@@ -141,7 +156,12 @@ async def _shown(request: HttpRequest, error: Exception, problem: Problem, heade
             again.headers.update(headers)
             return again
     return rendering.render(
-        request, "errors/problem.html", ProblemPage(problem=problem), fragment="errors/_problem.html", status=problem.status, headers=dict(headers)
+        request,
+        "errors/problem.html",
+        ProblemPage(problem=problem),
+        fragment="errors/_problem.html",
+        status=problem.status,
+        headers=dict(headers),
     )
 
 

@@ -199,7 +199,15 @@ def _note(request: HttpRequest, status: int, seconds: float) -> None:
     route = getattr(handler, "name", None) or "none"
     metrics.REQUESTS.labels(request.method, route, str(status or 500)).observe(seconds)
     if not request.scope["path"].startswith(_UNTOUCHED):
-        log.info("request", method=request.method, path=request.scope["path"], route=route, status=status or 500, ms=round(seconds * 1000, 1), address=request.state.address)
+        log.info(
+            "request",
+            method=request.method,
+            path=request.scope["path"],
+            route=route,
+            status=status or 500,
+            ms=round(seconds * 1000, 1),
+            address=request.state.address,
+        )
 
 
 def _jar(request: HttpRequest) -> dict[str, str]:
@@ -250,5 +258,3 @@ async def provide_session(actor: NamedDependency[Actor]) -> AsyncIterator[AsyncS
 
 
 DEPENDENCIES = {"actor": Provide(provide_actor, sync_to_thread=False), "session": Provide(provide_session)}
-
-

@@ -47,7 +47,9 @@ def _outbox() -> None:
     op.create_index("ix_outbox_object", "outbox", ["object_id"])
     op.execute("ALTER TABLE outbox ENABLE ROW LEVEL SECURITY")
     op.execute("ALTER TABLE outbox FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY merchant_wall ON outbox TO {APP} USING (merchant_id = {MERCHANT}) WITH CHECK (merchant_id IS NULL OR merchant_id = {MERCHANT})")
+    op.execute(
+        f"CREATE POLICY merchant_wall ON outbox TO {APP} USING (merchant_id = {MERCHANT}) WITH CHECK (merchant_id IS NULL OR merchant_id = {MERCHANT})"
+    )
     op.execute("CREATE POLICY owner_door ON outbox TO current_user USING (true) WITH CHECK (true)")
     op.execute(f"CREATE POLICY relay_door ON outbox TO {RELAY} USING (true) WITH CHECK (true)")
     grant(op, "outbox", "SELECT, INSERT")

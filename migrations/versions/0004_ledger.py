@@ -84,7 +84,16 @@ KINDS = [
 
 def upgrade() -> None:
     """Create the schema, its guards and functions, and fill in currencies, kinds and the chart of accounts."""
-    run("ledger_tables", "ledger_guards", "ledger_accounts", "ledger_post", "ledger_post_many", "ledger_holds", "ledger_upkeep", "ledger_books")
+    run(
+        "ledger_tables",
+        "ledger_guards",
+        "ledger_accounts",
+        "ledger_post",
+        "ledger_post_many",
+        "ledger_holds",
+        "ledger_upkeep",
+        "ledger_books",
+    )
     fill("currency", ["code", "name", "exponent", "numeric_iso"], currencies())
     fill("txn_kind", ["code", "name"], KINDS)
     columns = ["code", "name", "class", "normal_side", "contention", "must_clear", "min_available"]

@@ -24,17 +24,11 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint(
-            "status in ('active', 'blocked')", name=op.f("ck_seller_status")
-        ),
+        sa.CheckConstraint("status in ('active', 'blocked')", name=op.f("ck_seller_status")),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_seller")),
-        sa.UniqueConstraint(
-            "merchant_id", "reference", name=op.f("uq_seller_merchant_id_reference")
-        ),
+        sa.UniqueConstraint("merchant_id", "reference", name=op.f("uq_seller_merchant_id_reference")),
     )
-    op.create_index(
-        "ix_seller_name", "seller", ["merchant_id", "name_lc", "id"], unique=False
-    )
+    op.create_index("ix_seller_name", "seller", ["merchant_id", "name_lc", "id"], unique=False)
     op.create_table(
         "platform_fee",
         sa.Column("merchant_id", sa.Uuid(), nullable=False),
@@ -42,17 +36,13 @@ def upgrade() -> None:
         sa.Column("seller_id", sa.Uuid(), nullable=True),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("basis_points", sa.BigInteger(), nullable=False),
-        sa.Column(
-            "fixed_minor", sa.BigInteger(), server_default=sa.text("0"), nullable=False
-        ),
+        sa.Column("fixed_minor", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
             "basis_points between 0 and 10000",
             name=op.f("ck_platform_fee_basis_points"),
         ),
-        sa.CheckConstraint(
-            "fixed_minor >= 0", name=op.f("ck_platform_fee_fixed_minor")
-        ),
+        sa.CheckConstraint("fixed_minor >= 0", name=op.f("ck_platform_fee_fixed_minor")),
         sa.ForeignKeyConstraint(
             ["merchant_id", "seller_id"],
             ["seller.merchant_id", "seller.id"],

@@ -53,9 +53,7 @@ def upgrade() -> None:
             "0 <= refunded_minor and refunded_minor <= captured_minor",
             name=op.f("ck_sales_order_refunded_within_captured"),
         ),
-        sa.CheckConstraint(
-            "total_minor > 0", name=op.f("ck_sales_order_total_is_positive")
-        ),
+        sa.CheckConstraint("total_minor > 0", name=op.f("ck_sales_order_total_is_positive")),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_sales_order")),
         sa.UniqueConstraint(
             "merchant_id",
@@ -91,12 +89,8 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("quantity", sa.BigInteger(), nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint(
-            "amount_minor > 0", name=op.f("ck_sales_order_line_amount_is_positive")
-        ),
-        sa.CheckConstraint(
-            "quantity >= 1", name=op.f("ck_sales_order_line_quantity_is_positive")
-        ),
+        sa.CheckConstraint("amount_minor > 0", name=op.f("ck_sales_order_line_amount_is_positive")),
+        sa.CheckConstraint("quantity >= 1", name=op.f("ck_sales_order_line_quantity_is_positive")),
         sa.ForeignKeyConstraint(
             ["merchant_id", "order_id"],
             ["sales_order.merchant_id", "sales_order.id"],
@@ -107,9 +101,7 @@ def upgrade() -> None:
             ["seller.merchant_id", "seller.id"],
             name=op.f("fk_sales_order_line_merchant_id_seller_id_seller"),
         ),
-        sa.PrimaryKeyConstraint(
-            "merchant_id", "order_id", "position", name=op.f("pk_sales_order_line")
-        ),
+        sa.PrimaryKeyConstraint("merchant_id", "order_id", "position", name=op.f("pk_sales_order_line")),
     )
     op.create_index(
         "ix_sales_order_line_seller",

@@ -21,9 +21,7 @@ def upgrade() -> None:
             server_default=sa.text("2"),
             nullable=False,
         ),
-        sa.Column(
-            "timezone", sa.Text(), server_default=sa.text("'UTC'"), nullable=False
-        ),
+        sa.Column("timezone", sa.Text(), server_default=sa.text("'UTC'"), nullable=False),
         sa.Column(
             "allow_negative",
             sa.Boolean(),
@@ -46,9 +44,7 @@ def upgrade() -> None:
         sa.Column("capture_id", sa.Uuid(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
-        sa.Column(
-            "taken_minor", sa.BigInteger(), server_default=sa.text("0"), nullable=False
-        ),
+        sa.Column("taken_minor", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("released_at", sa.DateTime(timezone=True), nullable=True),
@@ -60,9 +56,7 @@ def upgrade() -> None:
             "0 <= taken_minor and taken_minor <= amount_minor",
             name=op.f("ck_funds_release_taken_within_amount"),
         ),
-        sa.CheckConstraint(
-            "amount_minor > 0", name=op.f("ck_funds_release_amount_is_positive")
-        ),
+        sa.CheckConstraint("amount_minor > 0", name=op.f("ck_funds_release_amount_is_positive")),
         sa.ForeignKeyConstraint(
             ["merchant_id", "seller_id"],
             ["seller.merchant_id", "seller.id"],

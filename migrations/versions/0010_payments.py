@@ -393,7 +393,9 @@ def upgrade() -> None:
         ["merchant_id", "attempt_id"],
         unique=True,
     )
-    op.create_index("ix_payment_operation_unknown", "payment_operation", ["merchant_id", "id"], postgresql_where=sa.text("status = 'unknown'"))
+    op.create_index(
+        "ix_payment_operation_unknown", "payment_operation", ["merchant_id", "id"], postgresql_where=sa.text("status = 'unknown'")
+    )
     op.create_index(
         "uq_payment_operation_number",
         "payment_operation",

@@ -39,9 +39,15 @@ class TestIssueKey:
         assert (await make_key(tenant.sandbox_id))[1].startswith("ch_test_")
         assert (await make_key(tenant.id))[1].startswith("ch_live_")
 
-    async def test_only_its_hash_is_stored_and_nothing_of_it_in_the_audit_trail(self, tenant: Tenant, superuser: psycopg.Connection) -> None:
+    async def test_only_its_hash_is_stored_and_nothing_of_it_in_the_audit_trail(
+        self, tenant: Tenant, superuser: psycopg.Connection
+    ) -> None:
         _, key = await make_key(tenant.id)
-        dump = str(superuser.execute("select (select string_agg(k::text, ' ') from api_key k), (select string_agg(a::text, ' ') from audit_entry a)").fetchone())
+        dump = str(
+            superuser.execute(
+                "select (select string_agg(k::text, ' ') from api_key k), (select string_agg(a::text, ' ') from audit_entry a)"
+            ).fetchone()
+        )
         assert key not in dump
         assert key[12:] not in dump
 
@@ -71,7 +77,17 @@ class TestIssueKey:
 class TestUse:
     @pytest.mark.parametrize(
         "header",
-        ["", "Bearer", "Bearer ", "Basic Y2g6Y2g=", "Bearer ch_live_wrong", "Bearer nonsense", "Bearer ch_live_" + "x" * 5000, "bearer\tch_live_x", "Bearer ch_live_\u00fc"],
+        [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Basic Y2g6Y2g=",
+            "Bearer ch_live_wrong",
+            "Bearer nonsense",
+            "Bearer ch_live_" + "x" * 5000,
+            "bearer\tch_live_x",
+            "Bearer ch_live_\u00fc",
+        ],
     )
     async def test_no_or_a_wrong_key(self, browser: Browser, tenant: Tenant, header: str) -> None:
         answer = await browser.client.get("/v1/toys/one", headers={"authorization": header.encode()} if header else {})
@@ -95,7 +111,9 @@ class TestUse:
 
     async def test_it_ends(self, browser: Browser, tenant: Tenant) -> None:
         async with unit_of_work(tenant.id) as session:
-            _, key = await service.issue_key(session, tenant.actor(), name="Short", scopes=["orders.read"], expires_at=clock.now() + timedelta(days=30))
+            _, key = await service.issue_key(
+                session, tenant.actor(), name="Short", scopes=["orders.read"], expires_at=clock.now() + timedelta(days=30)
+            )
         assert (await browser.client.get("/v1/toys/one", headers=bearer(key))).status_code == 200
         with clock.travel(timedelta(days=30, seconds=1)):
             answer = await browser.client.get("/v1/toys/one", headers=bearer(key))

@@ -26,7 +26,18 @@ from tests.support.served import served
 pytestmark = pytest.mark.browser
 
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-PAGES = ["/security", "/security/password", "/team", "/team/add", "/team/roles", "/settings", "/audit", "/api-clients", "/api-clients/new", "/nope"]
+PAGES = [
+    "/security",
+    "/security/password",
+    "/team",
+    "/team/add",
+    "/team/roles",
+    "/settings",
+    "/audit",
+    "/api-clients",
+    "/api-clients/new",
+    "/nope",
+]
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -20,13 +20,42 @@ ABOUT = ("ines@halden-rowe.com", "Ines Okafor")
 class TestPasswords:
     @pytest.mark.parametrize(
         "password",
-        ["password", "password1", "Passw0rd!", "P@ssw0rd123", "qwerty123", "1234567890", "11111111", "12121212", "abcdefgh", "Summer2026!", "monkey12", "iloveyou1", "trustno1", "1q2w3e4r", "letmein1", "adminadmin", "football1", "zaq12wsx", "countinghouse", "Countinghouse2026", "halden-rowe", "haldenrowe1", "okafor2026", "21.11.2026", "asdfghjkl", "princess1"],
+        [
+            "password",
+            "password1",
+            "Passw0rd!",
+            "P@ssw0rd123",
+            "qwerty123",
+            "1234567890",
+            "11111111",
+            "12121212",
+            "abcdefgh",
+            "Summer2026!",
+            "monkey12",
+            "iloveyou1",
+            "trustno1",
+            "1q2w3e4r",
+            "letmein1",
+            "adminadmin",
+            "football1",
+            "zaq12wsx",
+            "countinghouse",
+            "Countinghouse2026",
+            "halden-rowe",
+            "haldenrowe1",
+            "okafor2026",
+            "21.11.2026",
+            "asdfghjkl",
+            "princess1",
+        ],
     )
     def test_what_is_guessed_first_is_refused(self, password: str) -> None:
         with pytest.raises(PasswordUnfit):
             check_password(password, about=ABOUT)
 
-    @pytest.mark.parametrize("password", ["violet tram keeps nine hats", "k3Jd92mXq1", "Ledger-paper-by-day-7", "пароль-не-слово-9", "   x7 bq", "ünïcödé-Sätze"])
+    @pytest.mark.parametrize(
+        "password", ["violet tram keeps nine hats", "k3Jd92mXq1", "Ledger-paper-by-day-7", "пароль-не-слово-9", "   x7 bq", "ünïcödé-Sätze"]
+    )
     def test_others_are_taken_as_they_are(self, password: str) -> None:
         check_password(password, about=ABOUT)
 
@@ -101,6 +130,8 @@ class TestPeople:
         with pytest.raises(Invalid):
             domain.check_email(email)
 
-    @pytest.mark.parametrize(("name", "letters"), [("Ines Okafor", "IO"), ("Cher", "C"), ("Jean Luc de la Tour", "JT"), ("  ", "?"), ("(x) y", "Y")])
+    @pytest.mark.parametrize(
+        ("name", "letters"), [("Ines Okafor", "IO"), ("Cher", "C"), ("Jean Luc de la Tour", "JT"), ("  ", "?"), ("(x) y", "Y")]
+    )
     def test_initials(self, name: str, letters: str) -> None:
         assert domain.initials(name) == letters

@@ -209,7 +209,9 @@ class TestSecondFactor:
 
         async with unit_of_work(None) as session:
             other = await make_person(session)
-        superuser.execute("update person set totp_secret = (select totp_secret from person where id = %s) where id = %s", [tenant.owner.id, other.id])
+        superuser.execute(
+            "update person set totp_secret = (select totp_secret from person where id = %s) where id = %s", [tenant.owner.id, other.id]
+        )
         with pytest.raises(SecretUnreadable):
             async with unit_of_work(None) as session:
                 await service.use_totp(session, PersonId(other.id), code=totp_code())
@@ -324,9 +326,16 @@ class TestChangePassword:
 
     @pytest.mark.parametrize(
         ("change", "word"),
-        [({"current_password": "wrong"}, "present password"), ({"code": "000000"}, "code"), ({"password": "password1"}, "guessed"), ({"password": "short"}, "at least 8")],
+        [
+            ({"current_password": "wrong"}, "present password"),
+            ({"code": "000000"}, "code"),
+            ({"password": "password1"}, "guessed"),
+            ({"password": "short"}, "at least 8"),
+        ],
     )
-    async def test_refusals_change_nothing_and_show_no_password(self, owner: Browser, open_browser: OpenBrowser, tenant: Tenant, change: dict[str, str], word: str) -> None:
+    async def test_refusals_change_nothing_and_show_no_password(
+        self, owner: Browser, open_browser: OpenBrowser, tenant: Tenant, change: dict[str, str], word: str
+    ) -> None:
         answer = await owner.post("/security/password", self.FORM | {"code": totp_code()} | change)
         assert answer.status_code == 422
         assert word in text_of(answer)

@@ -73,7 +73,13 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
     captured = await shop.pay()
     await shop.refund(captured.payment_id, 500)
     found = await _look_up(shop, PersonId(member.id))
-    ids = {"key_id": key.id, "connection_id": shop.connection_id, "seller_id": shop.anna, "order_id": order_id, "payment_id": authorised.payment_id}
+    ids = {
+        "key_id": key.id,
+        "connection_id": shop.connection_id,
+        "seller_id": shop.anna,
+        "order_id": order_id,
+        "payment_id": authorised.payment_id,
+    }
     ids |= {"merchant_id": shop.merchant_id} | found
     return shop, {name: public_id(PREFIXES[name], value) for name, value in ids.items()} | _ledger_ids(shop) | NOT_AN_ID
 

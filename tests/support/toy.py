@@ -56,7 +56,9 @@ async def write(session: NamedDependency[AsyncSession]) -> Response[str]:
 async def fail_at_commit(session: NamedDependency[AsyncSession]) -> str:
     """Everything goes well until the commit, which a deferred constraint refuses."""
     await session.execute(text("create temporary table toy_parent (id int primary key) on commit drop"))
-    await session.execute(text("create temporary table toy_child (id int references toy_parent deferrable initially deferred) on commit drop"))
+    await session.execute(
+        text("create temporary table toy_child (id int references toy_parent deferrable initially deferred) on commit drop")
+    )
     await session.execute(text("insert into toy_child values (1)"))
     return "made"
 

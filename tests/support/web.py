@@ -60,7 +60,9 @@ class Browser:
     async def adopt(self, person_id: PersonId, *, merchant_id: MerchantId | None = None, factor: bool = True) -> None:
         """Hold a session of this person, as after a sign-in; without `factor` only the password was shown."""
         async with unit_of_work(None) as session:
-            token = await sessions.open_session(session, person_id=person_id, address="192.0.2.10", user_agent="test", merchant_id=merchant_id)
+            token = await sessions.open_session(
+                session, person_id=person_id, address="192.0.2.10", user_agent="test", merchant_id=merchant_id
+            )
             if factor:
                 found = (await sessions.sessions_of(session, person_id))[0]
                 token = await sessions.prove_factor(session, found.id, factor=Factor.TOTP)

@@ -13,7 +13,6 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "api_access:new": "owner admin +developer",
     "api_access:revoke": "owner admin +developer",
     "api_access:revoke_form": "owner admin +developer",
-
     "connections:add": "owner admin +developer",
     "connections:approve_change": "owner admin +developer",
     "connections:choose": "owner admin +developer",
@@ -27,10 +26,8 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "connections:settings_form": "owner admin +developer",
     "connections:show": "owner admin finance approver developer viewer",
     "connections:test": "owner admin +developer",
-
     "health:live": "everybody",
     "health:ready": "everybody",
-
     "identity:change_password": "signed-in",
     "identity:check_password": "everybody",
     "identity:confirm_enrolment": "password",
@@ -49,7 +46,6 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "identity:sign_out": "password",
     "identity:step_up": "signed-in",
     "identity:theme": "signed-in",
-
     "ledger:accounts": "owner admin finance approver viewer +developer",
     "ledger:statement": "owner admin finance approver viewer +developer",
     "ledger:statement_csv": "owner finance",
@@ -57,7 +53,6 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "ledger:transactions": "owner admin finance approver viewer +developer",
     "ledger:trial_balance": "owner admin finance approver viewer +developer",
     "ledger:trial_balance_csv": "owner finance",
-
     "orders:api_cancel": "key orders.write",
     "orders:api_create": "key orders.write",
     "orders:api_detail": "key orders.read",
@@ -69,11 +64,9 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "orders:export": "owner finance",
     "orders:list": "owner admin finance approver support developer viewer",
     "orders:new": "owner support +developer",
-
     "patterns:dialog": "everybody",
     "patterns:show": "everybody",
     "patterns:submit": "everybody",
-
     "payments:api_capture": "key payments.capture",
     "payments:api_create": "key payments.create",
     "payments:api_detail": "key payments.read",
@@ -93,18 +86,14 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "payments:search": "owner admin finance approver support developer viewer",
     "payments:void": "owner support +developer",
     "payments:void_dialog": "owner support +developer",
-
     "psp:webhook": "everybody",
-
     "psp_events:list": "owner admin finance approver support developer viewer",
     "psp_events:retry": "owner admin +developer",
-
     "reports:export": "owner finance",
     "reports:home": "owner admin finance approver support developer viewer",
     "reports:list": "owner admin finance approver viewer",
     "reports:seller_activity": "owner admin finance approver support developer viewer",
     "reports:show": "owner admin finance approver viewer",
-
     "sellers:add": "owner admin finance +developer",
     "sellers:api_add": "key sellers.write",
     "sellers:api_list": "key sellers.read",
@@ -124,11 +113,8 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "sellers:show": "owner admin finance approver support developer viewer",
     "sellers:unblock": "owner admin finance +developer",
     "sellers:unblock_form": "owner admin finance +developer",
-
     "static": "everybody",
-
     "static/head": "everybody",
-
     "tenancy:add_member": "owner admin",
     "tenancy:add_member_form": "owner admin",
     "tenancy:audit": "owner admin finance approver",
@@ -140,7 +126,6 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "tenancy:role_form": "owner admin",
     "tenancy:roles": "owner admin finance approver developer viewer",
     "tenancy:team": "owner admin finance approver developer viewer",
-
     "wallets:api_list": "key wallets.read",
     "wallets:export": "owner finance",
     "wallets:export_statement": "owner finance",

@@ -23,7 +23,11 @@ from tests.support.web import Browser
 
 BODIES: dict[str, dict[str, object]] = {"payments:api_capture": {}, "payments:api_refund": {}, "payments:api_void": {}}
 # fields without which a form is refused before anybody looks whose object it is
-FORMS: dict[str, dict[str, str]] = {"connections:approve_change": {"digest": "0"}, "sellers:remove_fee": {"currency": "EUR"}, "payments:collect": {"idempotency_key": "k"}}
+FORMS: dict[str, dict[str, str]] = {
+    "connections:approve_change": {"digest": "0"},
+    "sellers:remove_fee": {"currency": "EUR"},
+    "payments:collect": {"idempotency_key": "k"},
+}
 # what opens by proof instead of by sign-in: a webhook by its signature, the way back from a PSP by the key in its address
 NOT_OWNED = {"psp:webhook", "payments:return", "static", "static/head"}
 # these end the object, so the positive control reaches them last
@@ -176,5 +180,6 @@ class TestCrawler:
                     continue
                 answer = await mine.call("GET", f"{path}?q={value}", "")
                 assert answer.status_code in {200, 404}
-                assert not [other for kind, other in theirs.ids.items() if other in answer.text and kind != name and kind not in NOT_AN_ID], (path, name)
-
+                assert not [
+                    other for kind, other in theirs.ids.items() if other in answer.text and kind != name and kind not in NOT_AN_ID
+                ], (path, name)

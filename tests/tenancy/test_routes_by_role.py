@@ -45,7 +45,9 @@ def declared(path: str, guard: Guard) -> str:
 
 class TestTable:
     def test_every_route_has_a_name_and_a_row(self, whole_app: Litestar) -> None:
-        missing = [f"{method} {path} ({handler.name})" for method, path, handler, _ in routes(whole_app) if handler.name not in ROUTES_BY_ROLE]
+        missing = [
+            f"{method} {path} ({handler.name})" for method, path, handler, _ in routes(whole_app) if handler.name not in ROUTES_BY_ROLE
+        ]
         assert not missing, f"{HINT}: {missing}"
 
     def test_every_row_has_a_route(self, whole_app: Litestar) -> None:
@@ -64,7 +66,15 @@ class TestTable:
         assert opened <= {"identity:check_password", "psp:webhook", "patterns:submit", "static/head"}
 
     def test_money_and_keys_need_a_fresh_factor(self, whole_app: Litestar) -> None:
-        sensitive = {"payments.capture", "payments.void", "payments.refund", "api_clients.write", "team.write", "payouts.request", "payouts.approve"}
+        sensitive = {
+            "payments.capture",
+            "payments.void",
+            "payments.refund",
+            "api_clients.write",
+            "team.write",
+            "payouts.request",
+            "payouts.approve",
+        }
         stale = [
             handler.name
             for method, path, handler, guard in routes(whole_app)
@@ -91,7 +101,9 @@ class TestOverHttp:
                 continue
             row = ROUTES_BY_ROLE.get(handler.name or "", "").split()
             allowed = role.value in row or (sandbox and f"+{role}" in row)
-            answer = await (browser.get if method == "GET" else browser.post)(path_with_unknown_ids(path), headers={"accept": "application/json"})
+            answer = await (browser.get if method == "GET" else browser.post)(
+                path_with_unknown_ids(path), headers={"accept": "application/json"}
+            )
             refused = answer.status_code == 403
             if refused is allowed or answer.status_code in {401, 500}:
                 wrong.append((method, path, answer.status_code, answer.text[:300]))
@@ -107,7 +119,9 @@ class TestOverHttp:
             others = sorted(set(everything) - {guard.permission})
             for scopes, allowed in (([guard.permission], True), (others, False)):
                 _, key = await make_key(world.id, scopes=scopes)
-                answer = await browser.client.request(method, path_with_unknown_ids(path), headers={"authorization": f"Bearer {key}", "idempotency-key": "k"}, json={})
+                answer = await browser.client.request(
+                    method, path_with_unknown_ids(path), headers={"authorization": f"Bearer {key}", "idempotency-key": "k"}, json={}
+                )
                 if (answer.status_code == 403) is allowed or answer.status_code in {401, 500}:
                     wrong.append((method, path, scopes, answer.status_code, answer.text[:300]))
         await browser.close()
@@ -120,7 +134,11 @@ class TestOverHttp:
             if guard.audience == "public":
                 continue
             answer = await (browser.get if method == "GET" else browser.post)(path_with_unknown_ids(path))
-            turned_away = answer.status_code == 401 if path.startswith("/v1/") else (answer.status_code == 303 and answer.headers["location"].startswith("/sign-in"))
+            turned_away = (
+                answer.status_code == 401
+                if path.startswith("/v1/")
+                else (answer.status_code == 303 and answer.headers["location"].startswith("/sign-in"))
+            )
             if not turned_away:
                 wrong.append((method, path, answer.status_code))
         await browser.close()

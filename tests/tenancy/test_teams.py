@@ -45,7 +45,11 @@ class TestRoles:
         assert all(ROLE_PERMISSIONS[role] <= PERMISSIONS.keys() for role in Role)
 
     def test_only_owner_and_support_move_money_in_live(self) -> None:
-        movers = {role for role in Role if permissions_of(role, sandbox=False) & {"payments.capture", "payments.refund", "payments.void", "payments.create"}}
+        movers = {
+            role
+            for role in Role
+            if permissions_of(role, sandbox=False) & {"payments.capture", "payments.refund", "payments.void", "payments.create"}
+        }
         assert movers == {Role.OWNER, Role.SUPPORT}
 
     def test_nobody_but_the_owner_both_requests_and_approves(self) -> None:
@@ -90,7 +94,11 @@ class TestAddMember:
         async with unit_of_work(tenant.id) as session:
             with pytest.raises(Invalid, match="Only an owner"):
                 await service.add_member(
-                    session, tenant.actor(Role.ADMIN, person_id=admin.id), merchant_id=tenant.id, person_id=PersonId(friend.id), role=Role.OWNER
+                    session,
+                    tenant.actor(Role.ADMIN, person_id=admin.id),
+                    merchant_id=tenant.id,
+                    person_id=PersonId(friend.id),
+                    role=Role.OWNER,
                 )
 
     async def test_the_database_knows_a_person_once_per_merchant(self, tenant: Tenant) -> None:
@@ -100,7 +108,9 @@ class TestAddMember:
         async def add() -> bool:
             try:
                 async with unit_of_work(tenant.id) as session:
-                    await service.add_member(session, Actor.system(tenant.id), merchant_id=tenant.id, person_id=PersonId(person.id), role=Role.VIEWER)
+                    await service.add_member(
+                        session, Actor.system(tenant.id), merchant_id=tenant.id, person_id=PersonId(person.id), role=Role.VIEWER
+                    )
             except MemberExists:
                 return False
             return True
@@ -144,11 +154,11 @@ class TestChangeRole:
                 return False
             return True
 
-        done = await asyncio.gather(
-            remove(tenant.actor(), second_member), remove(tenant.actor(person_id=second.id), first_member)
-        )
+        done = await asyncio.gather(remove(tenant.actor(), second_member), remove(tenant.actor(person_id=second.id), first_member))
         assert sorted(done) == [False, True]
-        assert superuser.execute("select count(*) from membership where role = 'owner' and merchant_id = %s", [tenant.id]).fetchone() == (1,)
+        assert superuser.execute("select count(*) from membership where role = 'owner' and merchant_id = %s", [tenant.id]).fetchone() == (
+            1,
+        )
 
 
 class TestRemoveMember:
@@ -188,13 +198,19 @@ class TestProfile:
     FORM = ("name", "legal_name", "website", "support_email", "timezone")
 
     async def test_it_is_changed_and_audited(self, owner: Browser, superuser: psycopg.Connection) -> None:
-        form = dict(zip(self.FORM, ("Halden & Rowe", "Halden AG", "https://halden.example", "help@halden.example", "Europe/Zurich"), strict=True))
+        form = dict(
+            zip(self.FORM, ("Halden & Rowe", "Halden AG", "https://halden.example", "help@halden.example", "Europe/Zurich"), strict=True)
+        )
         assert (await owner.post("/settings", form)).status_code == 303
         assert "Halden &amp; Rowe" in (await owner.get("/settings")).text
-        row = superuser.execute("select before->>'timezone', after->>'timezone' from audit_entry where action = 'merchant.changed'").fetchone()
+        row = superuser.execute(
+            "select before->>'timezone', after->>'timezone' from audit_entry where action = 'merchant.changed'"
+        ).fetchone()
         assert row == ("UTC", "Europe/Zurich")
 
-    @pytest.mark.parametrize("change", [{"timezone": "Mars/Olympus"}, {"website": "javascript:alert(1)"}, {"name": ""}, {"name": "x" * 121}])
+    @pytest.mark.parametrize(
+        "change", [{"timezone": "Mars/Olympus"}, {"website": "javascript:alert(1)"}, {"name": ""}, {"name": "x" * 121}]
+    )
     async def test_refusals(self, owner: Browser, change: dict[str, str]) -> None:
         form = dict(zip(self.FORM, ("Halden", "", "", "", "UTC"), strict=True)) | change
         assert (await owner.post("/settings", form)).status_code == 422
@@ -202,7 +218,9 @@ class TestProfile:
     async def test_no_other_column_can_be_set(self, owner: Browser, tenant: Tenant, superuser: psycopg.Connection) -> None:
         form = dict(zip(self.FORM, ("Halden", "", "", "", "UTC"), strict=True))
         await owner.post("/settings", form | {"status": "closed", "sandbox_of": str(tenant.live.id), "id": "1", "created_at": "1999-01-01"})
-        row = superuser.execute("select status, sandbox_of, extract(year from created_at) > 2000 from merchant where id = %s", [tenant.id]).fetchone()
+        row = superuser.execute(
+            "select status, sandbox_of, extract(year from created_at) > 2000 from merchant where id = %s", [tenant.id]
+        ).fetchone()
         assert row == ("active", None, True)
 
 
@@ -225,7 +243,9 @@ class TestAudit:
 
         async with unit_of_work(tenant.id) as session:
             for number in range(60):
-                await audit.record(session, tenant.actor(), action="test.done", object_type="test", object_id=None, reason=f"reason {number:02}.")
+                await audit.record(
+                    session, tenant.actor(), action="test.done", object_type="test", object_id=None, reason=f"reason {number:02}."
+                )
         seen, path = [], "/audit?action=test.done"
         for _ in range(3):
             page = await owner.get(path)

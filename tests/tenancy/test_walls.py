@@ -11,7 +11,10 @@ from tests.support.factories.api_access import make_key
 from tests.support.factories.tenancy import Tenant, make_tenant
 
 # a merchant's column without a merchant's wall: what runs before a merchant is known, or never serves one
-NO_WALL = {"public.job_run": "workers' bookkeeping, written before a job's merchant is entered", "public.web_session": "a person's, not a merchant's"}
+NO_WALL = {
+    "public.job_run": "workers' bookkeeping, written before a job's merchant is entered",
+    "public.web_session": "a person's, not a merchant's",
+}
 # looked up before the merchant is known, by 192 random bits
 NO_PREFIX = {"uq_api_key_digest"}
 DEFINERS = {"public": {"visitor", "api_key_holder"}}
@@ -36,7 +39,9 @@ class TestCatalogue:
         assert [name for name, enabled, forced in rows if not (enabled and forced) and name not in NO_WALL] == []
 
     def test_the_merchant_itself_is_walled(self, walls: psycopg.Connection) -> None:
-        assert walls.execute("select relrowsecurity and relforcerowsecurity from pg_class where oid = 'merchant'::regclass").fetchone() == (True,)
+        assert walls.execute("select relrowsecurity and relforcerowsecurity from pg_class where oid = 'merchant'::regclass").fetchone() == (
+            True,
+        )
 
     def test_every_wall_compares_with_the_transactions_merchant(self, walls: psycopg.Connection) -> None:
         open_doors = walls.execute(
@@ -63,7 +68,9 @@ class TestCatalogue:
             " and exists (select from pg_attribute where attrelid = x.indrelid and attname = 'merchant_id')"
         ).fetchall()
         names = {name for name, first in indexes if first != "merchant_id"} - NO_PREFIX
-        assert names <= {"pk_outbox", "pk_job_run", "pk_web_session", "uq_web_session_digest"}, "time-ordered ids of our own, never looked up by a merchant"
+        assert names <= {"pk_outbox", "pk_job_run", "pk_web_session", "uq_web_session_digest"}, (
+            "time-ordered ids of our own, never looked up by a merchant"
+        )
 
     def test_views_run_with_the_readers_rights(self, walls: psycopg.Connection) -> None:
         views = walls.execute(
@@ -83,7 +90,9 @@ class TestCatalogue:
 
     def test_the_application_owns_nothing_and_stands_above_nothing(self, walls: psycopg.Connection) -> None:
         owned = walls.execute("select relname from pg_class where relowner = 'countinghouse_app'::regrole").fetchall()
-        above = walls.execute("select rolsuper or rolbypassrls or rolcreaterole or rolcreatedb from pg_roles where rolname = 'countinghouse_app'").fetchone()
+        above = walls.execute(
+            "select rolsuper or rolbypassrls or rolcreaterole or rolcreatedb from pg_roles where rolname = 'countinghouse_app'"
+        ).fetchone()
         assert (owned, above) == ([], (False,))
 
 

@@ -13,7 +13,17 @@ from tests.support.web import Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
 JSON = {"accept": "application/json"}
-EVERYWHERE = ["/sign-in", "/nope", "/team", "/healthz", "/readyz", "/v1/nope", "/static/css/countinghouse.css", "/static/nope.css", "/webhooks/nope"]
+EVERYWHERE = [
+    "/sign-in",
+    "/nope",
+    "/team",
+    "/healthz",
+    "/readyz",
+    "/v1/nope",
+    "/static/css/countinghouse.css",
+    "/static/nope.css",
+    "/webhooks/nope",
+]
 
 
 class TestHeaders:
@@ -63,7 +73,10 @@ class TestHeaders:
     async def test_a_page_says_its_type_once(self, owner: Browser) -> None:
         assert (await owner.get("/team")).headers["content-type"] == "text/html; charset=utf-8"
 
-    @pytest.mark.parametrize(("sent", "kept"), [("req-12345678", True), ("short", False), ("x" * 65, False), ("line\tfeed-in-it", False), ("<script>alert", False)])
+    @pytest.mark.parametrize(
+        ("sent", "kept"),
+        [("req-12345678", True), ("short", False), ("x" * 65, False), ("line\tfeed-in-it", False), ("<script>alert", False)],
+    )
     async def test_a_request_id_is_kept_when_it_is_one(self, browser: Browser, sent: str, kept: bool) -> None:
         answer = await browser.get("/healthz", headers={"x-request-id": sent})
         assert (answer.headers["x-request-id"] == sent) is kept
@@ -119,7 +132,9 @@ class TestProblems:
 
 
 class TestApiBodies:
-    async def send(self, browser: Browser, tenant: Tenant, body: bytes, content_type: str = "application/json") -> tuple[int, dict[str, object]]:
+    async def send(
+        self, browser: Browser, tenant: Tenant, body: bytes, content_type: str = "application/json"
+    ) -> tuple[int, dict[str, object]]:
         _, key = await make_key(tenant.id)
         headers = {"authorization": f"Bearer {key}", "content-type": content_type}
         answer = await browser.client.post("/v1/toys", content=body, headers=headers)
@@ -135,7 +150,12 @@ class TestApiBodies:
 
     @pytest.mark.parametrize(
         ("body", "field"),
-        [(b'{"reference": "A1", "amount": 0}', "amount"), (b'{"reference": "", "amount": 5}', "reference"), (b'{"amount": 5}', "reference"), (b'{"reference": 5, "amount": 5}', "reference")],
+        [
+            (b'{"reference": "A1", "amount": 0}', "amount"),
+            (b'{"reference": "", "amount": 5}', "reference"),
+            (b'{"amount": 5}', "reference"),
+            (b'{"reference": 5, "amount": 5}', "reference"),
+        ],
     )
     async def test_invalid_names_the_field(self, browser: Browser, tenant: Tenant, body: bytes, field: str) -> None:
         status, problem = await self.send(browser, tenant, body)
@@ -208,7 +228,20 @@ class TestAddresses:
 class TestOpenRedirect:
     @pytest.mark.parametrize(
         "target",
-        ["https://evil.example", "//evil.example", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "/\t/evil.example", "http:evil.example", "/sign-out", " /x", "/a b", "/%0d%0aset-cookie:x", "evil.example"],
+        [
+            "https://evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "javascript:alert(1)",
+            "/\t/evil.example",
+            "http:evil.example",
+            "/sign-out",
+            " /x",
+            "/a b",
+            "/%0d%0aset-cookie:x",
+            "evil.example",
+        ],
     )
     async def test_next_stays_here(self, owner: Browser, target: str) -> None:
         answer = await owner.client.get("/sign-in", params={"next": target})
@@ -218,5 +251,3 @@ class TestOpenRedirect:
 
     async def test_and_leads_where_it_should(self, owner: Browser) -> None:
         assert (await owner.get("/sign-in?next=/team%3Fx%3D1")).headers["location"] == "/team?x=1"
-
-

@@ -126,7 +126,9 @@ class TestOverHttp:
         monkeypatch.setattr(requests, "settings", lambda: msgspec.structs.replace(settings(), api_requests_per_minute=2))
         browser, keys = open_browser(), [(await make_key(tenant.id))[1] for _ in range(2)]
         with clock.travel(limits.window_of(clock.now(), 60) + timedelta(seconds=5)):
-            statuses = [(await browser.get("/v1/toys/one", headers={"authorization": f"Bearer {keys[n // 3]}"})).status_code for n in range(6)]
+            statuses = [
+                (await browser.get("/v1/toys/one", headers={"authorization": f"Bearer {keys[n // 3]}"})).status_code for n in range(6)
+            ]
         assert statuses == [200, 200, 429, 200, 200, 429]
 
     async def test_without_the_database_nobody_is_admitted(self, open_browser: OpenBrowser, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,9 @@ class TestCookie:
         assert "Path=/" in cookie
         assert "Domain" not in cookie
 
-    async def test_over_https_the_name_binds_it_to_this_host(self, monkeypatch: pytest.MonkeyPatch, browser: Browser, tenant: Tenant) -> None:
+    async def test_over_https_the_name_binds_it_to_this_host(
+        self, monkeypatch: pytest.MonkeyPatch, browser: Browser, tenant: Tenant
+    ) -> None:
         monkeypatch.setattr(cookies, "secure", lambda: True)
         page = await browser.get("/sign-in")
         seed = page.headers["set-cookie"]

@@ -107,7 +107,9 @@ def _first_payment(row: Row[Any]) -> Attention:
         text = f"The PSP took a payment that was given up, {_at(row.since)}: give it back at the PSP"
         return Attention(title=title, text=text, href=href, icon="triangle-alert", tone="bad")
     title = f"{_many(row.n, 'operation')} {'has' if row.n == 1 else 'have'} an unknown outcome"
-    return Attention(title=title, text=f"A capture, refund or release; the PSP is being asked, since {_at(row.since)}", href=href, icon="hourglass")
+    return Attention(
+        title=title, text=f"A capture, refund or release; the PSP is being asked, since {_at(row.since)}", href=href, icon="hourglass"
+    )
 
 
 def _uncaptured(row: Row[Any]) -> Attention:

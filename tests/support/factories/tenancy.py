@@ -66,5 +66,3 @@ async def make_member(tenant: Tenant, role: Role, *, sandbox: bool = False, pers
         person = person or await make_person(session, name=f"{role.capitalize()} of {tenant.live.name}")
         await service.add_member(session, Actor.system(None, "Test"), merchant_id=merchant_id, person_id=PersonId(person.id), role=role)
     return person
-
-
