@@ -6,6 +6,7 @@ answer together. Dying anywhere in between leaves an attempt that is due and get
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
@@ -33,6 +34,9 @@ log = structlog.get_logger()
 DECIDED, STILL_OPEN = 201, 202
 OPEN_STATUSES = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN, PaymentStatus.IN_REVIEW)
 
+NOT_FOUND_COUNTS_AFTER = timedelta(minutes=5)
+"""Far longer than any PSP works on one request; until then “no such payment” proves nothing."""
+
 Begin = Callable[[AsyncSession], Awaitable[service.Asked]]
 
 
@@ -56,6 +60,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     instruction: Instruction
     has_answer: bool
     was_heard: bool
+    begun_at: datetime
 
 
 async def pay(
@@ -213,6 +218,7 @@ def _prepare(asked: service.Asked, *, token: str | None = None) -> Call:
         instruction=instruction,
         has_answer=attempts.is_decided(attempt),
         was_heard=attempt.outcome is not None,
+        begun_at=attempt.created_at,
     )
 
 
@@ -265,16 +271,21 @@ async def ask(*, merchant_id: MerchantId, attempt_id: AttemptId) -> None:
     await failpoint("payments.before_ask")
     result = await adapter.lookup(call.instruction.reference)
     if result.outcome is Outcome.NOT_SENT:
-        if not _certain(result):
-            return
-        if call.operation is not Operation.AUTHORISE:
-            result = await _send(adapter, call)
+        result = await _settle_missing(adapter, call, result)
     await failpoint("payments.asked")
     if result.outcome is Outcome.UNKNOWN and call.was_heard:
         # the question got no answer: what we knew before still stands, and the next question is due already
         return
     async with unit_of_work(merchant_id) as session:
         await records.record_result(session, actor, merchant_id=merchant_id, attempt_id=attempt_id, result=result)
+
+
+async def _settle_missing(adapter: PspAdapter, call: Call, answer: Result) -> Result:
+    """The PSP does not know the operation. A capture, void or refund is sent again under the same key. A card payment, whose token we never keep,
+    is over, but only when it is old enough: the PSP may still be working on a request whose answer we did not wait for."""
+    if not _certain(answer) or (call.operation is Operation.AUTHORISE and now() - call.begun_at < NOT_FOUND_COUNTS_AFTER):
+        return msgspec.structs.replace(answer, outcome=Outcome.UNKNOWN)
+    return answer if call.operation is Operation.AUTHORISE else await _send(adapter, call)
 
 
 async def refresh(*, merchant_id: MerchantId, payment_id: PaymentId) -> None:

@@ -191,6 +191,12 @@ class House:
         """What would happen a minute after an answer was lost."""
         self.sql("update payment_attempt set next_ask_at = now() where next_ask_at is not null")
 
+    def minutes_pass(self) -> None:
+        """What would happen six minutes after an answer was lost: no PSP can still be working on the request."""
+        self.sql(
+            "update payment_attempt set created_at = created_at - interval '6 minutes', next_ask_at = now() where next_ask_at is not null"
+        )
+
     def books_balance(self) -> bool:
         """What `countinghouse ledger check` finds."""
 

@@ -5,7 +5,9 @@ import asyncio
 import httpx2
 import pytest
 
-from tests.faults.house import House, HttpShop
+from app.core.ids import PaymentId, parse_id
+from app.payments import flows
+from tests.faults.house import House, HttpShop, until
 
 AFTER = [
     "tok_visa_timeout_after_success",
@@ -29,12 +31,28 @@ class TestLostAnswers:
             house.questions_are_due()
             for token in AFTER:
                 assert shop.reaches(paid[token].json()["id"], "captured")["failure"] is None
+            until(lambda: shop.charged()[0] == len(AFTER) + 1, "the slow charge did not come")
+            house.minutes_pass()
             for token in BEFORE:
                 assert shop.reaches(paid[token].json()["id"], "failed")["captured"]["minor"] == 0
-            assert shop.reaches(paid["tok_visa_slow"].json()["id"], "captured", "failed")
+            assert shop.reaches(paid["tok_visa_slow"].json()["id"], "captured")
         captured = sum(shop.view(each.json()["id"])["captured"]["minor"] for each in paid.values())
         assert shop.posted() == captured
         assert shop.charged() == (captured // 10_000, captured)
+
+    def test_no_such_payment_is_no_proof_while_the_request_may_still_be_running(self, house: House, shop: HttpShop) -> None:
+        order = shop.order()
+        paid = shop.insist("/v1/payments", {"order": order, "token": "tok_visa_slow"}, key="k").json()
+        assert paid["status"] == "unknown"
+
+        async def look() -> None:
+            await flows.refresh(merchant_id=shop.shop.merchant_id, payment_id=PaymentId(parse_id("pay", paid["id"])))
+
+        house.inside(look)
+        assert shop.view(paid["id"])["status"] == "unknown"
+        assert shop.send("/v1/payments", {"order": order, "token": "tok_visa"}, key="k2").status_code == 409
+        until(lambda: shop.charged()[0], "the late charge did not come")
+        assert shop.charged() == (1, 10_000)
 
     @pytest.mark.parametrize("fault", ["lost_answer", "error_after", "error_before", "timeout_after"])
     def test_a_refund_whose_answer_was_lost_reaches_the_buyer_once(self, house: House, shop: HttpShop, fault: str) -> None:
@@ -49,8 +67,6 @@ class TestLostAnswers:
 
 
 async def _ask(shop: HttpShop) -> None:
-    from app.payments import flows
-
     shop.house.questions_are_due()
     await flows.ask_due()
 

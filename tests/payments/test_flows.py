@@ -26,6 +26,7 @@ from tests.payments.conftest import Books
 from tests.support.shop import Shop, ok
 
 MANUAL = CaptureMode.MANUAL
+LATER = flows.NOT_FOUND_COUNTS_AFTER + timedelta(seconds=1)
 
 
 def view(answered: flows.Answered) -> dict[str, object]:
@@ -127,11 +128,24 @@ class TestUnknown:
     async def test_what_the_psp_never_got_fails_and_is_not_sent_under_a_new_key(self, shop: Shop, books: Books) -> None:
         shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN))
         answered = await shop.pay()
-        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        with travel(LATER):
+            await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
         async with unit_of_work(shop.merchant_id) as session:
             payment = await flows.queries.payment(session, merchant_id=shop.merchant_id, payment_id=answered.payment_id)
         assert payment.status == "failed"
         assert shop.psp.made("authorise") == 1 and books() == {}
+
+    async def test_no_such_payment_proves_nothing_while_the_psp_may_still_be_at_it(self, shop: Shop, books: Books) -> None:
+        order_id = await shop.order()
+        shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN, code="deadline_exceeded"))
+        answered = await shop.pay(order_id)
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        with pytest.raises(OrderHasPayment):
+            await shop.pay(order_id)
+        shop.psp.answers("lookup", ok(ProviderStatus.CAPTURED, amount=Money(10_000, "EUR")))
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        assert books()["1100", "psp"] == 10_000
+        assert shop.psp.made("authorise") == 1
 
     async def test_a_refund_whose_answer_was_lost_is_sent_again_under_the_same_key(self, shop: Shop, books: Books) -> None:
         paid = await shop.pay()
@@ -188,7 +202,8 @@ class TestLateYes:
     async def test_what_the_psp_denied_and_then_took_is_taken(self, shop: Shop, books: Books) -> None:
         shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN))
         answered = await shop.pay()
-        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        with travel(LATER):
+            await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
         assert await record(shop, answered, ok(ProviderStatus.CAPTURED, amount=Money(10_000, "EUR"))) == "captured"
         assert books()["1100", "psp"] == 10_000
 
@@ -196,7 +211,8 @@ class TestLateYes:
         order_id = await shop.order()
         shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN))
         first = await shop.pay(order_id)
-        await flows.refresh(merchant_id=shop.merchant_id, payment_id=first.payment_id)
+        with travel(LATER):
+            await flows.refresh(merchant_id=shop.merchant_id, payment_id=first.payment_id)
         await shop.pay(order_id)
         before = books()
         late = ok(ProviderStatus.CAPTURED, amount=Money(10_000, "EUR"))

@@ -164,6 +164,7 @@ def _begun(actor: Actor, row: db.Record, values: Mapping[str, object], return_ur
         payment_id=payment.id,
         connection_id=row.connection_id,
         operation="authorise",
+        created_at=moment,
         amount_minor=row.amount_minor,
     )
     parts = [_part(payment, *part) for part in zip(row.sellers, row.amounts, row.fees, strict=True)]
