@@ -182,7 +182,7 @@ def _signs(currency: str, locale: str) -> tuple[str, str, str, str] | None:
     """
     places = exponent(currency)
     sample = format_currency(Decimal(1234567), currency, _pattern(places), locale=locale, currency_digits=False)
-    found = re.fullmatch(rf"(\D*)1(\D+)234\2567(?:(\D+)0{{{places}}})?(\D*)", sample)
+    found = re.fullmatch(rf"(\D*)1(\D+)234(?:\2)567(?:(\D+)0{{{places}}})?(\D*)", sample)
     return (found[1], found[2], found[3] or "", found[4]) if found else None
 
 
