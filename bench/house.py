@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import httpx2
@@ -26,7 +26,7 @@ from app.core.clock import now
 from app.core.db import unit_of_work
 from app.core.embedded import EmbeddedPostgres, free_port
 from app.core.ids import ConnectionId, MerchantId, PersonId, SellerId, public_id
-from app.core.roles import DATABASE
+from app.core.roles import APP, DATABASE
 from app.identity import service as identity
 from app.identity.domain import Factor
 from app.psp.service import connections
@@ -61,9 +61,9 @@ class House:
         return self.server.url(database=DATABASE)
 
     def database_cpu_seconds(self) -> float:
-        """Processor time of the database's processes that live now; connections stay open during a run."""
+        """Processor time of the application's database connections that are open now; they stay open during a run."""
         assert self.server.pid is not None
-        return sum(_cpu_seconds(child) for child in psutil.Process(self.server.pid).children())
+        return sum(_backend_cpu_seconds(child) for child in psutil.Process(self.server.pid).children())
 
     def start(self, *command: str, log: Path | None = None, **environ: str) -> subprocess.Popen[bytes]:
         """Start a process of the house; its log goes into a file or nowhere."""
@@ -115,6 +115,13 @@ class Web(msgspec.Struct, frozen=True):
 def _cpu_seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def _backend_cpu_seconds(process: psutil.Process) -> float:
+    with suppress(psutil.NoSuchProcess):  # the server's own helpers come and go
+        if APP in " ".join(process.cmdline()):
+            return _cpu_seconds(process)
+    return 0.0
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
