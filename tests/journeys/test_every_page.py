@@ -1,0 +1,169 @@
+"""Every page the application has, found in its own route table: it fits, it keeps nobody out, and the browser has nothing to complain about.
+
+A new page is visited without a line here. Rules that depend on colours are asked again in the dark; the others need one theme only.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from functools import cache
+
+import pytest
+from playwright.async_api import Browser
+
+from app.core.ids import public_id
+from app.main import create_app
+from app.reports.queries.catalogue import REPORTS
+from app.web.guards import declaration_of, declared_routes
+from tests.journeys import steps
+from tests.journeys.window import Window
+from tests.support.house import House, Resident
+from tests.support.samples import NOT_AN_ID, PREFIXES, fill, parameters
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+WIDE, PHONE, SMALLEST, HEIGHT = 1440, 390, 320, 900
+COLOURS = ("color-contrast", "link-in-text-block")
+SAMPLES = {
+    "key_id": "select id from api_key where merchant_id = %s",
+    "connection_id": "select id from psp_connection where merchant_id = %s",
+    "seller_id": "select id from seller where merchant_id = %s",
+    "member_id": "select id from membership where merchant_id = %s and role <> 'owner'",
+    "order_id": "select distinct on (status) id from sales_order where merchant_id = %s",
+    "payment_id": "select distinct on (status) id from payment where merchant_id = %s",
+    "transaction_id": "select max(id) from ledger.txn where merchant_id = %s group by kind",
+    "account_id": "select max(id) from ledger.account where merchant_id = %s group by code",
+}
+"""Objects to look at: one of every state, so that every badge, notice and empty place is seen."""
+NUMBERED = {"transaction_id": "txn", "account_id": "acc"}
+VARIANTS = (
+    "/payments?q=zzzz",
+    "/payments?state=failed",
+    "/orders?q=zzzz",
+    "/wallets?q=zzzz",
+    "/sellers?q=zzzz",
+    "/audit?q=zzzz",
+    "/no-such-page",
+)
+"""Lists that find nothing, and an address that leads nowhere."""
+BY_PROOF = {"payments:return"}
+"""Opened with a key in the address; the journey of the first day comes by."""
+
+
+@cache
+def pages() -> list[tuple[str, str, str]]:
+    """What a browser can open: (path, name, audience) of every GET route that is no API and no file."""
+    found = []
+    for method, path, handler in declared_routes(create_app()):
+        guard = declaration_of(handler)
+        if (
+            method == "GET"
+            and guard is not None
+            and not path.startswith(("/v1/", "/static/", "/webhooks/"))
+            and handler.name not in BY_PROOF
+        ):
+            found.append((path, str(handler.name), guard.audience))
+    return found
+
+
+def addresses(house: House, person: Resident) -> list[str]:
+    """The addresses of all pages for somebody signed in, filled with this merchant's own objects."""
+    values = {name: _samples(house, person, name) for name in SAMPLES}
+    values |= {name: [value] for name, value in NOT_AN_ID.items()} | {"name": list(REPORTS)}
+    made = []
+    for path, _, audience in pages():
+        if audience in {"public", "password_proven"} and not path.startswith("/dev/"):
+            continue
+        names = parameters(path)
+        assert set(names) <= values.keys(), f"{path}: add a sample of {set(names) - values.keys()}"
+        # the page of an object is seen in each of its states, what hangs below it only for the first and the last of them
+        count = max((len(values[name]) for name in names), default=1)
+        chosen = range(count) if path.endswith("}") else sorted({0, count - 1})
+        made += [fill(path, {name: values[name][min(i, len(values[name]) - 1)] for name in names}) for i in chosen]
+    return [*made, *VARIANTS]
+
+
+def _samples(house: House, person: Resident, name: str) -> list[str]:
+    rows = house.query(SAMPLES[name], house.merchant_id(person))
+    assert rows, f"the demo has no {name}"
+    if name in NUMBERED:
+        return [f"{NUMBERED[name]}_{row[0]}" for row in rows][:4]
+    ids = [public_id(PREFIXES[name], row[0]) for row in rows]  # type: ignore[arg-type]
+    return ids if name in {"payment_id", "order_id"} else ids[:1]
+
+
+async def look_at(window: Window, paths: Iterable[str], *, width: int) -> dict[str, list[str]]:
+    """Visit pages one after the other: all rules in the light, those of colours in the dark, and the narrowest phone."""
+    page, wrong = window.page, dict[str, list[str]]()
+    for path in paths:
+        response = await page.goto(path)
+        assert response is not None, path
+        if response.status not in {200, 404, 409}:
+            wrong[path] = [f"status {response.status}"]
+            continue
+        found = await window.look()
+        await page.emulate_media(color_scheme="dark")
+        found += [f"dark: {text}" for text in await window.look(only=COLOURS)]
+        await page.emulate_media(color_scheme="light")
+        if width == PHONE:
+            await page.set_viewport_size({"width": SMALLEST, "height": HEIGHT})
+            found += [f"at {SMALLEST}: {text}" for text in await window.too_wide()]
+            await page.set_viewport_size({"width": width, "height": HEIGHT})
+        if found:
+            wrong[path] = found
+    return wrong
+
+
+def told(wrong: dict[str, list[str]]) -> str:
+    """What is wrong, a line each."""
+    return "\n".join(f"{path}: {text}" for path, texts in wrong.items() for text in texts)
+
+
+async def html_only(window: Window, paths: list[str]) -> list[str]:
+    """Leave out what is a file or no page: exports are downloads, health checks are for machines."""
+    kept = []
+    for path in paths:
+        answer = await window.context.request.get(path, max_redirects=0)
+        if answer.status // 100 != 3 and answer.headers.get("content-type", "").startswith("text/html"):
+            kept.append(path)
+    return kept
+
+
+class TestEveryPage:
+    @pytest.mark.parametrize("width", [WIDE, PHONE])
+    async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House, width: int) -> None:
+        ines = house.people[0]
+        async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}, color_scheme="light") as window:
+            await window.sign_in(ines)
+            paths = await html_only(window, addresses(house, ines))
+            assert len(paths) > 50
+            beside = await window.beside()
+            halves = await asyncio.gather(look_at(window, paths[::2], width=width), look_at(beside, paths[1::2], width=width))
+            assert told(halves[0] | halves[1]) == ""
+
+    @pytest.mark.parametrize("width", [WIDE, PHONE])
+    async def test_so_do_the_pages_before_the_sign_in(self, chrome: Browser, house: House, width: int) -> None:
+        before = {
+            path
+            for path, _, audience in pages()
+            if audience in {"public", "password_proven"} and not path.startswith(("/dev/", "/healthz", "/readyz"))
+        }
+        nobody, enrolled = {"/sign-in"}, {"/sign-in/second-factor", "/sign-in/recovery"}
+        assert before == nobody | enrolled | {"/sign-in/enrol"}
+        newcomer = house.add_person(f"early-{width}@newcomers.example", opens=f"Early {width}")
+        wrong: dict[str, list[str]] = {}
+        for person, paths in ((None, nobody), (house.people[1], enrolled), (newcomer, {"/sign-in/enrol"})):
+            async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}) as window:
+                if person:
+                    await window.prove_password(person)
+                    await window.page.get_by_label("6-digit code").wait_for()
+                wrong |= await look_at(window, sorted(paths), width=width)
+        assert told(wrong) == ""
+
+    async def test_so_do_the_pages_of_a_merchant_without_anything(self, chrome: Browser, house: House) -> None:
+        """Every list has something to say when it is empty."""
+        async with Window.opened(chrome, house, viewport={"width": PHONE, "height": HEIGHT}) as window:
+            nina = house.add_person("empty@newcomers.example", opens="Empty House")
+            await steps.enrol(window, nina)
+            lists = [path for path, _, audience in pages() if not parameters(path) and audience == "permission" and path.count("/") == 1]
+            assert len(lists) > 10
+            assert told(await look_at(window, await html_only(window, lists), width=PHONE)) == ""
