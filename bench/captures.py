@@ -6,7 +6,10 @@ two statements of a whole pay-in, the one before the provider is called and the 
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 
 from bench.work import MERCHANT, SELLERS, Work
@@ -31,22 +34,89 @@ insert into sales_order_line (merchant_id, order_id, position, seller_id, descri
 FUNCTIONS = """
 -- The two sellers of an order: any two, or always the first one and another.
 create function bench.seller_of(n int, side int, hot boolean) returns int language sql immutable as
-  $$ select case when side = 0 then case when hot then 1 else 2 + (hashint4(n) & 1023) end else 1030 + (hashint4(n + 7) & 511) end $$;
+  $$ select case when side = 0 then case when hot then 1 else 2 + (spread & 1023)::int end else 1030 + (spread >> 10 & 511)::int end
+       from (select (n * 2654435761 % 4294967296) >> 8 as spread) s $$;
 
 create function bench.begin(n int) returns text language sql as $$
-  select claim from payment_begin('{merchant}', 'pay-' || n, '\\x00', now() + interval '30 seconds', bench.party(6, n), bench.party(7, n),
-    bench.party(5, n), null, 'automatic', null, 'api_key', 'Bench', now(), now() + interval '1 hour', now() + interval '1 minute',
-    bench.party(8, n), bench.party(9, n), '{{}}'::jsonb) $$;
+  select claim from payments_begin('{merchant}', json_build_array(json_build_object('key', 'pay-' || n, 'request', '00', 'lease', now() + interval '30 seconds',
+    'payment', bench.party(6, n), 'attempt', bench.party(7, n), 'order_id', bench.party(5, n), 'mode', 'automatic', 'actor_kind', 'api_key',
+    'actor_name', 'Bench', 'at', now(), 'expires', now() + interval '1 hour', 'ask', now() + interval '1 minute', 'event', bench.party(8, n),
+    'message', bench.party(9, n), 'named', '{{}}'::json))) $$;
 """
 BEGIN = "select bench.begin(%s)"
-TAKE = """
-select payment_take(m, bench.party(6, n), bench.party(7, n), gen_random_uuid(), now(), true, 'processing', 'captured', 0, 10000, true,
-  array[s1, s2], '{4000,6000}', '{425,625}', 0, 2, 'psp_' || n, '{card,visa,4242,08/29,fp}', null, '{}', 20, 'api_key', 'Bench', null, 'request',
-  gen_random_uuid(), gen_random_uuid(), '{"status":"captured"}', current_date, '{payment.captured}', array['capture:' || n], '{1,1,1,1}',
-  '{1100,2100,2100,4100}', '{connection,seller,seller,NULL}', array[bench.party(1, 1), s1, s2, null], '{1,-1,-1,-1}', '{10000,3575,5375,1050}',
-  array['pay_' || n, null, null, null], 'pay-' || n, 201, '\\x7b7d')
-from (select %(merchant)s::uuid m, %(n)s::int n, bench.party(2, bench.seller_of(%(n)s, 0, %(hot)s)) s1, bench.party(2, bench.seller_of(%(n)s, 1, %(hot)s)) s2) a
-"""
+TAKE = "select payments_take(%s, %s, %s, 2)"
+
+
+def taking(n: int, *, hot: bool) -> tuple[UUID, str, str]:
+    """What the application sends when the provider has said yes: one payment to two sellers, and its journal of four entries."""
+    sellers = [_seller(n, side, hot=hot) for side in range(2)]
+    return MERCHANT, msgspec.json.encode([_taken(n, sellers)]).decode(), msgspec.json.encode(_journal(n, sellers)).decode()
+
+
+def _taken(n: int, sellers: list[UUID]) -> dict[str, object]:
+    return {
+        "payment": _party(6, n),
+        "currency": "EUR",
+        "attempt": _party(7, n),
+        "operation": uuid4(),
+        "at": datetime.now(UTC),
+        "at_once": True,
+        "from_status": "processing",
+        "to_status": "captured",
+        "captured_before": 0,
+        "amount": 10000,
+        "is_final": True,
+        "sellers": sellers,
+        "amounts": [4000, 6000],
+        "fees": [425, 625],
+        "platform_fee": 1050,
+        "psp_fee": 0,
+        "provider_reference": f"psp_{n}",
+        "method": ["card", "visa", "4242", "08/29", "fp"],
+        "evidence": {},
+        "latency": 20,
+        "actor_kind": "api_key",
+        "actor_name": "Bench",
+        "event": uuid4(),
+        "outbox": uuid4(),
+        "payload": {"status": "captured"},
+        "finish_key": f"pay-{n}",
+        "finish_status": 201,
+        "finish_body": "{}",
+    }
+
+
+def _journal(n: int, sellers: list[UUID]) -> dict[str, object]:
+    return {
+        "kinds": ["payment.captured"],
+        "source_ids": [_party(6, n)],
+        "event_keys": [f"capture:{n}"],
+        "effective_ons": [datetime.now(UTC).date()],
+        "descriptions": [f"B-{n}"],
+        "lines_of": [1, 1, 1, 1],
+        "codes": ["1100", "2100", "2100", "4100"],
+        "owner_types": ["connection", "seller", "seller", None],
+        "owners": [_party(1, 1), *sellers, None],
+        "currencies": ["EUR"] * 4,
+        "sides": [1, -1, -1, -1],
+        "amounts": [10000, 3575, 5375, 1050],
+        "clear_keys": [f"pay_{n}", None, None, None],
+        "actor_kinds": ["api_key"],
+        "actor_ids": [None],
+        "request_ids": ["request"],
+    }
+
+
+def _party(kind: int, number: int) -> UUID:
+    return UUID(f"00000000-0000-7000-8000-{kind}{number:011}")
+
+
+def _seller(n: int, side: int, *, hot: bool) -> UUID:
+    """The two sellers of an order: any two, or always the first one and another; the same as bench.seller_of."""
+    spread = n * 2654435761 % 2**32 >> 8
+    number = (1 if hot else 2 + (spread & 1023)) if side == 0 else 1030 + (spread >> 10 & 511)
+    return _party(2, number)
+
 
 BATCH = 5_000
 
@@ -89,7 +159,7 @@ def taker(numbers: range, clients: int, *, hot: bool, begins: bool) -> Work:
         for n in numbers[client::clients]:
             if begins:
                 connection.execute(BEGIN, (n,))
-            connection.execute(TAKE.encode(), {"merchant": MERCHANT, "n": n, "hot": hot})
+            connection.execute(TAKE.encode(), taking(n, hot=hot))
             yield
 
     return work

@@ -1,5 +1,6 @@
 """Reads about API keys: whose key a request carries, and the merchant's list of them."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -10,14 +11,15 @@ from app.api_access.models import ApiKey
 from app.api_access.schemas import KeyListPage, KeyNewPage, KeyRow, RevokePage
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now
-from app.core.db import call
+from app.core.db import Record, call_all
+from app.core.gathering import Gathering
 from app.core.ids import MerchantId, public_id
 from app.core.secrets import digest
 from app.tenancy import queries as merchants
 from app.web.context import HttpRequest
 from app.web.requests import KeyHolder
 
-_HOLDER = text("select * from api_key_holder(:digest, :now)")
+_HOLDERS = text("select * from api_key_holders(cast(:digests as bytea[]), :now)")
 _LONGEST = 200
 
 
@@ -25,7 +27,7 @@ async def key_holder(token: str, request: HttpRequest) -> KeyHolder:
     """Whose key this is; asked anew each time, so that a revoked key is dead at once."""
     if not token.startswith("ch_") or len(token) > _LONGEST:
         return KeyHolder(None, "This is not an API key. Keys begin with ch_test_ or ch_live_.")
-    row = await call(_HOLDER, {"digest": digest(token), "now": now()})
+    row = await _holder(None, digest(token))
     if row is None:
         return KeyHolder(None, "This API key is unknown or was revoked.")
     if row.expired:
@@ -40,6 +42,15 @@ async def key_holder(token: str, request: HttpRequest) -> KeyHolder:
         address=request.state.address,
     )
     return KeyHolder(actor, requests_per_minute=row.requests_per_minute or 0)
+
+
+async def _holders(_: None, digests: Sequence[bytes]) -> list[Record]:
+    rows = await call_all(_HOLDERS, {"digests": list(digests), "now": now()})
+    found = {bytes(row.digest): row for row in rows}
+    return [found.get(one) for one in digests]
+
+
+_holder = Gathering(_holders)
 
 
 async def api_key(session: AsyncSession, actor: Actor, *, key_id: UUID) -> ApiKey:

@@ -48,7 +48,8 @@ _POST_MANY = text(
     "select ledger.post(:merchant, cast(:kinds as text[]), cast(:source_types as text[]), cast(:source_ids as uuid[]),"
     " cast(:event_keys as text[]), cast(:effective_ons as date[]), cast(:lines_of as int[]), cast(:codes as text[]),"
     " cast(:owner_types as text[]), cast(:owners as uuid[]), cast(:currencies as text[]), cast(:sides as smallint[]),"
-    " cast(:amounts as bigint[]), cast(:clear_keys as text[]), :actor_kind, :actor_id, :request_id, cast(:descriptions as text[]))"
+    " cast(:amounts as bigint[]), cast(:clear_keys as text[]), cast(:actor_kinds as text[]), cast(:actor_ids as uuid[]),"
+    " cast(:request_ids as text[]), cast(:descriptions as text[]))"
 )
 
 
@@ -226,11 +227,22 @@ def _columns(lines: Sequence[Line]) -> dict[str, object]:
 
 
 def columns(postings: Sequence[Posting]) -> dict[str, object]:
-    """The lines of several postings as flat columns, for a server-side function that posts them within its own work."""
+    """Several postings as flat columns, for a server-side function that posts them within its own work."""
     for posting in postings:
         check_balanced(posting.lines)
-    of = [number for number, posting in enumerate(postings, start=1) for _ in posting.lines]
-    return {"lines_of": of, **_columns([line for posting in postings for line in posting.lines])}
+    by = [_by(posting.actor) for posting in postings]
+    return {
+        "kinds": [str(posting.kind) for posting in postings],
+        "source_ids": [posting.source_id for posting in postings],
+        "event_keys": [posting.event_key for posting in postings],
+        "effective_ons": [posting.effective_on for posting in postings],
+        "descriptions": [posting.description for posting in postings],
+        "actor_kinds": [one["actor_kind"] for one in by],
+        "actor_ids": [one["actor_id"] for one in by],
+        "request_ids": [one["request_id"] for one in by],
+        "lines_of": [number for number, posting in enumerate(postings, start=1) for _ in posting.lines],
+        **_columns([line for posting in postings for line in posting.lines]),
+    }
 
 
 def _one(merchant_id: UUID, posting: Posting) -> dict[str, object]:
@@ -248,15 +260,4 @@ def _one(merchant_id: UUID, posting: Posting) -> dict[str, object]:
 
 
 def _many(merchant_id: UUID, postings: Sequence[Posting]) -> dict[str, object]:
-    return {
-        "merchant": merchant_id,
-        "kinds": [str(posting.kind) for posting in postings],
-        "source_types": [posting.source_type for posting in postings],
-        "source_ids": [posting.source_id for posting in postings],
-        "event_keys": [posting.event_key for posting in postings],
-        "effective_ons": [posting.effective_on for posting in postings],
-        "descriptions": [posting.description for posting in postings],
-        "lines_of": [number for number, posting in enumerate(postings, start=1) for _ in posting.lines],
-        **_columns([line for posting in postings for line in posting.lines]),
-        **_by(postings[0].actor),
-    }
+    return {"merchant": merchant_id, "source_types": [posting.source_type for posting in postings], **columns(postings)}

@@ -97,7 +97,7 @@ async def record_collected(
     session: AsyncSession, *, merchant_id: MerchantId, order_id: OrderId, captured_minor: int, refunded_minor: int
 ) -> None:
     """Bring the order to where the money of its payment stands."""
-    values = {"merchant": merchant_id, "order": order_id, "captured": captured_minor, "refunded": refunded_minor, "at": now()}
+    values = {"merchant": merchant_id, "order": [order_id], "captured": [captured_minor], "refunded": [refunded_minor], "at": now()}
     await session.execute(_COLLECTED, values)
 
 
@@ -136,5 +136,7 @@ async def due_to_expire(session: AsyncSession, *, most: int = 500) -> list[tuple
     return [(MerchantId(row.merchant_id), OrderId(row.id)) for row in rows]
 
 
-_COLLECTED = text("select order_record_collected(:merchant, :order, :captured, :refunded, :at)")
+_COLLECTED = text(
+    "select orders_record_collected(:merchant, cast(:order as uuid[]), cast(:captured as bigint[]), cast(:refunded as bigint[]), :at)"
+)
 _EXPIRED = text("select merchant_id, id from orders_expired(:moment, :most)")

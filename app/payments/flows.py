@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core import db, idempotency
+from app.core import idempotency
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import unit_of_work
@@ -77,7 +77,6 @@ async def pay(
     """Collect an order: with a token at once, without one on the PSP's hosted page. The same key pays once, whatever happens in between."""
     payment_id = PaymentId(new_id())
     begun = await hot.begin_payment(
-        db.call,
         actor,
         payment_id=payment_id,
         order_id=order_id,
@@ -104,7 +103,7 @@ async def _record_collected(actor: Actor, begun: hot.Begun, call: Call, result: 
         return None
     view = queries.view_of(*hot.after(begun, taking))
     answer = idempotency.Answer(DECIDED, msgspec.json.encode(view))
-    if not await hot.take(db.call, actor, taking, finish=hot.Finish(key=key, answer=answer)):
+    if not await hot.take(actor, taking, finish=hot.Finish(key=key, answer=answer)):
         return None
     if health.count_call(merchant_id=call.merchant_id, connection_id=call.connection_id, result=result):
         async with unit_of_work(call.merchant_id) as session:

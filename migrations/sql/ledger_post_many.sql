@@ -3,9 +3,9 @@
 -- p_*: one element per transaction. e_t: which transaction (1-based) a line belongs to; the other e_* as in post1.
 CREATE FUNCTION ledger.post(p_merchant uuid, p_kind text[], p_source_type text[], p_source_id uuid[], p_event_key text[], p_effective_on date[],
   e_t int[], e_code text[], e_owner_type text[], e_owner_id uuid[], e_currency text[], e_side smallint[], e_amount bigint[],
-  e_clear_key text[] DEFAULT NULL, p_actor_kind text DEFAULT NULL, p_actor_id uuid DEFAULT NULL, p_request_id text DEFAULT NULL,
+  e_clear_key text[] DEFAULT NULL, p_actor_kind text[] DEFAULT NULL, p_actor_id uuid[] DEFAULT NULL, p_request_id text[] DEFAULT NULL,
   p_description text[] DEFAULT NULL) RETURNS bigint[]
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = ledger, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = ledger, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE v_ids bigint[]; v_hash bytea[]; v_new bigint[]; v_line_txn bigint[]; v record; n int := cardinality(p_source_id);
 BEGIN
   IF p_merchant IS DISTINCT FROM nullif(current_setting('app.merchant_id', true), '')::uuid THEN PERFORM ledger.enter(p_merchant); END IF;
@@ -14,9 +14,9 @@ BEGIN
   SELECT * INTO v FROM ledger.resolve_many(p_merchant, e_code, e_owner_type, e_owner_id, e_currency);
   WITH header AS (
     INSERT INTO txn (merchant_id, kind, source_type, source_id, event_key, req_hash, effective_on, actor_kind, actor_id, request_id, description)
-    SELECT p_merchant, h.kind, h.source_type, h.source_id, h.event_key, h.hash, h.effective_on, p_actor_kind, p_actor_id, p_request_id, h.description
-      FROM unnest(p_kind, p_source_type, p_source_id, p_event_key, v_hash, p_effective_on, p_description)
-           WITH ORDINALITY h(kind, source_type, source_id, event_key, hash, effective_on, description, n)
+    SELECT p_merchant, h.kind, h.source_type, h.source_id, h.event_key, h.hash, h.effective_on, h.actor_kind, h.actor_id, h.request_id, h.description
+      FROM unnest(p_kind, p_source_type, p_source_id, p_event_key, v_hash, p_effective_on, p_actor_kind, p_actor_id, p_request_id, p_description)
+           WITH ORDINALITY h(kind, source_type, source_id, event_key, hash, effective_on, actor_kind, actor_id, request_id, description, n)
      ORDER BY h.source_type, h.source_id, h.event_key   -- one order everywhere: two overlapping batches wait, they do not deadlock
     ON CONFLICT (merchant_id, source_type, source_id, event_key) DO NOTHING RETURNING id)
   SELECT array_agg(id) INTO v_new FROM header;

@@ -13,24 +13,24 @@ depends_on = None
 
 TIME = sa.DateTime(timezone=True)
 
-# Asked anew for every API request, so that a revoked key is dead at once; one round trip, and the note of its use at most one write
-# a minute.
-KEY_HOLDER = """
-CREATE FUNCTION api_key_holder(p_digest bytea, p_now timestamptz)
-RETURNS TABLE (id uuid, merchant_id uuid, name text, scopes jsonb, requests_per_minute bigint, expired boolean)
+# Asked anew for every API request, so that a revoked key is dead at once; one round trip for all that come at the same moment, and the note
+# of a key's use at most one write a minute.
+KEY_HOLDERS = """
+CREATE FUNCTION api_key_holders(p_digests bytea[], p_now timestamptz)
+RETURNS TABLE (digest bytea, id uuid, merchant_id uuid, name text, scopes jsonb, requests_per_minute bigint, expired boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE
-    k record;
+#variable_conflict use_column
 BEGIN
-    SELECT * INTO k FROM api_key a WHERE a.digest = p_digest AND a.revoked_at IS NULL;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    IF k.last_used_at IS NULL OR k.last_used_at < p_now - interval '1 minute' THEN
+    RETURN QUERY SELECT a.digest, a.id, a.merchant_id, a.name, a.scopes, a.requests_per_minute, coalesce(a.expires_at <= p_now, false)
+        FROM api_key a WHERE a.digest = ANY (p_digests) AND a.revoked_at IS NULL;
+    IF EXISTS (SELECT FROM api_key a WHERE a.digest = ANY (p_digests) AND a.revoked_at IS NULL
+                  AND (a.last_used_at IS NULL OR a.last_used_at < p_now - interval '1 minute')) THEN
         PERFORM set_config('synchronous_commit', 'off', true);
-        UPDATE api_key a SET last_used_at = p_now WHERE a.merchant_id = k.merchant_id AND a.id = k.id;
+        UPDATE api_key a SET last_used_at = p_now FROM (
+            SELECT k.merchant_id, k.id FROM api_key k WHERE k.digest = ANY (p_digests) AND k.revoked_at IS NULL
+               AND (k.last_used_at IS NULL OR k.last_used_at < p_now - interval '1 minute') ORDER BY k.merchant_id, k.id FOR UPDATE) used
+          WHERE a.merchant_id = used.merchant_id AND a.id = used.id;
     END IF;
-    RETURN QUERY SELECT k.id, k.merchant_id, k.name, k.scopes, k.requests_per_minute, coalesce(k.expires_at <= p_now, false);
 END $$
 """
 
@@ -56,10 +56,10 @@ def upgrade() -> None:
     # looked up before the merchant is known: the hash of 192 random bits is unique in the whole house
     op.create_index("uq_api_key_digest", "api_key", ["digest"], unique=True)
     protect(op, "api_key", grants="SELECT, INSERT, UPDATE")
-    op.execute(KEY_HOLDER)
-    definer(op, "api_key_holder(bytea, timestamptz)")
+    op.execute(KEY_HOLDERS)
+    definer(op, "api_key_holders(bytea[], timestamptz)")
 
 
 def downgrade() -> None:
-    op.execute("DROP FUNCTION api_key_holder(bytea, timestamptz)")
+    op.execute("DROP FUNCTION api_key_holders(bytea[], timestamptz)")
     op.drop_table("api_key")

@@ -122,7 +122,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP FUNCTION order_record_collected")
+    op.execute("DROP FUNCTION orders_record_collected")
     op.execute("DROP FUNCTION orders_expired(timestamptz, integer)")
     op.drop_table("sales_order_line")
     op.drop_table("sales_order")

@@ -97,7 +97,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP FUNCTION wallet_schedule_release")
+    op.execute("DROP FUNCTION wallets_schedule_release")
     op.execute("DROP FUNCTION funds_due(timestamptz, integer)")
     op.drop_table("funds_release")
     op.drop_table("wallet_policy")

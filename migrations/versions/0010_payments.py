@@ -427,8 +427,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP FUNCTION payment_take")
-    op.execute("DROP FUNCTION payment_begin")
+    for function in ("payments_take", "payments_begin", "payments_refuse"):
+        op.execute(f"DROP FUNCTION {function}")
+    for row in ("payment_journal", "payment_taking", "payment_wish"):
+        op.execute(f"DROP TYPE {row}")
     op.execute("DROP FUNCTION attempts_due(timestamptz, integer)")
     op.execute("DROP FUNCTION payments_expired(timestamptz, integer)")
     op.drop_table("payment_event")

@@ -1,16 +1,20 @@
 """The hot writes: the same rows whether a payment is recorded in one server-side call or found out later, and guards that hold."""
 
+import asyncio
+from collections.abc import Sequence
+
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
-from app.core import db
 from app.core.db import unit_of_work
-from app.core.ids import CaptureId, new_id
+from app.core.idempotency import RequestInProgress
+from app.core.ids import CaptureId, OrderId, new_id
 from app.core.money import Money
+from app.orders.domain import OrderNotFound, OrderNotPayable
 from app.payments import flows, queries
-from app.payments.domain import Share
+from app.payments.domain import OrderHasPayment, Share
 from app.payments.hot import service as hot
 from app.psp.domain import MethodSummary, Outcome, ProviderStatus, Result
 from app.sellers.domain import FeeTerms
@@ -108,8 +112,77 @@ class TestGuards:
             result=ok(),
             moment=payment.created_at,
         )
-        assert await hot.take(db.call, shop.actor, taking) is False
+        assert await hot.take(shop.actor, taking) is False
         assert books() == before
+
+
+class TestTogether:
+    async def test_payments_of_the_same_moment_are_each_recorded_whole(self, shop: Shop, superuser: Connection, books: Books) -> None:
+        alone = await shop.pay()
+        once = books()
+        calls = superuser.execute("select pg_current_xact_id()::text::bigint").fetchone()
+        orders = [await shop.order() for _ in range(12)]
+        answers = await asyncio.gather(*(shop.pay(order) for order in orders))
+        assert [answer.status for answer in answers] == [201] * 12
+        assert books() == {account: 13 * minor for account, minor in once.items()}
+        for answer in answers:
+            assert rows_of(superuser, answer.payment_id) == rows_of(superuser, alone.payment_id)
+        assert calls is not None
+        assert transactions_since(superuser, calls[0], answers) < 12
+
+    async def test_each_of_them_keeps_its_own_caller(self, shop: Shop, superuser: Connection) -> None:
+        await shop.pay()
+        actors = [msgspec.structs.replace(shop.actor, request_id=f"request-{n}") for n in range(4)]
+        orders = [await shop.order() for _ in actors]
+        answers = await asyncio.gather(
+            *(
+                flows.pay(actor, order_id=order, token="tok_visa", key=new_id().hex, request=b"r")
+                for actor, order in zip(actors, orders, strict=True)
+            )
+        )
+        for actor, answer in zip(actors, answers, strict=True):
+            found = superuser.execute("select distinct request_id from ledger.txn where source_id = %s", (answer.payment_id,)).fetchall()
+            assert found == [(actor.request_id,)]
+
+    async def test_what_is_refused_is_refused_alone(self, shop: Shop, books: Books) -> None:
+        await shop.pay()
+        once = books()
+        paid = await shop.order()
+        await shop.pay(paid)
+        good, twice, nowhere = [await shop.order() for _ in range(3)], await shop.order(), OrderId(new_id())
+        found = await asyncio.gather(
+            *(shop.pay(order) for order in (good[0], paid, good[1], nowhere, twice, good[2], twice)), return_exceptions=True
+        )
+        kinds = [type(each) if isinstance(each, BaseException) else each.status for each in found]
+        assert [kinds[at] for at in (0, 2, 5)] == [201] * 3
+        assert kinds[1] in (OrderNotPayable, OrderHasPayment)
+        assert kinds[3] is OrderNotFound
+        assert {kinds[4], kinds[6]} - {OrderNotPayable, OrderHasPayment} == {201}
+        assert books() == {account: 6 * minor for account, minor in once.items()}
+
+    async def test_a_key_that_comes_twice_in_one_moment_pays_once(self, shop: Shop, books: Books) -> None:
+        await shop.pay()
+        once = books()
+        orders, key = [await shop.order() for _ in range(5)], new_id().hex
+        found = await asyncio.gather(
+            *(shop.pay(order) for order in orders[1:]), *(shop.pay(orders[0], key=key) for _ in range(4)), return_exceptions=True
+        )
+        kinds = [type(each) if isinstance(each, BaseException) else each.status for each in found]
+        assert kinds[:4] == [201] * 4
+        assert 201 in kinds[4:]
+        assert set(kinds[4:]) <= {201, RequestInProgress}
+        assert books() == {account: 6 * minor for account, minor in once.items()}
+        assert (await shop.pay(orders[0], key=key)).replayed
+
+
+def transactions_since(superuser: Connection, since: int, answers: Sequence[flows.Answered]) -> int:
+    """In how many database transactions the payments were posted."""
+    row = superuser.execute(
+        "select count(distinct xid) from ledger.txn where xid::text::bigint > %s and source_id = any(%s)",
+        (since, [answer.payment_id for answer in answers]),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

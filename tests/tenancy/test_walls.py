@@ -17,7 +17,7 @@ NO_WALL = {
 }
 # looked up before the merchant is known, by 192 random bits
 NO_PREFIX = {"uq_api_key_digest"}
-DEFINERS = {"public": {"visitor", "api_key_holder"}}
+DEFINERS = {"public": {"visitor", "api_key_holders"}}
 
 TENANT_TABLES = """
 select n.nspname || '.' || c.relname, c.relrowsecurity, c.relforcerowsecurity

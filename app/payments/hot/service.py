@@ -1,25 +1,27 @@
-"""The two hot writes of payments, each one server-side call: starting a payment, and recording what was collected.
+"""The two hot writes of payments, each one server-side call: starting payments, and recording what was collected.
 
-Python decides (shares, journal, next state), the database guards and writes. Both run either as a transaction of their own in one
-round trip, or inside the caller's. Source: migrations/sql/payments_begin.sql and payments_take.sql.
+Python decides (shares, journals, next states), the database guards and writes. What several requests ask for at the same moment travels
+together (app.core.gathering); recording can also happen inside the caller's transaction. Source: migrations/sql/payments_begin.sql and
+payments_take.sql.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 from psycopg import errors as postgres
-from sqlalchemy import TextClause, inspect, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import db, idempotency
 from app.core.actors import Actor
 from app.core.clock import now
+from app.core.db import changed, known
 from app.core.errors import AppError
-from app.core.ids import AttemptId, CaptureId, ConnectionId, OrderId, PaymentId, new_id, public_id
+from app.core.gathering import Gathering
+from app.core.ids import AttemptId, CaptureId, ConnectionId, MerchantId, OrderId, PaymentId, new_id, public_id
 from app.core.money import Money
 from app.ledger import service as ledger
 from app.ledger.domain import Posting
@@ -43,23 +45,32 @@ from app.psp.domain import ConnectionNotActive, ConnectionNotFound, Result
 from app.psp.models import Connection
 from app.wallets.domain import DEFAULT_AVAILABILITY_DAYS
 
-Call = Callable[[TextClause, Mapping[str, object]], Awaitable[db.Record]]
-"""Something that runs one statement and gives its row: ``core.db.call``, or a session's own."""
-
 MOVED = "payment_moved"
 
-_BEGIN = text(
-    "select * from payment_begin(:merchant, :key, :request, :lease, :payment, :attempt, :order, :connection, :mode, :return_url, :actor_kind,"
-    " :actor_name, :at, :expires, :ask, :event, :message, cast(:named as jsonb))"
-)
-_TAKE = text(
-    "select payment_take(:merchant, :payment, :attempt, :operation, :at, :at_once, :from_status, :to_status, :captured_before, :amount, :is_final,"
-    " cast(:sellers as uuid[]), cast(:amounts as bigint[]), cast(:fees as bigint[]), :psp_fee, :default_days, :provider_reference,"
-    " cast(:method as text[]), :psp_message, cast(:evidence as jsonb), :latency, :actor_kind, :actor_name, :actor_id, :request_id, :event, :outbox,"
-    " cast(:payload as jsonb), cast(:effective_on as date), cast(:kinds as text[]), cast(:event_keys as text[]), cast(:lines_of as int[]),"
-    " cast(:codes as text[]), cast(:owner_types as text[]), cast(:owners as uuid[]), cast(:sides as smallint[]), cast(:line_amounts as bigint[]),"
-    " cast(:clear_keys as text[]), :finish_key, cast(:finish_status as bigint), cast(:finish_body as bytea))"
-)
+_BEGIN = text("select * from payments_begin(:merchant, cast(:wishes as json))")
+_TAKE = text("select payments_take(:merchant, cast(:takings as json), cast(:journal as json), :default_days)")
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What payments_begin is told of one payment; its fields are those of the type payment_wish."""
+
+    key: str
+    request: str
+    lease: datetime
+    payment: PaymentId
+    attempt: AttemptId
+    order_id: OrderId
+    connection: ConnectionId | None
+    mode: CaptureMode
+    return_url: str | None
+    actor_kind: str
+    actor_name: str
+    at: datetime
+    expires: datetime
+    ask: datetime | None
+    event: UUID
+    message: UUID
+    named: Mapping[str, str]
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +90,6 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def begin_payment(
-    run: Call,
     actor: Actor,
     *,
     payment_id: PaymentId,
@@ -92,34 +102,42 @@ async def begin_payment(
 ) -> Begun | idempotency.Claim:
     """Claim the key and start to collect the order. The buyer pays once, however many sellers there are; the plan for the split is fixed here."""
     idempotency.check_key(key)
-    moment, attempt_id = now(), AttemptId(new_id())
-    values = {
-        "merchant": actor.merchant,
-        "key": key,
-        "request": request,
-        "lease": moment + idempotency.LEASE,
-        "payment": payment_id,
-        "attempt": attempt_id,
-        "order": order_id,
-        "connection": connection_id,
-        "mode": capture_mode.value,
-        "return_url": return_url,
-        "actor_kind": actor.kind.value,
-        "actor_name": actor.name,
-        "at": moment,
-        "expires": moment + ACTION_LASTS,
-        "ask": next_ask_at(0, moment),
-        "event": new_id(),
-        "message": new_id(),
-        "named": _json({"payment_id": public_id("pay", payment_id), "order_id": public_id("ord", order_id)}),
-    }
+    moment = now()
+    wish = Wish(
+        key=key,
+        request=request.hex(),
+        lease=moment + idempotency.LEASE,
+        payment=payment_id,
+        attempt=AttemptId(new_id()),
+        order_id=order_id,
+        connection=connection_id,
+        mode=capture_mode,
+        return_url=return_url,
+        actor_kind=actor.kind.value,
+        actor_name=actor.name,
+        at=moment,
+        expires=moment + ACTION_LASTS,
+        ask=next_ask_at(0, moment),
+        event=new_id(),
+        message=new_id(),
+        named={"payment_id": public_id("pay", payment_id), "order_id": public_id("ord", order_id)},
+    )
     try:
-        row = await run(_BEGIN, values)
+        row = await _begin(actor.merchant, wish)
     except postgres.Error as error:
         raise _refusal(error) from error
     if row.claim != "new":
         return idempotency.held(key=key, claim=row.claim, status=row.status, body=row.body, resource_id=row.resource_id)
-    return _begun(actor, row, values, return_url)
+    return _begun(actor, row, wish)
+
+
+async def _send_wishes(merchant_id: MerchantId, wishes: Sequence[Wish]) -> list[db.Record]:
+    rows = await db.call_all(_BEGIN, {"merchant": merchant_id, "wishes": _json(wishes)})
+    found = {row.attempt: row for row in rows}
+    return [found[wish.attempt] for wish in wishes]
+
+
+_begin = Gathering(_send_wishes)
 
 
 def _refusal(error: postgres.Error) -> Exception:
@@ -136,64 +154,66 @@ def _refusal(error: postgres.Error) -> Exception:
     return refusals.get(error.diag.constraint_name or "", error)
 
 
-def _begun(actor: Actor, row: db.Record, values: Mapping[str, object], return_url: str | None) -> Begun:
-    merchant_id, moment = actor.merchant, values["at"]
-    payment = Payment(
+def _begun(actor: Actor, row: db.Record, wish: Wish) -> Begun:
+    merchant_id = actor.merchant
+    payment = known(
+        Payment,
         merchant_id=merchant_id,
-        id=values["payment"],
-        order_id=values["order"],
+        id=wish.payment,
+        order_id=wish.order_id,
         order_reference=row.order_reference,
         connection_id=row.connection_id,
         status=PaymentStatus.PROCESSING,
-        capture_mode=values["mode"],
+        capture_mode=wish.mode,
         currency=row.currency,
         amount_minor=row.amount_minor,
-        **dict.fromkeys(_COUNTERS, 0),
-        rest_released=False,
-        return_url=return_url,
+        **_NOTHING_YET,
+        return_url=wish.return_url,
         buyer_name=row.buyer_name,
         buyer_email=row.buyer_email,
         created_by=actor.name,
-        created_at=moment,
-        updated_at=moment,
-        expires_at=values["expires"],
+        created_at=wish.at,
+        updated_at=wish.at,
+        expires_at=wish.expires,
     )
-    attempt = PaymentAttempt(
+    attempt = known(
+        PaymentAttempt,
         merchant_id=merchant_id,
-        id=values["attempt"],
-        payment_id=payment.id,
+        id=wish.attempt,
+        payment_id=wish.payment,
         connection_id=row.connection_id,
         operation="authorise",
-        created_at=moment,
+        outcome=None,
+        provider_reference=None,
+        created_at=wish.at,
         amount_minor=row.amount_minor,
     )
     parts = [_part(payment, *part) for part in zip(row.sellers, row.amounts, row.fees, strict=True)]
-    connection = Connection(merchant_id=merchant_id, id=row.connection_id, psp=row.psp, config=row.config, credentials=row.credentials)
+    connection = known(
+        Connection, merchant_id=merchant_id, id=row.connection_id, psp=row.psp, config=row.config, credentials=row.credentials
+    )
     return Begun(payment=payment, attempt=attempt, parts=parts, connection=connection)
 
 
-_COUNTERS = (
-    "authorised_minor",
-    "capture_reserved_minor",
-    "captured_minor",
-    "refund_reserved_minor",
-    "refunded_minor",
-    "psp_fee_minor",
-    "platform_fee_minor",
-)
+_NOTHING_YET: dict[str, object] = {
+    **dict.fromkeys(("authorised_minor", "capture_reserved_minor", "captured_minor", "refund_reserved_minor", "refunded_minor"), 0),
+    **dict.fromkeys(("psp_fee_minor", "platform_fee_minor"), 0),
+    **dict.fromkeys(("provider_reference", "failure_code", "failure_message", "redirect_url"), None),
+    **dict.fromkeys(("method_kind", "method_brand", "last4", "method_expiry", "method_fingerprint"), None),
+    "rest_released": False,
+}
 
 
 def _part(payment: Payment, seller_id: UUID, amount: int, fee: int) -> PaymentPart:
-    return PaymentPart(
+    counters = dict.fromkeys(("captured_minor", "fee_captured_minor", "refunded_minor", "fee_returned_minor"), 0)
+    return known(
+        PaymentPart,
         merchant_id=payment.merchant_id,
         payment_id=payment.id,
         seller_id=seller_id,
         amount_minor=amount,
         fee_minor=fee,
-        captured_minor=0,
-        fee_captured_minor=0,
-        refunded_minor=0,
-        fee_returned_minor=0,
+        **counters,
     )
 
 
@@ -223,8 +243,58 @@ class Taking(msgspec.Struct, frozen=True, kw_only=True):
         return PAYMENT.next(PaymentStatus(self.payment.status), event)
 
 
-async def take(run: Call, actor: Actor, taking: Taking, *, finish: Finish | None = None) -> bool:
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """What payments_take is told of one payment: the fields of the type payment_taking, and its journals."""
+
+    values: Mapping[str, object]
+    entries: Sequence[Posting]
+
+
+async def take(actor: Actor, taking: Taking, *, finish: Finish | None = None) -> bool:
     """Record what was collected, with everything that follows from it. False when the payment is no longer as the caller saw it; nothing is written then."""
+    try:
+        await _take(actor.merchant, _sent(actor, taking, finish))
+    except postgres.Error as error:
+        return _moved(error)
+    return True
+
+
+async def take_within(session: AsyncSession, actor: Actor, taking: Taking) -> bool:
+    """As ``take``, inside a transaction that is open already."""
+    try:
+        await session.execute(_TAKE, _parameters(actor.merchant, [_sent(actor, taking, None)]))
+    except DBAPIError as error:
+        if isinstance(error.orig, postgres.Error):
+            return _moved(error.orig)
+        raise
+    return True
+
+
+async def _send_takings(merchant_id: MerchantId, sent: Sequence[Sent]) -> Sequence[None]:
+    await db.call(_TAKE, _parameters(merchant_id, sent))
+    return [None] * len(sent)
+
+
+_take = Gathering(_send_takings)
+
+
+def _parameters(merchant_id: MerchantId, sent: Sequence[Sent]) -> dict[str, object]:
+    journal = ledger.columns([entry for one in sent for entry in one.entries])
+    return {
+        "merchant": merchant_id,
+        "takings": _json([one.values for one in sent]),
+        "journal": _json(journal),
+        "default_days": DEFAULT_AVAILABILITY_DAYS,
+    }
+
+
+def _moved(error: postgres.Error) -> bool:
+    if error.diag.constraint_name == MOVED:
+        return False
+    raise ledger.refusal_of(error) or error from error
+
+
+def _sent(actor: Actor, taking: Taking, finish: Finish | None) -> Sent:
     entries = postings.capture_entries(
         actor,
         payment=taking.payment,
@@ -233,21 +303,15 @@ async def take(run: Call, actor: Actor, taking: Taking, *, finish: Finish | None
         released=taking.released,
         psp_fee=taking.result.fee,
     )
-    try:
-        await run(_TAKE, {**_payment_values(actor, taking), **_ledger_values(entries), **_finish_values(finish)})
-    except postgres.Error as error:
-        if error.diag.constraint_name == MOVED:
-            return False
-        raise ledger.refusal_of(error) or error from error
-    return True
+    return Sent(values=_values(actor, taking) | _finish_values(finish), entries=entries)
 
 
-def _payment_values(actor: Actor, taking: Taking) -> dict[str, object]:
+def _values(actor: Actor, taking: Taking) -> dict[str, object]:
     payment, result, status = taking.payment, taking.result, taking.status
     method = result.method
     return {
-        "merchant": payment.merchant_id,
         "payment": payment.id,
+        "currency": payment.currency,
         "attempt": taking.attempt.id,
         "operation": taking.operation_id,
         "at": taking.moment,
@@ -260,20 +324,18 @@ def _payment_values(actor: Actor, taking: Taking) -> dict[str, object]:
         "sellers": [share.seller_id for share in taking.shares],
         "amounts": [share.amount_minor for share in taking.shares],
         "fees": [share.fee_minor for share in taking.shares],
+        "platform_fee": sum(share.fee_minor for share in taking.shares),
         "psp_fee": result.fee.minor if result.fee else 0,
-        "default_days": DEFAULT_AVAILABILITY_DAYS,
         "provider_reference": result.provider_reference,
         "method": None if method is None else [method.kind, method.brand, method.last4, method.expiry, method.fingerprint],
-        "psp_message": result.message,
-        "evidence": _json(result.evidence),
+        "message": result.message,
+        "evidence": result.evidence,
         "latency": result.latency_ms,
         "actor_kind": actor.kind.value,
         "actor_name": actor.name,
-        "actor_id": actor.id,
-        "request_id": actor.request_id or None,
         "event": new_id(),
         "outbox": new_id(),
-        "payload": _json(_payload(payment, status)),
+        "payload": _payload(payment, status),
     }
 
 
@@ -287,41 +349,38 @@ def _payload(payment: Payment, status: PaymentStatus) -> dict[str, object]:
     }
 
 
-def _ledger_values(entries: Sequence[Posting]) -> dict[str, object]:
-    columns = ledger.columns(entries)
-    columns["line_amounts"] = columns.pop("amounts")
-    columns.pop("currencies")
-    return columns | {
-        "effective_on": entries[0].effective_on,
-        "kinds": [str(entry.kind) for entry in entries],
-        "event_keys": [entry.event_key for entry in entries],
-    }
-
-
 def _finish_values(finish: Finish | None) -> dict[str, object]:
     if finish is None:
-        return {"finish_key": None, "finish_status": None, "finish_body": None}
-    return {"finish_key": finish.key, "finish_status": finish.answer.status, "finish_body": finish.answer.body}
+        return {}
+    return {"finish_key": finish.key, "finish_status": finish.answer.status, "finish_body": finish.answer.body.decode()}
 
 
 def after(begun: Begun, taking: Taking) -> tuple[Payment, list[PaymentPart], list[PaymentOperation]]:
     """The rows as they stand after a taking at once, without reading them back; the given ones stay as they are."""
-    payment, result = _copy(begun.payment), taking.result
-    payment.status, payment.updated_at, payment.expires_at = taking.status, taking.moment, None
-    payment.authorised_minor = payment.capture_reserved_minor = payment.captured_minor = taking.amount.minor
-    payment.platform_fee_minor = sum(share.fee_minor for share in taking.shares)
-    payment.psp_fee_minor = result.fee.minor if result.fee else 0
-    payment.provider_reference, payment.rest_released = result.provider_reference, True
+    result = taking.result
+    changes: dict[str, object] = {
+        "status": taking.status,
+        "updated_at": taking.moment,
+        "expires_at": None,
+        "rest_released": True,
+        "provider_reference": result.provider_reference,
+        "platform_fee_minor": sum(share.fee_minor for share in taking.shares),
+        "psp_fee_minor": result.fee.minor if result.fee else 0,
+        **dict.fromkeys(("authorised_minor", "capture_reserved_minor", "captured_minor"), taking.amount.minor),
+    }
     if result.method is not None:
-        payment.method_kind, payment.method_brand, payment.last4 = result.method.kind, result.method.brand, result.method.last4
-        payment.method_expiry, payment.method_fingerprint = result.method.expiry, result.method.fingerprint
-    parts = [_copy(part) for part in begun.parts]
-    for part in parts:
-        part.captured_minor, part.fee_captured_minor = part.amount_minor, part.fee_minor
-    operation = PaymentOperation(
-        merchant_id=payment.merchant_id,
+        changes |= {"method_kind": result.method.kind, "method_brand": result.method.brand, "last4": result.method.last4}
+        changes |= {"method_expiry": result.method.expiry, "method_fingerprint": result.method.fingerprint}
+    parts = [changed(part, captured_minor=part.amount_minor, fee_captured_minor=part.fee_minor) for part in begun.parts]
+    return changed(begun.payment, **changes), parts, [_operation(begun, taking)]
+
+
+def _operation(begun: Begun, taking: Taking) -> PaymentOperation:
+    return known(
+        PaymentOperation,
+        merchant_id=begun.payment.merchant_id,
         id=taking.operation_id,
-        payment_id=payment.id,
+        payment_id=begun.payment.id,
         attempt_id=taking.attempt.id,
         kind=Operation.CAPTURE,
         number=1,
@@ -334,28 +393,6 @@ def after(begun: Begun, taking: Taking) -> tuple[Payment, list[PaymentPart], lis
         created_at=taking.moment,
         updated_at=taking.moment,
     )
-    return payment, parts, [operation]
-
-
-Row = TypeVar("Row", Payment, PaymentPart)
-
-
-def _copy(row: Row) -> Row:
-    return type(row)(**{column.key: getattr(row, column.key) for column in inspect(type(row)).columns})
-
-
-def in_session(session: AsyncSession) -> Call:
-    """Run a hot write inside a transaction that is open already."""
-
-    async def run(statement: TextClause, values: Mapping[str, object]) -> db.Record:
-        try:
-            return (await session.execute(statement, values)).first()
-        except DBAPIError as error:
-            if isinstance(error.orig, postgres.Error):
-                raise error.orig from error
-            raise
-
-    return run
 
 
 def _json(value: object) -> str:

@@ -220,7 +220,7 @@ def taking_at_once(payment: Payment, attempt: PaymentAttempt, parts: list[Part],
 
 
 async def _take(answer: Answer, taking: hot.Taking) -> None:
-    if not await hot.take(hot.in_session(answer.session), answer.actor, taking):
+    if not await hot.take_within(answer.session, answer.actor, taking):
         raise PaymentMoved("The payment changed while the PSP's answer was recorded; it is asked about again.")
     await answer.session.refresh(taking.payment)
     await answer.session.refresh(taking.attempt)

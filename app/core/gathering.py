@@ -1,0 +1,97 @@
+"""Group commit: what several requests of one merchant want to write at the same moment travels as one call and commits as one transaction.
+
+A call that comes while nothing is on its way leaves at once and alone. What comes while a call is on its way waits for it to return and
+leaves together. A call that stays away (it may wait for a lock that somebody holds) does not hold up the others for longer than ``PATIENCE``.
+When the database refuses a call, everything of it is undone, and each is sent once more alone, so that one refusal is one caller's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
+from typing import Generic, TypeVar
+
+from psycopg import errors as postgres
+
+Group = TypeVar("Group", bound=Hashable)
+One = TypeVar("One")
+Row = TypeVar("Row")
+
+MOST = 32
+PATIENCE = 0.05
+"""Seconds after which those who wait stop waiting for the call before them."""
+
+
+class Gathering(Generic[Group, One, Row]):
+    """Gathers the calls of one kind in one process. ``send`` writes all that a group asks for in one transaction, and gives an answer for each, in order."""
+
+    def __init__(self, send: Callable[[Group, Sequence[One]], Awaitable[Sequence[Row]]]) -> None:
+        self._send = send
+        self._lanes: dict[Hashable, _Lane[One, Row]] = {}
+
+    async def __call__(self, group: Group, one: One) -> Row:
+        """Send one with the others of its group; returns its own answer, or raises its own refusal."""
+        key = (asyncio.get_running_loop(), group)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(partial(self._send, group), partial(self._lanes.pop, key))
+        return await lane.add(one)
+
+
+class _Lane(Generic[One, Row]):
+    """The calls that may travel together; gone when nobody waits and nothing is on its way."""
+
+    def __init__(self, send: Callable[[Sequence[One]], Awaitable[Sequence[Row]]], close: Callable[[], object]) -> None:
+        self._send, self._close = send, close
+        self._waiting: list[tuple[One, asyncio.Future[Row]]] = []
+        self._on_their_way: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, one: One) -> asyncio.Future[Row]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Row] = loop.create_future()
+        self._waiting.append((one, answer))
+        if not self._on_their_way or len(self._waiting) >= MOST:
+            self._leave()
+        elif self._timer is None:
+            self._timer = loop.call_later(PATIENCE, self._leave)
+        return answer
+
+    def _leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        # whoever went away before anything was sent is left behind: nothing has happened for him
+        leaving, self._waiting = [each for each in self._waiting if not each[1].cancelled()], []
+        if leaving:
+            task = asyncio.get_running_loop().create_task(self._travel(leaving))
+            self._on_their_way.add(task)
+            task.add_done_callback(self._arrived)
+
+    def _arrived(self, task: asyncio.Task[None]) -> None:
+        self._on_their_way.discard(task)
+        if self._waiting:
+            self._leave()
+        if not self._on_their_way:
+            self._close()
+
+    async def _travel(self, leaving: Sequence[tuple[One, asyncio.Future[Row]]]) -> None:
+        try:
+            rows = await self._send([one for one, _ in leaving])
+        except BaseException as error:
+            if len(leaving) > 1 and isinstance(error, postgres.Error) and error.sqlstate is not None:
+                for each in leaving:
+                    await self._travel([each])
+                return
+            _fail(leaving, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for (_, answer), row in zip(leaving, rows, strict=True):
+                if not answer.done():
+                    answer.set_result(row)
+
+
+def _fail(leaving: Sequence[tuple[object, "asyncio.Future[Row]"]], error: BaseException) -> None:
+    for _, answer in leaving:
+        if not answer.done():
+            answer.set_exception(error) if isinstance(error, Exception) else answer.cancel()

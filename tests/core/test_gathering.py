@@ -1,0 +1,147 @@
+"""Who travels with whom, and that one's refusal is not another's."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from psycopg import errors as postgres
+
+from app.core.gathering import MOST, PATIENCE, Gathering
+
+
+class Refused(postgres.CheckViolation):
+    sqlstate = "23514"
+
+
+class Road:
+    """Carries what is sent when the test lets it, and remembers who travelled together."""
+
+    def __init__(self) -> None:
+        self.journeys: list[list[int]] = []
+        self.open = asyncio.Event()
+        self.refuses: set[int] = set()
+        self.breaks = False
+
+    async def __call__(self, group: str, ones: Sequence[int]) -> list[int]:
+        self.journeys.append(list(ones))
+        await self.open.wait()
+        if self.breaks:
+            raise postgres.OperationalError("the connection is lost")
+        if self.refuses & set(ones):
+            raise Refused
+        return [one * 10 for one in ones]
+
+
+async def turns(count: int = 5) -> None:
+    """Let every task that can go on go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def begin(calls: Gathering[str, int, int], *numbers: int, group: str = "a") -> list["asyncio.Task[int]"]:
+    return [asyncio.ensure_future(calls(group, number)) for number in numbers]
+
+
+async def test_the_first_leaves_at_once_and_the_next_leave_together() -> None:
+    road = Road()
+    calls = Gathering(road)
+    first = begin(calls, 1)
+    await turns()
+    rest = begin(calls, 2, 3, 4)
+    await turns()
+    assert road.journeys == [[1]]
+    road.open.set()
+    assert await asyncio.gather(*first, *rest) == [10, 20, 30, 40]
+    assert road.journeys == [[1], [2, 3, 4]]
+
+
+async def test_groups_do_not_mix() -> None:
+    road = Road()
+    calls = Gathering(road)
+    tasks = begin(calls, 1, group="a") + begin(calls, 2, group="b")
+    await turns()
+    tasks += begin(calls, 3, group="a") + begin(calls, 4, group="b")
+    road.open.set()
+    assert await asyncio.gather(*tasks) == [10, 20, 30, 40]
+    assert sorted(road.journeys) == [[1], [2], [3], [4]]
+
+
+async def test_a_refusal_is_given_to_the_one_it_is_for() -> None:
+    road = Road()
+    calls = Gathering(road)
+    road.refuses = {3}
+    tasks = begin(calls, 1)
+    await turns()
+    tasks += begin(calls, 2, 3, 4)
+    road.open.set()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [found[0], found[1], found[3]] == [10, 20, 40]
+    assert isinstance(found[2], Refused)
+    assert road.journeys == [[1], [2, 3, 4], [2], [3], [4]]
+
+
+async def test_a_lost_connection_is_nobodys_refusal_and_nothing_is_sent_again() -> None:
+    road = Road()
+    calls = Gathering(road)
+    tasks = begin(calls, 1)
+    await turns()
+    tasks += begin(calls, 2, 3)
+    road.breaks = True
+    road.open.set()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in found] == [postgres.OperationalError] * 3
+    assert road.journeys == [[1], [2, 3]]
+
+
+async def test_who_goes_away_before_anything_was_sent_is_not_sent() -> None:
+    road = Road()
+    calls = Gathering(road)
+    first = begin(calls, 1)
+    await turns()
+    gone, stays = begin(calls, 2, 3)
+    await turns()
+    gone.cancel()
+    road.open.set()
+    assert await asyncio.gather(*first, stays) == [10, 30]
+    assert road.journeys == [[1], [3]]
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+
+
+async def test_a_call_that_stays_away_does_not_hold_up_the_others() -> None:
+    stuck, journeys = asyncio.Event(), []
+
+    async def send(_: str, ones: Sequence[int]) -> list[int]:
+        journeys.append(list(ones))
+        if 1 in ones:
+            await stuck.wait()
+        return list(ones)
+
+    calls = Gathering(send)
+    waits = begin(calls, 1)
+    await turns()
+    before = asyncio.get_running_loop().time()
+    assert await asyncio.gather(*begin(calls, 2, 3)) == [2, 3]
+    assert asyncio.get_running_loop().time() - before >= PATIENCE * 0.9
+    assert journeys == [[1], [2, 3]]
+    stuck.set()
+    assert await waits[0] == 1
+
+
+async def test_no_call_grows_without_bounds() -> None:
+    road = Road()
+    calls = Gathering(road)
+    tasks = begin(calls, *range(2 * MOST + 2))
+    await turns()
+    road.open.set()
+    assert await asyncio.gather(*tasks) == [10 * n for n in range(2 * MOST + 2)]
+    assert max(len(journey) for journey in road.journeys) <= MOST
+
+
+async def test_nothing_is_kept_when_all_is_done() -> None:
+    road = Road()
+    road.open.set()
+    calls = Gathering(road)
+    await asyncio.gather(*begin(calls, 1, 2, 3))
+    await turns()
+    assert calls._lanes == {}
