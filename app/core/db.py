@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import BigInteger, Date, DateTime, LargeBinary, MetaData, Text, TextClause, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, configure_mappers
 from sqlalchemy.orm.attributes import manager_of_class
 
 from app.core.ids import MerchantId, PersonId
@@ -77,6 +77,7 @@ class Database:
     """The connections of one event loop to one database."""
 
     def __init__(self, url: str, *, pool_size: int) -> None:
+        configure_mappers()  # ``known`` rows are made without the ORM, which would do this when it makes its first one
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
