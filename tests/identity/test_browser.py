@@ -14,30 +14,13 @@ from app.core import clock
 from app.core.db import unit_of_work
 from app.core.embedded import Urls
 from app.main import create_app
-from app.tenancy.domain import Role
 from app.web import limits
 from tests.support import chromium
-from tests.support.accessibility import AXE
-from tests.support.factories.api_access import make_key
 from tests.support.factories.identity import PASSWORD, make_person, totp_code
-from tests.support.factories.tenancy import Tenant, make_member
+from tests.support.factories.tenancy import Tenant
 from tests.support.served import served
 
 pytestmark = pytest.mark.browser
-
-TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-PAGES = [
-    "/security",
-    "/security/password",
-    "/team",
-    "/team/add",
-    "/team/roles",
-    "/settings",
-    "/audit",
-    "/api-clients",
-    "/api-clients/new",
-    "/nope",
-]
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -153,41 +136,3 @@ class TestJourneys:
         await expect(window.page).to_have_url(re.compile("/sign-in"))
         await window.page.goto("/team")
         await expect(window.page).to_have_url(re.compile("/sign-in"))
-
-
-class TestAccessibility:
-    @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (390, "light"), (320, "dark")])
-    async def test_nobody_is_kept_out(self, chrome: Browser, house: str, tenant: Tenant, width: int, scheme: str) -> None:
-        await make_member(tenant, Role.VIEWER)
-        await make_key(tenant.id)
-        context = await chrome.new_context(base_url=house, color_scheme=scheme, viewport={"width": width, "height": 900})  # type: ignore[arg-type]
-        window, found = Window(context, await context.new_page()), dict[str, list[str]]()
-        page = window.page
-
-        async def look(path: str) -> None:
-            await page.evaluate(AXE.read_text(encoding="utf-8"))
-            result = await page.evaluate("tags => axe.run({ runOnly: tags })", TAGS)
-            bad = [f"{rule['id']}: {[node['html'][:120] for node in rule['nodes']][:3]}" for rule in result["violations"]]
-            if await page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
-                bad.append("wider than the window")
-            if bad:
-                found[path] = bad
-
-        await page.goto("/sign-in")
-        await look("/sign-in")
-        await page.get_by_label("E-mail").fill(tenant.owner.email)
-        await page.get_by_label("Password", exact=True).fill(PASSWORD)
-        await page.get_by_role("button", name="Continue").click()
-        await page.get_by_label("6-digit code").wait_for()
-        await look("/sign-in/second-factor")
-        await page.goto("/sign-in/recovery")
-        await look("/sign-in/recovery")
-        await page.goto("/sign-in/second-factor")
-        await page.get_by_label("6-digit code").fill(totp_code())
-        await page.get_by_role("button", name="Verify").click()
-        for path in PAGES:
-            await page.goto(path)
-            await look(path)
-        await context.close()
-        assert found == {}
-        assert window.complaints == []

@@ -57,9 +57,8 @@ def test_a_buyer_pays_with_a_challenge(browser: Browser, account: SimulatedAccou
     page.context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_nobody_is_kept_out(browser: Browser, account: SimulatedAccount, scheme: str, width: int) -> None:
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_nobody_is_kept_out(browser: Browser, account: SimulatedAccount, width: int, scheme: str) -> None:
     page = page_for(browser, scheme=scheme, width=width)
     payment = hosted(account)
     page.goto(payment["next_action"]["url"])
