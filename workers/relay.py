@@ -70,7 +70,7 @@ def run(settings: Settings, stop: Event) -> None:
     """Relay until asked to stop, waiting out a database that is away."""
     brokers.prepare(settings.broker_url)
     broker = brokers.connect(settings.broker_url)
-    broker.declare_queue(brokers.QUEUE)
+    brokers.open_queues(broker)
     wait = IDLE_SECONDS
     while not stop.is_set():
         try:

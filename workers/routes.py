@@ -1,4 +1,6 @@
-"""Who acts on what: every topic with the actors that hear of it, and what the clock brings."""
+"""Who acts on what: every topic with the actors that hear of it, in which line they stand, and what the clock brings."""
+
+from enum import StrEnum
 
 import msgspec
 
@@ -14,6 +16,29 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "clock.tidying_due": ("identity.tidy", "upkeep.forget_jobs"),
 }
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
+
+
+class Queue(StrEnum):
+    """The lines jobs wait in. A worker takes from all of them, the first before the last, unless it is told which ones are its own."""
+
+    CRITICAL = "critical"
+    DEFAULT = "default"
+    BULK = "bulk"
+
+
+QUEUES: dict[str, Queue] = {
+    "payments.apply_psp_event": Queue.CRITICAL,
+    "payments.ask_due": Queue.CRITICAL,
+    "reports.count_events": Queue.BULK,
+    "identity.tidy": Queue.BULK,
+    "upkeep.forget_jobs": Queue.BULK,
+}
+"""Actors that somebody's money waits for, and those that nobody waits for; all others stand in the default line."""
+
+
+def queue_of(actor: str) -> Queue:
+    """The line an actor's jobs wait in."""
+    return QUEUES.get(actor, Queue.DEFAULT)
 
 
 class Recurring(msgspec.Struct, frozen=True):

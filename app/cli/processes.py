@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,9 +16,9 @@ RELAY = [sys.executable, "-m", "workers.relay"]
 SCHEDULER = [sys.executable, "-m", "workers.scheduler"]
 
 
-def worker_command(*, processes: int, threads: int) -> list[str]:
+def worker_command(*, processes: int, threads: int, queues: Sequence[str] = ()) -> list[str]:
     """How Dramatiq is started; our jobs bring their own logging."""
-    shape = ["--processes", str(processes), "--threads", str(threads)]
+    shape = ["--processes", str(processes), "--threads", str(threads), *(["--queues", *queues] if queues else [])]
     return [sys.executable, "-m", "dramatiq", "workers.main", *shape, "--skip-logging"]
 
 
@@ -59,15 +60,19 @@ def web(settled: dict[str, Path], host: str | None, port: int | None, workers: i
 @click.command()
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 @click.option("--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Jobs at a time in each process.")
+@click.option(
+    "--queue", "queues", type=click.Choice(["critical", "default", "bulk"]), multiple=True, help="Take from this queue only; may be repeated."
+)
 @click.pass_obj
-def worker(settled: dict[str, Path], processes: int, threads: int) -> None:
-    """Do the jobs that events ask for.
+def worker(settled: dict[str, Path], processes: int, threads: int, queues: tuple[str, ...]) -> None:
+    """Do the jobs that events ask for, critical ones first.
 
     \b
-    Example:
+    Examples:
       countinghouse worker --processes 2
+      countinghouse worker --queue critical
     """
-    become(settled["data"], worker_command(processes=processes, threads=threads))
+    become(settled["data"], worker_command(processes=processes, threads=threads, queues=queues))
 
 
 @click.command()
