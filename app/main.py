@@ -11,6 +11,7 @@ from app.core import db, logs, outbound
 from app.core.settings import settings
 from app.identity import pages as identity
 from app.ledger import pages as ledger
+from app.ops import pages as ops
 from app.orders import api as orders_api
 from app.orders import pages as orders
 from app.payments import api as payments_api
@@ -46,6 +47,7 @@ FEATURES = (
     payments,
     payments_api,
     reports,
+    ops,
 )
 
 

@@ -61,7 +61,11 @@ def web(settled: dict[str, Path], host: str | None, port: int | None, workers: i
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
 @click.option("--threads", type=click.IntRange(1, 64), default=8, show_default=True, help="Jobs at a time in each process.")
 @click.option(
-    "--queue", "queues", type=click.Choice(["critical", "default", "bulk"]), multiple=True, help="Take from this queue only; may be repeated."
+    "--queue",
+    "queues",
+    type=click.Choice(["critical", "default", "bulk"]),
+    multiple=True,
+    help="Take from this queue only; may be repeated.",
 )
 @click.pass_obj
 def worker(settled: dict[str, Path], processes: int, threads: int, queues: tuple[str, ...]) -> None:

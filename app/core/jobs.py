@@ -16,8 +16,16 @@ class JobRun(Base):
 
     __tablename__ = "job_run"
     __table_args__ = (
-        CheckConstraint("state in ('running', 'done', 'failed', 'dead')", name="state"),
+        CheckConstraint("state in ('running', 'done', 'failed', 'dead', 'discarded')", name="state"),
         Index("ix_job_run_unfinished", "state", "last_at", postgresql_where=text("state <> 'done'")),
+        Index(
+            "ix_job_run_stuck",
+            "merchant_id",
+            "last_at",
+            "event_id",
+            "actor",
+            postgresql_where=text("state in ('failed', 'dead', 'discarded')"),
+        ),
     )
 
     event_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -30,6 +38,8 @@ class JobRun(Base):
     error: Mapped[str | None]
     first_at: Mapped[datetime]
     last_at: Mapped[datetime]
+    discarded_by: Mapped[str | None]
+    discarded_because: Mapped[str | None]
 
 
 class RecurringJob(Base):

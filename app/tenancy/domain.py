@@ -54,6 +54,8 @@ PERMISSIONS: dict[str, str] = {
     "reports.read": "See reports",
     "reports.export": "Export data",
     "audit.read": "Read the audit log",
+    "jobs.read": "See jobs that failed",
+    "jobs.repair": "Try failed jobs again, or discard them",
     "customers.read": "See customers",
 }
 
@@ -61,7 +63,7 @@ _EVERYTHING = frozenset(PERMISSIONS)
 _READ = frozenset(name for name in PERMISSIONS if name.endswith(".read")) - {"audit.read", "api_clients.read"}
 _SELLING = frozenset({"merchant.read", "orders.read", "payments.read", "sellers.read", "customers.read"})
 _ACTING = frozenset({"orders.write", "payments.create", "payments.capture", "payments.void", "payments.refund"})
-_BUILDING = frozenset({"connections.read", "api_clients.read", "events.read", "team.read"})
+_BUILDING = frozenset({"connections.read", "api_clients.read", "events.read", "team.read", "jobs.read"})
 
 ROLE_PERMISSIONS: dict[Role, frozenset[str]] = {
     Role.OWNER: _EVERYTHING,
@@ -76,6 +78,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[str]] = {
         "api_clients.write",
         "sellers.write",
         "audit.read",
+        "jobs.repair",
     },
     Role.FINANCE: _READ | {"payouts.request", "reports.export", "sellers.write", "audit.read"},
     Role.APPROVER: _READ | {"payouts.approve", "audit.read"},
@@ -93,6 +96,7 @@ _SANDBOX_EXTRA: dict[Role, frozenset[str]] = {
         "webhooks.write",
         "api_clients.write",
         "sellers.write",
+        "jobs.repair",
         "wallets.read",
         "ledger.read",
         "payouts.read",

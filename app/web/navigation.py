@@ -59,6 +59,7 @@ NAVIGATION: tuple[Group, ...] = (
             Entry("API clients", "key-round", "/api-clients", "api_clients.read", "a"),
             Entry("Webhooks", "webhook", "/webhook-endpoints", "webhooks.write"),
             Entry("Event log", "activity", "/events", "events.read", "e"),
+            Entry("Jobs", "rotate-ccw", "/jobs", "jobs.read", "j"),
         ),
     ),
     Group(

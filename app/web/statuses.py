@@ -128,6 +128,7 @@ _BY_NOUN: dict[str, dict[str, Status]] = {
     "connection": {"draft": _neutral("Set-up", "pencil"), "failing": _wrong("Failing")},
     "credential_change": {"pending": _waiting("Needs approval", "hourglass")},
     "psp_event": {"received": _moving("Waiting")},
+    "job": {"dead": _wrong("Given up", "ban"), "failed": _moving("Being tried again"), "discarded": _neutral("Discarded", "ban")},
     "wallet": {"available": _done("Available"), "pending": _neutral("Pending")},
     "ledger": {"unbalanced": _wrong("Unbalanced"), "balanced": _done("Balanced")},
     "merchant": {"live": _done("Live"), "sandbox": _waiting("Test", "flask-conical")},
