@@ -5,10 +5,11 @@ The statement's columns are ours; a text that came from outside passes through `
 
 from collections.abc import AsyncIterator, Mapping
 
-from psycopg import AsyncConnection, AsyncCopy
+from psycopg import AsyncCopy
 from psycopg.abc import PQGen
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import driver
 from app.core.ids import public_ids
 from app.core.money import CURRENCIES
 
@@ -51,9 +52,7 @@ async def copied(
 ) -> AsyncIterator[bytes]:
     """The rows of ``select columns rest`` as CSV with a head, some at a time. The first column is the id, and is written as people know it."""
     yield (",".join(columns) + "\n").encode()
-    raw = await (await session.connection()).get_raw_connection()
-    connection = raw.driver_connection
-    assert isinstance(connection, AsyncConnection)
+    connection = driver(session)
     async with connection.cursor() as cursor:
         # a file may take longer than a page may
         await cursor.execute(f"set local statement_timeout = '{MINUTES}min'")

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
 from app.core.clock import now
+from app.core.db import read
 from app.core.ids import ConnectionId, MerchantId, PspEventId, public_id
 from app.core.money import Money
 from app.core.settings import settings
@@ -47,6 +48,7 @@ from app.psp.schemas import (
     ProviderOption,
 )
 
+_NAMES = "select id, name from psp_connection where merchant_id = %(merchant)s order by name"
 HALF_HOURS = 48
 RECENT_EVENTS = 20
 Providers = dict[str, Provider]
@@ -80,8 +82,8 @@ async def default_connection(session: AsyncSession, *, merchant_id: MerchantId) 
 
 async def connection_names(session: AsyncSession, *, merchant_id: MerchantId) -> dict[ConnectionId, str]:
     """What the connections are called."""
-    statement = select(Connection.id, Connection.name).where(Connection.merchant_id == merchant_id).order_by(Connection.name)
-    return {ConnectionId(row.id): row.name for row in await session.execute(statement)}
+    found = await read(session, _NAMES, {"merchant": merchant_id})
+    return {ConnectionId(row.id): row.name for row in found}
 
 
 async def change_policy(session: AsyncSession, *, merchant_id: MerchantId) -> ChangePolicy:

@@ -1,6 +1,7 @@
 """Reads about sellers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, or_, select
@@ -85,6 +86,9 @@ async def seller_list_page(
     )
 
 
+_LISTED = (Seller.id, Seller.reference, Seller.name, Seller.email, Seller.country, Seller.status, Seller.created_at)
+
+
 async def sellers(
     session: AsyncSession,
     *,
@@ -96,7 +100,7 @@ async def sellers(
     among: Select[UUID] | None = None,
 ) -> Page[SellerView]:
     """A page of sellers, newest first; `among` narrows it to ids that another query selects."""
-    statement = select(Seller.id, Seller).where(Seller.merchant_id == merchant_id)
+    statement = select(*_LISTED).where(Seller.merchant_id == merchant_id)
     if status in set(SellerStatus):
         statement = statement.where(Seller.status == status)
     text = query.strip().lower()
@@ -107,7 +111,7 @@ async def sellers(
     if among is not None:
         statement = statement.where(Seller.id.in_(among))
     page = await fetch_page(session, statement, keys=[Seller.id], after=after, size=size)
-    return page.map(lambda row: SellerView.of(row.Seller))
+    return page.map(SellerView.of)
 
 
 def _id_or_nothing(text: str) -> SellerId | None:
@@ -169,5 +173,7 @@ async def fee_form_page(session: AsyncSession, *, merchant_id: MerchantId, selle
 
 async def _fee_rows(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId | None) -> list[FeeRow]:
     owned = PlatformFee.seller_id.is_(None) if seller_id is None else PlatformFee.seller_id == seller_id
-    statement = select(PlatformFee).where(PlatformFee.merchant_id == merchant_id, owned).order_by(PlatformFee.currency)
-    return [FeeRow.of(row) for row in (await session.execute(statement)).scalars()]
+    columns = (PlatformFee.seller_id, PlatformFee.currency, PlatformFee.basis_points, PlatformFee.fixed_minor)
+    statement = select(*columns).where(PlatformFee.merchant_id == merchant_id, owned).order_by(PlatformFee.currency)
+    found: Sequence[Any] = (await session.execute(statement)).all()
+    return [FeeRow.of(row) for row in found]

@@ -70,7 +70,7 @@ class Wallet(msgspec.Struct, kw_only=True):
 
     def __getitem__(self, bucket: Bucket) -> Money:
         """What the bucket holds; one that was never used holds nothing."""
-        return self.buckets.get(bucket, Money.zero(self.currency))
+        return self.buckets.get(bucket) or Money.zero(self.currency)
 
     @property
     def available(self) -> Money:

@@ -22,10 +22,10 @@ from markupsafe import Markup, escape
 
 from app.core.errors import AppError
 from app.core.settings import settings
-from app.web import charts, formatting, statuses
+from app.web import charts, formatting
 from app.web.context import CSRF_FIELD, CSRF_HEADER, HttpRequest, MerchantBadge, WebContext, wants_fragment, web_context
 from app.web.forms import EMPTY, FormState, Values, posted_values, state_after
-from app.web.marks import badge_markup, icon_markup, scheme_markup
+from app.web.marks import badge_markup, icon_markup, method_markup, money_markup, when_markup
 from app.web.navigation import Group, is_current, navigation
 from app.web.static import static_url
 from app.web.templating import Environment
@@ -104,11 +104,11 @@ def templates() -> jinja2.Environment:
         idempotency_key=_idempotency_key,
         icon_markup=icon_markup,
         badge_markup=badge_markup,
-        scheme_markup=scheme_markup,
+        method_markup=method_markup,
+        money_markup=money_markup,
+        when_markup=when_markup,
         static_url=static_url,
-        method_of=statuses.method,
         money_text=formatting.money_text,
-        money_digits=formatting.money_digits,
         currency_symbol=formatting.currency_symbol,
         iso=formatting.iso,
         moment=formatting.moment,
