@@ -60,5 +60,7 @@ _NEVER = Markup('<span class="t3">–</span>')
 def method_markup(kind: str | None, last4: str | None = None, word: str | None = None) -> Markup:
     """A way of paying with the last digits of its card. Schemes are text tags: no logos until they are cleared."""
     name = method(kind).name
-    digits = f'<span class="d" aria-hidden="true">••••</span><span class="vh">{escape(name)} ending in</span> {escape(last4)}' if last4 else ""
+    digits = (
+        f'<span class="d" aria-hidden="true">••••</span><span class="vh">{escape(name)} ending in</span> {escape(last4)}' if last4 else ""
+    )
     return Markup(f'<span class="pm">{scheme_markup(kind)}<span>{digits or escape(word or name)}</span></span>')  # noqa: S704 - escaped above

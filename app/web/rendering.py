@@ -212,8 +212,8 @@ def _shell(web: WebContext, paths: frozenset[str], toast: str | None) -> Shell:
     twin = next((m for m in web.merchants if here is not None and m.id == here.counterpart), None)
     others = [m for m in web.merchants if not m.is_sandbox or (here is not None and m.id == here.id)]
     groups = navigation(web, paths)
-    here = next((entry.path for group in groups for entry in group.entries if is_current(entry, web.path)), "")
-    return Shell(places=_places(groups, here), paths=paths, toast=toast, counterpart=twin, others=others)
+    current = next((entry.path for group in groups for entry in group.entries if is_current(entry, web.path)), "")
+    return Shell(places=_places(groups, current), paths=paths, toast=toast, counterpart=twin, others=others)
 
 
 @lru_cache(maxsize=512)

@@ -8,10 +8,11 @@ from app.core.money import Money
 from app.payments.domain import CaptureMode, return_path
 from app.psp.domain import Outcome, ProviderStatus, Result
 from app.tenancy.domain import Role
-from tests.payments.pages.test_lists import DECLINED, UNKNOWN, counted, visa
+from tests.payments.pages.test_lists import DECLINED, UNKNOWN, visa
 from tests.support.console import OpenAs, rows, soup, words
 from tests.support.factories.tenancy import Tenant
 from tests.support.shop import Shop
+from tests.support.statements import counted
 from tests.support.web import Browser
 
 
