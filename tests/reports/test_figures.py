@@ -16,7 +16,7 @@ from app.core.money import Money
 from app.psp.domain import Outcome, Result
 from app.reports import flows, service
 from app.reports.domain import Figures, Period, PeriodName
-from app.reports.queries.figures import _BY_SELLER, _COURSES, _OVER_TIME, Fact, SellerFact, courses, facts, seller_facts
+from app.reports.queries.figures import _BY_SELLER, _COURSES, _OVER_TIME, Fact, SellerFact, course, facts, seller_facts
 from tests.support.shop import Shop, balances
 
 LATER = timedelta(minutes=2)
@@ -165,21 +165,21 @@ class TestCourses:
             period = Period.ending(name, today())
             async with unit_of_work(shop.merchant_id) as session:
                 hours = await facts(session, merchant_id=shop.merchant_id, since=period.before.since, until=period.until, unit="hour")
-                found = await courses(session, merchant_id=shop.merchant_id, period=period)
-        assert set(found) == {fact.currency for fact in hours} == {"EUR", "GBP"}
-        for currency, course in found.items():
-            here = [fact for fact in hours if fact.currency == currency]
-            for at, figures in course.steps.items():
-                assert figures == added(fact for fact in here if at <= fact.at < at + period.step)
-            assert added_up(course.steps.values()) == added(here)
-            assert added_up(course.present.values()) == added(fact for fact in here if fact.at >= period.since)
-            assert added_up(course.past.values()) == added(fact for fact in here if fact.at < period.since)
+                for currency in ("EUR", "GBP"):
+                    currencies, chosen, found = await course(session, merchant_id=shop.merchant_id, period=period, currency=currency)
+                    here = [fact for fact in hours if fact.currency == currency]
+                    assert (currencies, chosen) == (["EUR", "GBP"], currency)
+                    for at, figures in found.steps.items():
+                        assert figures == added(fact for fact in here if at <= fact.at < at + period.step)
+                    assert added_up(found.steps.values()) == added(here)
+                    assert added_up(found.present.values()) == added(fact for fact in here if fact.at >= period.since)
+                    assert added_up(found.past.values()) == added(fact for fact in here if fact.at < period.since)
 
     async def test_keep_connections_apart(self, shop: Shop) -> None:
         await business(shop)
         async with unit_of_work(shop.merchant_id) as session:
-            found = await courses(session, merchant_id=shop.merchant_id, period=Period.ending(PeriodName.MONTH, today()))
-        assert {connection_id: figures.captures for connection_id, figures in found["EUR"].present.items()} == {shop.connection_id: 2}
+            _, _, found = await course(session, merchant_id=shop.merchant_id, period=Period.ending(PeriodName.MONTH, today()))
+        assert {connection_id: figures.captures for connection_id, figures in found.present.items()} == {shop.connection_id: 2}
 
 
 class TestCountAgain:

@@ -14,7 +14,7 @@ from app.core.money import Money
 from app.psp import queries as psp
 from app.reports.domain import DAY, Figures, Metric, Period, PeriodName, growth, growth_text, percent_text, points_text
 from app.reports.queries.attention import attention
-from app.reports.queries.figures import Course, courses
+from app.reports.queries.figures import Course, course
 from app.reports.schemas import BalanceRow, HomePage, RateRow, RecentRow, StatCard, Step
 from app.wallets import queries as wallets
 from app.web.charts import AreaChart
@@ -36,12 +36,9 @@ async def home_page(
 ) -> HomePage:
     """The start page for one period and currency; without a wish, the currency with the most captures."""
     merchant_id, span = actor.merchant, Period.ending(period, today())
-    found = await courses(session, merchant_id=merchant_id, period=span)
+    currencies, chosen, here = await course(session, merchant_id=merchant_id, period=span, currency=currency)
     names = await psp.connection_names(session, merchant_id=merchant_id)
     recent = await _recent(session, merchant_id, names) if actor.can("payments.read") else []
-    currencies = sorted(found, key=lambda code: (*_weight(found[code]), code))
-    chosen = currency if currency in found else next(iter(currencies), "EUR")
-    here = found.get(chosen) or Course(steps={}, present={}, past={})
     moment = now()
     return HomePage(
         at=moment,
@@ -58,21 +55,15 @@ async def home_page(
         recent=recent,
         balances=await _balances(session, merchant_id) if actor.can("wallets.read") else [],
         rates=_rates(here, names),
-        steps=[] if recent or found else await _steps(session, merchant_id),
+        steps=[] if recent or currencies else await _steps(session, merchant_id),
     )
 
 
-def _weight(course: Course) -> tuple[int, int]:
-    """What puts a currency first: the most captures in the time shown, then the most payments started."""
-    present, past = sum(course.present.values(), Figures()), sum(course.past.values(), Figures())
-    return -(present.captures * 1000 + past.captures), -(present.started * 1000 + past.started)
-
-
-def _stats(course: Course, span: Period, currency: str, *, moment: datetime, compares: bool) -> list[StatCard]:
+def _stats(found: Course, span: Period, currency: str, *, moment: datetime, compares: bool) -> list[StatCard]:
     # a day that is not over is compared with the same hours of the day before
     as_long = moment - (span.until - span.since) if span.name is PeriodName.TODAY else span.since
-    present = sum((figures for at, figures in course.steps.items() if at >= span.since), Figures())
-    before = sum((figures for at, figures in course.steps.items() if at < span.since and at <= as_long), Figures())
+    present = sum((figures for at, figures in found.steps.items() if at >= span.since), Figures())
+    before = sum((figures for at, figures in found.steps.items() if at < span.since and at <= as_long), Figures())
     past = before if compares else Figures()
     return [
         _amount(
@@ -145,9 +136,9 @@ def _value(figures: Figures, metric: Metric, currency: str) -> tuple[float, str]
             return (rate or 0.0) * 100, "–" if rate is None else percent_text(rate)
 
 
-def _chart(course: Course, span: Period, currency: str, metric: Metric, *, moment: datetime, compares: bool) -> AreaChart:
+def _chart(found: Course, span: Period, currency: str, metric: Metric, *, moment: datetime, compares: bool) -> AreaChart:
     def series(of: Period) -> list[tuple[float, str]]:
-        return [_value(course.steps.get(of.start(i), Figures()), metric, currency) for i in range(of.steps)]
+        return [_value(found.steps.get(of.start(i), Figures()), metric, currency) for i in range(of.steps)]
 
     present, before = series(span), series(span.before)
     labels = [_label(span, span.start(i)) for i in range(span.steps)]
@@ -182,8 +173,8 @@ def _before_text(span: Period) -> str:
     }[span.name]
 
 
-def _rates(course: Course, names: Names) -> list[RateRow]:
-    present, before = course.present, course.past
+def _rates(found: Course, names: Names) -> list[RateRow]:
+    present, before = found.present, found.past
     whole = sum(figures.captured_minor for figures in present.values())
     rows = []
     for connection_id, figures in present.items():

@@ -150,17 +150,27 @@ async def facts(session: AsyncSession, *, merchant_id: MerchantId, since: dateti
     ]
 
 
-async def courses(session: AsyncSession, *, merchant_id: MerchantId, period: Period) -> dict[str, Course]:
-    """How payments went in a period and in the one before, by currency."""
+async def course(session: AsyncSession, *, merchant_id: MerchantId, period: Period, currency: str = "") -> tuple[list[str], str, Course]:
+    """How payments went in a period and the one before: the currencies, the busiest first, and one of them in full, as wished or the first."""
     values = {"merchant": merchant_id, "since": period.before.since, "middle": period.since, "until": period.until}
-    found: dict[str, Course] = {}
+    by_currency: dict[str, list[Record]] = {}
     for row in await read(session, _COURSES, values | {"unit": period.unit, "step": period.step}):
-        course = found.setdefault(row.currency, Course(steps={}, present={}, past={}))
+        by_currency.setdefault(row.currency, []).append(row)
+    currencies = sorted(by_currency, key=lambda code: (*_weight(by_currency[code]), code))
+    chosen = currency if currency in by_currency else next(iter(currencies), "EUR")
+    found = Course(steps={}, present={}, past={})
+    for row in by_currency.get(chosen, ()):
         if row.at is not None:
-            course.steps[row.at] = _figures(row)
+            found.steps[row.at] = _figures(row)
         else:
-            (course.past if row.is_past else course.present)[ConnectionId(row.connection_id)] = _figures(row)
-    return found
+            (found.past if row.is_past else found.present)[ConnectionId(row.connection_id)] = _figures(row)
+    return currencies, chosen, found
+
+
+def _weight(of_currency: list[Record]) -> tuple[int, int]:
+    """What puts a currency first: the most captures in the time shown, then the most payments started; the time before decides a tie."""
+    counts = [(row.captures, row.started, 1 if row.is_past else 1000) for row in of_currency if row.at is None]
+    return -sum(captures * weight for captures, _, weight in counts), -sum(started * weight for _, started, weight in counts)
 
 
 def _figures(row: Record) -> Figures:
