@@ -4,10 +4,11 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.audit import AuditEntry
+from app.core.db import read
 from app.core.errors import Invalid
 from app.core.ids import MerchantId, SellerId, parse_id, path_id
 from app.core.money import CURRENCIES
@@ -53,8 +54,11 @@ async def sellers_by_id(session: AsyncSession, *, merchant_id: MerchantId, ids: 
 
 async def seller_names(session: AsyncSession, *, merchant_id: MerchantId, ids: Collection[SellerId]) -> dict[SellerId, str]:
     """What the sellers are called."""
-    statement = select(Seller.id, Seller.name).where(Seller.merchant_id == merchant_id, Seller.id.in_(list(ids)))
-    return {SellerId(row.id): row.name for row in await session.execute(statement)}
+    found = await read(session, _NAMES, {"merchant": merchant_id, "ids": list(ids)})
+    return {SellerId(row.id): row.name for row in found}
+
+
+_NAMES = text("select id, name from seller where merchant_id = :merchant and id = any(:ids)")
 
 
 async def fee_terms(
