@@ -3,17 +3,20 @@
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import func, literal, select
+from sqlalchemy import func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import read
 from app.core.ids import ConnectionId, MerchantId, PspEventId, public_id
 from app.core.money import Money
+from app.core.paging import fetch_page
 from app.core.settings import settings
 from app.psp.domain import (
     LATENCY_STEPS,
@@ -28,6 +31,7 @@ from app.psp.domain import (
     CredentialChangeId,
     EventKind,
     EventNotFound,
+    InboxStatus,
     Provider,
     PspEvent,
     Setting,
@@ -42,6 +46,7 @@ from app.psp.schemas import (
     ConnectionDetailPage,
     ConnectionListPage,
     ConnectionRow,
+    EventListPage,
     EventRow,
     FieldView,
     HealthView,
@@ -135,6 +140,36 @@ async def events_of(session: AsyncSession, *, merchant_id: MerchantId, reference
     statement = select(InboxEvent).where(InboxEvent.merchant_id == merchant_id, InboxEvent.our_reference.in_(list(references)))
     rows = (await session.execute(statement.order_by(InboxEvent.received_at.desc(), InboxEvent.id.desc()).limit(200))).scalars()
     return [EventRow.of(row) for row in rows]
+
+
+async def event_list_page(
+    session: AsyncSession, *, merchant_id: MerchantId, only_failed: bool = False, after: str | None = None
+) -> EventListPage:
+    """Everything providers told us, newest first, by keyset; or only what could not be applied, which has an index of its own."""
+    statement = select(*_EVENT).where(InboxEvent.merchant_id == merchant_id)
+    keys: list[InstrumentedAttribute[Any]] = [InboxEvent.id]
+    if only_failed:
+        statement = statement.where(text(f"status = '{InboxStatus.FAILED}'"))
+        keys = [InboxEvent.received_at, InboxEvent.id]
+    page = await fetch_page(session, statement, keys=keys, after=after)
+    return EventListPage(rows=page.map(EventRow.of).items, only_failed=only_failed, next=page.next, previous=page.previous)
+
+
+_EVENT = (
+    InboxEvent.id,
+    InboxEvent.provider_event_id,
+    InboxEvent.kind,
+    InboxEvent.provider_reference,
+    InboxEvent.our_reference,
+    InboxEvent.amount_minor,
+    InboxEvent.currency,
+    InboxEvent.status,
+    InboxEvent.error,
+    InboxEvent.attempts,
+    InboxEvent.occurred_at,
+    InboxEvent.received_at,
+    InboxEvent.body,
+)
 
 
 async def circuit_of(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> Circuit:

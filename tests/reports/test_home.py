@@ -136,6 +136,8 @@ class TestAttention:
         tones = [bool(item.select(".tile--bad")) for item in page.select(".todo a")]
         assert tones == sorted(tones, reverse=True), "what is wrong comes before what waits"
         assert page.select_one(".todo a[href='/payments?status=in_review']")
+        failed = soup(await owner.get(page.select_one(".todo a[href^='/psp-events']")["href"]))
+        assert ["evt_1" in words(event) for event in failed.select("#psp-events li")] == [True]
 
     async def test_an_order_that_was_paid_twice_and_a_lost_refund_lead_to_their_payments(
         self, owner: Browser, shop: Shop, superuser: Connection

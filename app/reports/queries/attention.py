@@ -79,7 +79,11 @@ def _items(row: Record, moment: datetime) -> list[Attention]:
             return [_uncaptured(row)]
         case "webhook":
             title = f"{_many(row.n, 'webhook')} could not be applied"
-            return [Attention(title=title, text=f"First received {_at(row.since)}", href="/connections", icon="webhook", tone="bad")]
+            return [
+                Attention(
+                    title=title, text=f"First received {_at(row.since)}", href="/psp-events?status=failed", icon="webhook", tone="bad"
+                )
+            ]
         case "change":
             href = f"/connections/{public_id('con', row.id)}"
             text = f"{row.name}, asked for {_at(row.since)}"
