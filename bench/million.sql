@@ -83,6 +83,11 @@ insert into payment_hour (merchant_id, hour_at, currency, connection_id, started
     count(*) filter (where status = 'failed'), count(*) filter (where is_captured), coalesce(sum(amount) filter (where is_captured), 0),
     count(*) filter (where refunded > 0), sum(refunded), coalesce(sum(amount / 40) filter (where is_captured), 0), coalesce(sum(fee) filter (where is_captured), 0)
   from million.plan group by 1, 2, 3, 4;
+insert into payment_day (merchant_id, day_on, currency, connection_id, started, succeeded, failed, captures, captured_minor, refunds, refunded_minor,
+    psp_fee_minor, platform_fee_minor)
+  select merchant_id, (hour_at at time zone 'UTC')::date, currency, connection_id, sum(started), sum(succeeded), sum(failed), sum(captures),
+    sum(captured_minor), sum(refunds), sum(refunded_minor), sum(psp_fee_minor), sum(platform_fee_minor)
+  from payment_hour group by 1, 2, 3, 4;
 insert into seller_day (merchant_id, day_on, currency, seller_id, sales, sold_minor, fee_minor, refunded_minor)
   select merchant_id, (at at time zone 'UTC')::date, currency, seller_id, count(*), sum(amount), sum(fee), sum(refunded)
   from million.plan where is_captured group by 1, 2, 3, 4;

@@ -15,7 +15,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import msgspec
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg.rows import namedtuple_row
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import BigInteger, Date, DateTime, LargeBinary, MetaData, Text, TextClause, Uuid, text
@@ -28,7 +28,7 @@ from app.core.ids import MerchantId, PersonId
 from app.core.settings import settings
 
 LIMITS = "-c lock_timeout=5000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000"
-_SCOPE = text("select set_config('app.merchant_id', :merchant, true), set_config('app.person_id', :person, true)")
+_BEGIN = "begin; select set_config('app.merchant_id', '{}', true), set_config('app.person_id', '{}', true)"
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -74,7 +74,7 @@ def changed(row: Row, /, **changes: object) -> Row:
 
 
 class Database:
-    """The connections of one event loop to one database."""
+    """The connections of one event loop to one database. A transaction begins with the statement that says for whom: see ``unit_of_work``."""
 
     def __init__(self, url: str, *, pool_size: int) -> None:
         configure_mappers()  # ``known`` rows are made without the ORM, which would do this when it makes its first one
@@ -84,6 +84,7 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=10,
             pool_recycle=1800,
+            isolation_level="AUTOCOMMIT",
             connect_args={"options": LIMITS, "application_name": "countinghouse"},
             json_serializer=lambda value: msgspec.json.encode(value).decode(),
             json_deserializer=msgspec.json.decode,
@@ -133,13 +134,44 @@ async def dispose() -> None:
 async def unit_of_work(merchant_id: MerchantId | None, *, person_id: PersonId | None = None) -> AsyncIterator[AsyncSession]:
     """One transaction for one merchant: everything in the block happens, or nothing does."""
     async with database().sessions() as session:
-        await session.execute(_SCOPE, {"merchant": str(merchant_id or ""), "person": str(person_id or "")})
+        await _begin(session, merchant_id, person_id)
         yield session
         await session.commit()
 
 
+async def _begin(session: AsyncSession, merchant_id: MerchantId | None, person_id: PersonId | None) -> None:
+    """Begin the transaction and say for whom it runs, in one round trip; only what was read as a UUID stands in the statement."""
+    await session.connection()
+    statement = _BEGIN.format(*("" if one is None else UUID(int=one.int) for one in (merchant_id, person_id)))
+    try:
+        await driver(session).execute(statement.encode(), prepare=False)
+    except OperationalError:
+        # the server went away: no connection of this pool is better than this one
+        await session.invalidate()
+        await database().engine.dispose()
+        raise
+
+
+def driver(session: AsyncSession) -> AsyncConnection[Any]:
+    """The driver's connection that the unit of work runs on."""
+    connection = session.sync_session.connection().connection.driver_connection
+    assert isinstance(connection, AsyncConnection)
+    return connection
+
+
 Record = Any
-"""A row of a server-side function, whose columns the function's own source names."""
+"""A row whose columns the statement's own source names."""
+
+
+async def read(session: AsyncSession, statement: TextClause | str, values: Mapping[str, object]) -> list[Record]:
+    """The rows of a read in the present unit of work, straight from the driver: for pages, which ask often and change nothing.
+
+    Building a statement from objects costs several times what PostgreSQL needs to answer it. Nothing that came from outside is part of the
+    text; a text that is put together writes a value as ``%(name)s``.
+    """
+    cursor = driver(session).cursor(row_factory=namedtuple_row)
+    await cursor.execute((statement if isinstance(statement, str) else _driver_text(statement.text)).encode(), values)
+    return await cursor.fetchall()
 
 
 async def call(statement: TextClause, values: Mapping[str, object]) -> Record:

@@ -163,10 +163,10 @@ class Money(msgspec.Struct, frozen=True):
 
 def total(amounts: Sequence[Money], currency: str) -> Money:
     """The sum of the amounts; nothing at all sums to zero in ``currency``."""
-    result = Money.zero(currency)
     for amount in amounts:
-        result += amount
-    return result
+        if amount.currency != currency:
+            raise CurrencyMismatch(f"{currency} and {amount.currency} cannot be combined.")
+    return Money(sum(amount.minor for amount in amounts), currency)
 
 
 @cache

@@ -148,11 +148,23 @@ async def order_rows(session: AsyncSession, *, merchant_id: MerchantId, query: s
         yield rows
 
 
+_LISTED = (
+    Order.id,
+    Order.reference,
+    Order.status,
+    Order.currency,
+    Order.total_minor,
+    Order.buyer_name,
+    Order.buyer_email,
+    Order.created_at,
+)
+
+
 async def orders(
     session: AsyncSession, *, merchant_id: MerchantId, query: str = "", status: str = "", after: str | None = None, size: int = 25
 ) -> Page[OrderRow]:
     """A page of orders, newest first."""
-    statement = select(Order.id, Order).where(Order.merchant_id == merchant_id)
+    statement = select(*_LISTED).where(Order.merchant_id == merchant_id)
     if status in set(OrderStatus):
         statement = statement.where(Order.status == status)
     text = query.strip()
@@ -163,7 +175,7 @@ async def orders(
         email = (Order.buyer_email_lc >= lower) & (Order.buyer_email_lc < lower + LAST)
         statement = statement.where(or_((Order.reference >= text) & (Order.reference < text + LAST), email))
     page = await fetch_page(session, statement, keys=[Order.id], after=after, size=size)
-    return page.map(lambda row: OrderRow.of(row.Order))
+    return page.map(OrderRow.of)
 
 
 def _id_or_nothing(text: str) -> OrderId | None:

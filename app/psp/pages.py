@@ -10,7 +10,7 @@ from app.core.actors import Actor
 from app.core.ids import PspEventId, parse_id, public_id
 from app.psp import flows, queries, service
 from app.psp.adapters import ADAPTERS
-from app.psp.domain import ChangePolicy, ChangeStatus, CredentialChangeId, Outcome, connection_id_of, settings_of
+from app.psp.domain import ChangePolicy, ChangeStatus, CredentialChangeId, InboxStatus, Outcome, connection_id_of, settings_of
 from app.psp.schemas import ApprovalForm, ConnectionForm, ConnectionFormPage, EventListPage, FieldView, PolicyForm, ProviderListPage
 from app.web.context import HttpRequest
 from app.web.forms import posted_values, read_form
@@ -154,9 +154,16 @@ async def set_policy(request: HttpRequest, session: NamedDependency[AsyncSession
 
 @get("/psp-events", name="psp_events:list", guards=[requires("payments.read")])
 async def list_events(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
-    """What providers told us about some references of ours, word for word."""
-    references = request.query_params.getall("reference", [])[:50]
-    page = EventListPage(rows=await queries.events_of(session, merchant_id=actor.merchant, references=references))
+    """What providers told us, word for word: about some references of ours, or all of it."""
+    asked = request.query_params
+    references = asked.getall("reference", [])[:50]
+    if references:
+        rows = await queries.events_of(session, merchant_id=actor.merchant, references=references)
+        page = EventListPage(rows=rows, is_of_object=True)
+    else:
+        page = await queries.event_list_page(
+            session, merchant_id=actor.merchant, only_failed=asked.get("status") == InboxStatus.FAILED, after=asked.get("after") or None
+        )
     return render(request, "psp/events.html", page, fragment="psp/_events.html")
 
 

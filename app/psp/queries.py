@@ -3,16 +3,20 @@
 from collections import defaultdict
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import func, literal, select
+from sqlalchemy import func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.actors import Actor
 from app.core.clock import now
+from app.core.db import read
 from app.core.ids import ConnectionId, MerchantId, PspEventId, public_id
 from app.core.money import Money
+from app.core.paging import fetch_page
 from app.core.settings import settings
 from app.psp.domain import (
     LATENCY_STEPS,
@@ -27,6 +31,7 @@ from app.psp.domain import (
     CredentialChangeId,
     EventKind,
     EventNotFound,
+    InboxStatus,
     Provider,
     PspEvent,
     Setting,
@@ -41,12 +46,14 @@ from app.psp.schemas import (
     ConnectionDetailPage,
     ConnectionListPage,
     ConnectionRow,
+    EventListPage,
     EventRow,
     FieldView,
     HealthView,
     ProviderOption,
 )
 
+_NAMES = "select id, name from psp_connection where merchant_id = %(merchant)s order by name"
 HALF_HOURS = 48
 RECENT_EVENTS = 20
 Providers = dict[str, Provider]
@@ -80,8 +87,8 @@ async def default_connection(session: AsyncSession, *, merchant_id: MerchantId) 
 
 async def connection_names(session: AsyncSession, *, merchant_id: MerchantId) -> dict[ConnectionId, str]:
     """What the connections are called."""
-    statement = select(Connection.id, Connection.name).where(Connection.merchant_id == merchant_id).order_by(Connection.name)
-    return {ConnectionId(row.id): row.name for row in await session.execute(statement)}
+    found = await read(session, _NAMES, {"merchant": merchant_id})
+    return {ConnectionId(row.id): row.name for row in found}
 
 
 async def change_policy(session: AsyncSession, *, merchant_id: MerchantId) -> ChangePolicy:
@@ -133,6 +140,36 @@ async def events_of(session: AsyncSession, *, merchant_id: MerchantId, reference
     statement = select(InboxEvent).where(InboxEvent.merchant_id == merchant_id, InboxEvent.our_reference.in_(list(references)))
     rows = (await session.execute(statement.order_by(InboxEvent.received_at.desc(), InboxEvent.id.desc()).limit(200))).scalars()
     return [EventRow.of(row) for row in rows]
+
+
+async def event_list_page(
+    session: AsyncSession, *, merchant_id: MerchantId, only_failed: bool = False, after: str | None = None
+) -> EventListPage:
+    """Everything providers told us, newest first, by keyset; or only what could not be applied, which has an index of its own."""
+    statement = select(*_EVENT).where(InboxEvent.merchant_id == merchant_id)
+    keys: list[InstrumentedAttribute[Any]] = [InboxEvent.id]
+    if only_failed:
+        statement = statement.where(text(f"status = '{InboxStatus.FAILED}'"))
+        keys = [InboxEvent.received_at, InboxEvent.id]
+    page = await fetch_page(session, statement, keys=keys, after=after)
+    return EventListPage(rows=page.map(EventRow.of).items, only_failed=only_failed, next=page.next, previous=page.previous)
+
+
+_EVENT = (
+    InboxEvent.id,
+    InboxEvent.provider_event_id,
+    InboxEvent.kind,
+    InboxEvent.provider_reference,
+    InboxEvent.our_reference,
+    InboxEvent.amount_minor,
+    InboxEvent.currency,
+    InboxEvent.status,
+    InboxEvent.error,
+    InboxEvent.attempts,
+    InboxEvent.occurred_at,
+    InboxEvent.received_at,
+    InboxEvent.body,
+)
 
 
 async def circuit_of(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> Circuit:

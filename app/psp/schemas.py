@@ -1,12 +1,13 @@
 """What crosses the edge of psp: forms in, pages out. No struct here ever holds a secret on its way out."""
 
 from datetime import datetime
+from urllib.parse import urlencode
 
 import msgspec
 
 from app.core.ids import public_id
 from app.core.money import Money
-from app.psp.domain import CONNECTION, ChangePolicy, Circuit, ConnectionStatus, Setting
+from app.psp.domain import CONNECTION, ChangePolicy, Circuit, ConnectionStatus, InboxStatus, Setting
 from app.psp.models import Connection, CredentialChange, InboxEvent
 
 
@@ -161,9 +162,27 @@ def _indented(body: str) -> str:
 
 
 class EventListPage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider told us about one object, newest first."""
+    """What providers told us, newest first: about one object, or everything."""
 
     rows: list[EventRow]
+    is_of_object: bool = False
+    only_failed: bool = False
+    next: str | None = None
+    previous: str | None = None
+
+    def href(self, *, after: str = "", only_failed: bool | None = None) -> str:
+        """The address of this list with something changed; any change leads back to the first page."""
+        failed = self.only_failed if only_failed is None else only_failed
+        query = urlencode({name: value for name, value in (("status", InboxStatus.FAILED if failed else ""), ("after", after)) if value})
+        return f"/psp-events?{query}" if query else "/psp-events"
+
+    @property
+    def views(self) -> list[tuple[str, str, bool, None]]:
+        """The saved views."""
+        return [
+            ("All", self.href(only_failed=False), not self.only_failed, None),
+            ("Failed", self.href(only_failed=True), self.only_failed, None),
+        ]
 
 
 class ConnectionDetailPage(msgspec.Struct, frozen=True, kw_only=True):

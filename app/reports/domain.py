@@ -88,7 +88,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     platform_fee_minor: int = 0
 
     def __add__(self, other: "Figures") -> "Figures":
-        return Figures(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return Figures(**{name: a + b for name, (a, b) in zip(self.__struct_fields__, pairs, strict=True)})
 
     @property
     def net_minor(self) -> int:

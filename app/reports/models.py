@@ -11,16 +11,9 @@ from app.core.db import Base
 _NONE = text("0")
 
 
-class PaymentHour(Base):
-    """What happened to the payments of one connection in one currency in one hour."""
+class _Figures:
+    """What happened to payments in some time, as counts and as sums in minor units."""
 
-    __tablename__ = "payment_hour"
-    __table_args__ = (ForeignKeyConstraint(["merchant_id", "connection_id"], ["psp_connection.merchant_id", "psp_connection.id"]),)
-
-    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
-    hour_at: Mapped[datetime] = mapped_column(primary_key=True)
-    currency: Mapped[str] = mapped_column(primary_key=True)
-    connection_id: Mapped[UUID] = mapped_column(primary_key=True)
     started: Mapped[int] = mapped_column(server_default=_NONE)
     succeeded: Mapped[int] = mapped_column(server_default=_NONE)
     failed: Mapped[int] = mapped_column(server_default=_NONE)
@@ -30,6 +23,30 @@ class PaymentHour(Base):
     refunded_minor: Mapped[int] = mapped_column(server_default=_NONE)
     psp_fee_minor: Mapped[int] = mapped_column(server_default=_NONE)
     platform_fee_minor: Mapped[int] = mapped_column(server_default=_NONE)
+
+
+class PaymentHour(_Figures, Base):
+    """What happened to the payments of one connection in one currency in one hour."""
+
+    __tablename__ = "payment_hour"
+    __table_args__ = (ForeignKeyConstraint(["merchant_id", "connection_id"], ["psp_connection.merchant_id", "psp_connection.id"]),)
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    hour_at: Mapped[datetime] = mapped_column(primary_key=True)
+    currency: Mapped[str] = mapped_column(primary_key=True)
+    connection_id: Mapped[UUID] = mapped_column(primary_key=True)
+
+
+class PaymentDay(_Figures, Base):
+    """The hours of a day in UTC, added up."""
+
+    __tablename__ = "payment_day"
+    __table_args__ = (ForeignKeyConstraint(["merchant_id", "connection_id"], ["psp_connection.merchant_id", "psp_connection.id"]),)
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    day_on: Mapped[date] = mapped_column(primary_key=True)
+    currency: Mapped[str] = mapped_column(primary_key=True)
+    connection_id: Mapped[UUID] = mapped_column(primary_key=True)
 
 
 class SellerDay(Base):

@@ -1,12 +1,14 @@
 """Reads about sellers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.audit import AuditEntry
+from app.core.db import read
 from app.core.errors import Invalid
 from app.core.ids import MerchantId, SellerId, parse_id, path_id
 from app.core.money import CURRENCIES
@@ -52,8 +54,11 @@ async def sellers_by_id(session: AsyncSession, *, merchant_id: MerchantId, ids: 
 
 async def seller_names(session: AsyncSession, *, merchant_id: MerchantId, ids: Collection[SellerId]) -> dict[SellerId, str]:
     """What the sellers are called."""
-    statement = select(Seller.id, Seller.name).where(Seller.merchant_id == merchant_id, Seller.id.in_(list(ids)))
-    return {SellerId(row.id): row.name for row in await session.execute(statement)}
+    found = await read(session, _NAMES, {"merchant": merchant_id, "ids": list(ids)})
+    return {SellerId(row.id): row.name for row in found}
+
+
+_NAMES = text("select id, name from seller where merchant_id = :merchant and id = any(:ids)")
 
 
 async def fee_terms(
@@ -85,6 +90,9 @@ async def seller_list_page(
     )
 
 
+_LISTED = (Seller.id, Seller.reference, Seller.name, Seller.email, Seller.country, Seller.status, Seller.created_at)
+
+
 async def sellers(
     session: AsyncSession,
     *,
@@ -96,7 +104,7 @@ async def sellers(
     among: Select[UUID] | None = None,
 ) -> Page[SellerView]:
     """A page of sellers, newest first; `among` narrows it to ids that another query selects."""
-    statement = select(Seller.id, Seller).where(Seller.merchant_id == merchant_id)
+    statement = select(*_LISTED).where(Seller.merchant_id == merchant_id)
     if status in set(SellerStatus):
         statement = statement.where(Seller.status == status)
     text = query.strip().lower()
@@ -107,7 +115,7 @@ async def sellers(
     if among is not None:
         statement = statement.where(Seller.id.in_(among))
     page = await fetch_page(session, statement, keys=[Seller.id], after=after, size=size)
-    return page.map(lambda row: SellerView.of(row.Seller))
+    return page.map(SellerView.of)
 
 
 def _id_or_nothing(text: str) -> SellerId | None:
@@ -169,5 +177,7 @@ async def fee_form_page(session: AsyncSession, *, merchant_id: MerchantId, selle
 
 async def _fee_rows(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId | None) -> list[FeeRow]:
     owned = PlatformFee.seller_id.is_(None) if seller_id is None else PlatformFee.seller_id == seller_id
-    statement = select(PlatformFee).where(PlatformFee.merchant_id == merchant_id, owned).order_by(PlatformFee.currency)
-    return [FeeRow.of(row) for row in (await session.execute(statement)).scalars()]
+    columns = (PlatformFee.seller_id, PlatformFee.currency, PlatformFee.basis_points, PlatformFee.fixed_minor)
+    statement = select(*columns).where(PlatformFee.merchant_id == merchant_id, owned).order_by(PlatformFee.currency)
+    found: Sequence[Any] = (await session.execute(statement)).all()
+    return [FeeRow.of(row) for row in found]

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import date, timedelta
 from uuid import UUID
 
-from sqlalchemy import Date, cast, func, select
+from sqlalchemy import Date, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now, today
-from app.core.db import unit_of_work
+from app.core.db import read, unit_of_work
 from app.core.ids import MerchantId, SellerId, parse_id, public_id
 from app.core.money import Money
 from app.core.paging import Page
@@ -46,9 +46,11 @@ ALWAYS_SHOWN = (Bucket.AVAILABLE, Bucket.PENDING)
 async def policy(session: AsyncSession, *, merchant_id: MerchantId) -> WalletPolicy:
     """The merchant's rules for its sellers' wallets; a merchant that set none has the usual ones."""
     found = await session.get(WalletPolicy, merchant_id)
-    if found is not None:
-        return found
     # never added to the session: reading the rules must not write them
+    return found or _usual(merchant_id)
+
+
+def _usual(merchant_id: MerchantId) -> WalletPolicy:
     return WalletPolicy(
         merchant_id=merchant_id, availability_days=DEFAULT_AVAILABILITY_DAYS, timezone="UTC", allow_negative=True, updated_at=now()
     )
@@ -56,7 +58,11 @@ async def policy(session: AsyncSession, *, merchant_id: MerchantId) -> WalletPol
 
 async def policy_page(session: AsyncSession, *, merchant_id: MerchantId) -> PolicyPage:
     """The rules for all wallets."""
-    return PolicyPage.of(await policy(session, merchant_id=merchant_id))
+    found = await read(session, _POLICY, {"merchant": merchant_id})
+    return PolicyPage.of(found[0] if found else _usual(merchant_id))
+
+
+_POLICY = text("select availability_days, timezone, allow_negative from wallet_policy where merchant_id = :merchant")
 
 
 async def wallets_of(session: AsyncSession, *, merchant_id: MerchantId, seller_ids: Collection[SellerId]) -> dict[SellerId, list[Wallet]]:

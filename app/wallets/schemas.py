@@ -70,7 +70,7 @@ class Wallet(msgspec.Struct, kw_only=True):
 
     def __getitem__(self, bucket: Bucket) -> Money:
         """What the bucket holds; one that was never used holds nothing."""
-        return self.buckets.get(bucket, Money.zero(self.currency))
+        return self.buckets.get(bucket) or Money.zero(self.currency)
 
     @property
     def available(self) -> Money:
@@ -85,7 +85,7 @@ class Wallet(msgspec.Struct, kw_only=True):
     @property
     def reserved(self) -> Money:
         """Set aside for disputes, payouts under way and as a reserve."""
-        return total([self[bucket] for bucket in _SET_ASIDE], self.currency)
+        return total([self.buckets[bucket] for bucket in _SET_ASIDE if bucket in self.buckets], self.currency)
 
     @property
     def owed(self) -> Money:
@@ -95,7 +95,7 @@ class Wallet(msgspec.Struct, kw_only=True):
     @property
     def held(self) -> Money:
         """Everything that is the seller's."""
-        return total([self[bucket] for bucket in _HELD], self.currency)
+        return total([self.buckets[bucket] for bucket in _HELD if bucket in self.buckets], self.currency)
 
 
 class WalletView(msgspec.Struct, kw_only=True):

@@ -53,20 +53,27 @@ def moment(at: datetime | date, style: str = "short") -> str:
         return _day(at)
     match style:
         case "time":
-            return f"{at:%H:%M}"
+            return _minute(at)
         case "date":
-            return _day(at.date())
+            return _day(at)
         case "full":
-            return f"{_day(at.date())}, {at:%H:%M:%S}"
+            return f"{_day(at)}, {_minute(at)}:{at.second:02}"
         case "age":
             return age(clock.now() - at)
         case _:
-            return f"{_day(at.date())}, {at:%H:%M}"
+            return f"{_day(at)}, {_minute(at)}"
+
+
+def _minute(at: datetime) -> str:
+    return f"{at.hour:02}:{at.minute:02}"
 
 
 def _day(on: date) -> str:
-    text = f"{on.day} {on:%b}"
-    return text if on.year == clock.today().year else f"{text} {on.year}"
+    text = f"{on.day} {_MONTHS[on.month]}"
+    return text if on.year == clock.now().year else f"{text} {on.year}"
+
+
+_MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def age(span: timedelta) -> str:

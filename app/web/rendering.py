@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import jinja2
@@ -22,12 +22,13 @@ from markupsafe import Markup, escape
 
 from app.core.errors import AppError
 from app.core.settings import settings
-from app.web import charts, formatting, statuses
+from app.web import charts, formatting
 from app.web.context import CSRF_FIELD, CSRF_HEADER, HttpRequest, MerchantBadge, WebContext, wants_fragment, web_context
 from app.web.forms import EMPTY, FormState, Values, posted_values, state_after
-from app.web.marks import badge_markup, icon_markup, scheme_markup
+from app.web.marks import badge_markup, icon_markup, method_markup, money_markup, when_markup
 from app.web.navigation import Group, is_current, navigation
 from app.web.static import static_url
+from app.web.templating import Environment
 
 TEMPLATES = Path(__file__).parent.parent.parent / "templates"
 TOAST_COOKIE = "ch_toast"
@@ -65,26 +66,26 @@ _rendering: ContextVar[_Rendering] = ContextVar("rendering")
 class Shell(msgspec.Struct, kw_only=True):
     """What the layout shows around a page."""
 
-    groups: tuple[Group, ...]
+    places: "Places"
     paths: frozenset[str]
     toast: str | None
     counterpart: MerchantBadge | None
     others: list[MerchantBadge]
 
 
+class Places(msgspec.Struct, frozen=True):
+    """Where one may go: in the sidebar, in the command palette, and by two keys."""
+
+    sidebar: Markup
+    palette: Markup
+    shortcuts: Markup
+
+
 @cache
 def templates() -> jinja2.Environment:
     """The template environment; a name that is not defined is an error, never an empty string."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        cache_size=-1,
-        # elsewhere templates do not change under a running process, and looking at sixty files for every page costs time
-        auto_reload=settings().environment == "development",
-    )
+    # elsewhere templates do not change under a running process, and looking at sixty files for every page costs time
+    environment = Environment(jinja2.FileSystemLoader(TEMPLATES), reloads=settings().environment == "development")
     environment.filters["money"] = formatting.money_text
     environment.filters["when"] = formatting.moment
     environment.globals.update(
@@ -103,16 +104,15 @@ def templates() -> jinja2.Environment:
         idempotency_key=_idempotency_key,
         icon_markup=icon_markup,
         badge_markup=badge_markup,
-        scheme_markup=scheme_markup,
+        method_markup=method_markup,
+        money_markup=money_markup,
+        when_markup=when_markup,
         static_url=static_url,
-        method_of=statuses.method,
         money_text=formatting.money_text,
-        money_digits=formatting.money_digits,
         currency_symbol=formatting.currency_symbol,
         iso=formatting.iso,
         moment=formatting.moment,
         json_markup=json_markup,
-        is_current=is_current,
         area_markup=charts.area_markup,
         column_markup=charts.column_markup,
         spark_markup=charts.spark_markup,
@@ -211,7 +211,18 @@ def _shell(web: WebContext, paths: frozenset[str], toast: str | None) -> Shell:
     here = web.merchant
     twin = next((m for m in web.merchants if here is not None and m.id == here.counterpart), None)
     others = [m for m in web.merchants if not m.is_sandbox or (here is not None and m.id == here.id)]
-    return Shell(groups=navigation(web, paths), paths=paths, toast=toast, counterpart=twin, others=others)
+    groups = navigation(web, paths)
+    current = next((entry.path for group in groups for entry in group.entries if is_current(entry, web.path)), "")
+    return Shell(places=_places(groups, current), paths=paths, toast=toast, counterpart=twin, others=others)
+
+
+@lru_cache(maxsize=512)
+def _places(groups: tuple[Group, ...], here: str) -> Places:
+    # sixty entries that are the same for everybody with the same role; nothing of a person or a merchant is in them
+    def written(name: str) -> Markup:
+        return Markup(templates().get_template(f"layout/{name}.html").render(groups=groups, here=here))  # noqa: S704 - a template of ours
+
+    return Places(sidebar=written("_sidebar"), palette=written("_palette_places"), shortcuts=written("_shortcut_places"))
 
 
 @contextmanager

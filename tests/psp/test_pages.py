@@ -16,6 +16,7 @@ from app.psp import api, pages
 from app.psp.simulator.domain import DECLINES
 from app.tenancy.domain import Role
 from app.web import limits
+from tests.support.console import soup, words
 from tests.support.factories.tenancy import Tenant, make_member, make_tenant
 from tests.support.simulator import SimulatedAccount
 from tests.support.toy import create_toy_app
@@ -202,6 +203,43 @@ class TestListEvents:
     async def test_nothing_is_said_of_references_that_are_not_ours(self, enter: Open) -> None:
         page = await (await enter()).get("/psp-events?reference=att_1")
         assert "Nothing received yet" in text_of(page)
+
+    async def test_without_a_reference_everything_is_told_page_by_page(
+        self, enter: Open, account: SimulatedAccount, superuser: Sql, tenant: Tenant
+    ) -> None:
+        browser = await enter()
+        await connect(browser, account)
+        superuser.execute(
+            "insert into psp_event (merchant_id, id, connection_id, provider_event_id, kind, provider_reference, payload, body, status, occurred_at, received_at)"
+            " select c.merchant_id, new_id(at), c.id, 'evt_' || n, 'payment.captured', 'sim_1', '{}', '', case when n %% 20 = 0 then 'failed' else 'applied' end, at, at"
+            " from psp_connection c, generate_series(1, 60) n, lateral (select now() - (100 - n) * interval '1 minute' as at) t where c.merchant_id = %s",
+            (tenant.id,),
+        )
+        told: list[str] = []
+        path: str | None = "/psp-events"
+        while path:
+            page = soup(await browser.get(path))
+            told += [words(event).split()[1] for event in page.select("#psp-events li")]
+            following = page.select_one("#psp-events a[rel=next]")
+            path = following["href"] if following else None
+        assert told == [f"evt_{n}" for n in range(60, 0, -1)]
+        back = soup(await browser.get(page.select_one("#psp-events a[rel=prev]")["href"]))
+        assert words(back.select_one("#psp-events li")).split()[1] == "evt_35"
+        failed = soup(await browser.get(page.select_one(".tabs a[href*=failed]")["href"]))
+        assert [words(event).split()[1] for event in failed.select("#psp-events li")] == ["evt_60", "evt_40", "evt_20"]
+
+    async def test_another_merchants_events_are_not_told(self, enter: Open, account: SimulatedAccount, superuser: Sql) -> None:
+        await connect(await enter(), account)
+        superuser.execute(
+            "insert into psp_event (merchant_id, id, connection_id, provider_event_id, kind, provider_reference, payload, body, status, occurred_at, received_at)"
+            " select merchant_id, gen_random_uuid(), id, 'evt_1', 'payment.captured', 'sim_1', '{}', '', 'failed', now(), now() from psp_connection"
+        )
+        other = await make_tenant()
+        stranger = Browser((await enter()).app)
+        await stranger.adopt(PersonId(other.owner.id), merchant_id=other.id)
+        for path in ("/psp-events", "/psp-events?status=failed"):
+            assert "evt_1" not in (await stranger.get(path)).text
+        await stranger.close()
 
 
 def test_every_decline_of_the_simulator_has_a_message() -> None:

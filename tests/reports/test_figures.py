@@ -2,20 +2,21 @@
 
 import asyncio
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 
 import pytest
 from psycopg import Connection
 from sqlalchemy import text
 
-from app.core.clock import now, travel
+from app.core.clock import now, today, travel
 from app.core.db import unit_of_work
 from app.core.ids import MerchantId
 from app.core.money import Money
 from app.psp.domain import Outcome, Result
 from app.reports import flows, service
-from app.reports.domain import Figures
-from app.reports.queries.figures import _BY_SELLER, _OVER_TIME, Fact, SellerFact, facts, seller_facts
+from app.reports.domain import Figures, Period, PeriodName
+from app.reports.queries.figures import _BY_SELLER, _COURSES, _OVER_TIME, Fact, SellerFact, course, facts, seller_facts
 from tests.support.shop import Shop, balances
 
 LATER = timedelta(minutes=2)
@@ -32,6 +33,14 @@ async def found(merchant_id: MerchantId) -> tuple[list[Fact], list[SellerFact]]:
 
 async def total(merchant_id: MerchantId, currency: str = "EUR") -> Figures:
     return sum((fact.figures for fact in (await found(merchant_id))[0] if fact.currency == currency), Figures())
+
+
+def added_up(figures: Iterable[Figures]) -> Figures:
+    return sum(figures, Figures())
+
+
+def added(found: Iterable[Fact]) -> Figures:
+    return added_up(fact.figures for fact in found)
 
 
 async def business(shop: Shop) -> None:
@@ -63,7 +72,7 @@ class TestFacts:
     async def test_read_only_the_events_after_the_pointer(self, shop: Shop) -> None:
         """Row security keeps some conditions out of an index; this one must stay in, or every page reads the whole history."""
         await shop.pay()
-        for statement in (_OVER_TIME, _BY_SELLER):
+        for statement in (_OVER_TIME, _COURSES, _BY_SELLER):
             async with unit_of_work(shop.merchant_id) as session:
                 for way in ("seqscan", "bitmapscan"):
                     await session.execute(text(f"set local enable_{way} = off"))
@@ -71,6 +80,8 @@ class TestFacts:
                     "merchant": shop.merchant_id,
                     "unit": "day",
                     "since": now(),
+                    "middle": now(),
+                    "step": timedelta(days=1),
                     "until": now(),
                     "first": now().date(),
                     "last": now().date(),
@@ -142,13 +153,43 @@ class TestCountEvents:
         assert await found(shop.merchant_id) == before
 
 
+class TestCourses:
+    @pytest.mark.parametrize("name", PeriodName)
+    async def test_are_the_hours_added_up_whatever_is_counted(self, shop: Shop, name: PeriodName) -> None:
+        for days in (0, 9, 40):
+            with travel(timedelta(days=days)):
+                await business(shop)
+                await flows.count_all()
+        with travel(timedelta(days=40)):
+            await business(shop)
+            period = Period.ending(name, today())
+            async with unit_of_work(shop.merchant_id) as session:
+                hours = await facts(session, merchant_id=shop.merchant_id, since=period.before.since, until=period.until, unit="hour")
+                for currency in ("EUR", "GBP"):
+                    currencies, chosen, found = await course(session, merchant_id=shop.merchant_id, period=period, currency=currency)
+                    here = [fact for fact in hours if fact.currency == currency]
+                    assert (currencies, chosen) == (["EUR", "GBP"], currency)
+                    for at, figures in found.steps.items():
+                        assert figures == added(fact for fact in here if at <= fact.at < at + period.step)
+                    assert added_up(found.steps.values()) == added(here)
+                    assert added_up(found.present.values()) == added(fact for fact in here if fact.at >= period.since)
+                    assert added_up(found.past.values()) == added(fact for fact in here if fact.at < period.since)
+
+    async def test_keep_connections_apart(self, shop: Shop) -> None:
+        await business(shop)
+        async with unit_of_work(shop.merchant_id) as session:
+            _, _, found = await course(session, merchant_id=shop.merchant_id, period=Period.ending(PeriodName.MONTH, today()))
+        assert {connection_id: figures.captures for connection_id, figures in found.present.items()} == {shop.connection_id: 2}
+
+
 class TestCountAgain:
     async def test_comes_to_the_same_figures(self, shop: Shop, superuser: Connection) -> None:
         await business(shop)
         with travel(LATER):
             await flows.count_all()
             before = await found(shop.merchant_id)
-            superuser.execute("update payment_hour set captured_minor = captured_minor + 1")
+            for table in ("payment_hour", "payment_day"):
+                superuser.execute(f"update {table} set captured_minor = captured_minor + 1")
             assert await found(shop.merchant_id) != before
             await flows.count_again(shop.merchant_id)
         assert await found(shop.merchant_id) == before

@@ -1,14 +1,10 @@
 """The start page."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 from psycopg import Connection
-from sqlalchemy import event
 
 from app.core.clock import travel
-from app.core.db import database
 from app.core.ids import public_id
 from app.core.money import Money
 from app.payments.domain import CaptureMode
@@ -19,23 +15,8 @@ from tests.support.console import OpenAs, rows, soup, words
 from tests.support.factories.tenancy import Tenant, make_tenant
 from tests.support.factories.wallets import let_days_pass
 from tests.support.shop import Shop, ok
+from tests.support.statements import counted
 from tests.support.web import Browser
-
-
-@contextmanager
-def counted() -> Iterator[list[str]]:
-    """The statements that are sent to the database."""
-    sent: list[str] = []
-    engine = database().engine.sync_engine
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        sent.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 def stats(page: object) -> dict[str, str]:
@@ -155,6 +136,8 @@ class TestAttention:
         tones = [bool(item.select(".tile--bad")) for item in page.select(".todo a")]
         assert tones == sorted(tones, reverse=True), "what is wrong comes before what waits"
         assert page.select_one(".todo a[href='/payments?status=in_review']")
+        failed = soup(await owner.get(page.select_one(".todo a[href^='/psp-events']")["href"]))
+        assert ["evt_1" in words(event) for event in failed.select("#psp-events li")] == [True]
 
     async def test_an_order_that_was_paid_twice_and_a_lost_refund_lead_to_their_payments(
         self, owner: Browser, shop: Shop, superuser: Connection

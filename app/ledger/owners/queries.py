@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Select, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import read
 from app.core.ids import MerchantId
 from app.core.money import Money
 from app.core.paging import Cursor, MalformedCursor
@@ -26,10 +27,17 @@ left join lateral (select sum(debits) as debits, sum(credits) as credits from le
 where a.merchant_id = :merchant and a.owner_type = :owner_type and a.code = any(:codes)
 """
 _BALANCES = text(f"{_POSTED} and a.owner_id = any(:owners) order by a.owner_id, a.currency, a.code")
-_SUMS = (
-    "select code, currency, sum(minor)::bigint as minor, count(*) as accounts from ({}) p group by code, currency order by currency, code"
-)
-_TOTALS = text(_SUMS.format(_POSTED))
+# The same for everybody at once: each table is read through once, instead of once for every account.
+_TOTALS = text("""
+select a.code, a.currency, sum(-a.normal_side * (coalesce(b.net, 0) + coalesce(d.net, 0)))::bigint as minor, count(*) as accounts
+from ledger.account a
+left join (select account_id, sum(credits_posted - debits_posted) as net from ledger.balance where merchant_id = :merchant group by 1) b
+  on b.account_id = a.id
+left join (select account_id, sum(credits - debits) as net from ledger.balance_delta where merchant_id = :merchant group by 1) d
+  on d.account_id = a.id and a.contention = 2
+where a.merchant_id = :merchant and a.owner_type = :owner_type and a.code = any(:codes)
+group by a.code, a.currency order by a.currency, a.code
+""")
 
 
 class OwnedBalance(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,14 +87,14 @@ async def balances(
 ) -> list[OwnedBalance]:
     """What these owners have on the accounts of these codes, in every currency."""
     values = {"merchant": merchant_id, "owner_type": owner_type, "codes": list(codes), "owners": list(owners)}
-    rows = await session.execute(_BALANCES, values)
-    return [OwnedBalance(owner_id=row.owner_id, code=row.code, balance=Money(int(row.minor), row.currency)) for row in rows]
+    found = await read(session, _BALANCES, values)
+    return [OwnedBalance(owner_id=row.owner_id, code=row.code, balance=Money(int(row.minor), row.currency)) for row in found]
 
 
 async def totals(session: AsyncSession, *, merchant_id: MerchantId, owner_type: str, codes: Sequence[str]) -> list[OwnedTotal]:
     """What all owners of a kind have together, by code and currency."""
-    rows = await session.execute(_TOTALS, {"merchant": merchant_id, "owner_type": owner_type, "codes": list(codes)})
-    return [OwnedTotal(code=row.code, balance=Money(row.minor, row.currency), accounts=row.accounts) for row in rows]
+    found = await read(session, _TOTALS, {"merchant": merchant_id, "owner_type": owner_type, "codes": list(codes)})
+    return [OwnedTotal(code=row.code, balance=Money(row.minor, row.currency), accounts=row.accounts) for row in found]
 
 
 def owners_of(*, merchant_id: MerchantId, owner_type: str, code: str, currency: str | None = None) -> Select[UUID]:

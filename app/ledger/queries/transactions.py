@@ -1,14 +1,12 @@
 """Transactions with their lines."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, bindparam, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Select, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.types import BigInteger
 
+from app.core.db import Record, read
 from app.core.errors import Invalid
 from app.core.ids import MerchantId, parse_id
 from app.core.money import Money
@@ -22,12 +20,15 @@ _LINES = text(
     "select e.txn_id, e.line, e.account_id, e.currency, e.side, e.amount, e.clear_key, a.code, a.owner_type, a.owner_id, c.name"
     "  from ledger.entry e join ledger.account a on a.merchant_id = e.merchant_id and a.id = e.account_id"
     "  join ledger.chart c on c.code = a.code where e.merchant_id = :merchant and e.txn_id = any(:ids) order by e.txn_id, e.line"
-).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
-_HEADERS = text(
-    "select t.*, k.name as kind_name, r.id as reversed_by from ledger.txn t join ledger.txn_kind k on k.code = t.kind"
+)
+_HEADERS_SQL = (
+    "select t.id, t.kind, t.source_type, t.source_id, t.event_key, t.phase, t.effective_on, t.posted_at, t.actor_kind, t.actor_id, t.request_id,"
+    "  t.description, t.reverses_txn_id, k.name as kind_name, r.id as reversed_by from ledger.txn t join ledger.txn_kind k on k.code = t.kind"
     "  left join ledger.txn r on r.merchant_id = t.merchant_id and r.reverses_txn_id = t.id"
-    " where t.merchant_id = :merchant and t.id = any(:ids)"
-).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+    " where t.merchant_id = :merchant and {} order by t.id"
+)
+_HEADERS = text(_HEADERS_SQL.format("t.id = any(:ids)"))
+_HEADERS_OF_SOURCE = text(_HEADERS_SQL.format("t.source_type = :source_type and t.source_id = :source_id") + " limit :most")
 
 
 async def transaction_page(session: AsyncSession, *, merchant_id: MerchantId, transaction_id: TransactionId) -> TransactionPage:
@@ -44,13 +45,8 @@ async def transactions_of(
     session: AsyncSession, *, merchant_id: MerchantId, source_type: str, source_id: UUID, limit: int = 100
 ) -> list[TransactionView]:
     """What one business object caused, oldest first."""
-    statement = (
-        select(Transaction.id)
-        .where(Transaction.merchant_id == merchant_id, Transaction.source_type == source_type, Transaction.source_id == source_id)
-        .order_by(Transaction.id)
-        .limit(limit)
-    )
-    return await views(session, merchant_id=merchant_id, ids=list((await session.scalars(statement)).all()))
+    values = {"merchant": merchant_id, "source_type": source_type, "source_id": source_id, "most": limit}
+    return await _with_lines(session, merchant_id, await read(session, _HEADERS_OF_SOURCE, values))
 
 
 async def journal_page(session: AsyncSession, *, merchant_id: MerchantId, filters: Filters, after: str | None = None) -> JournalPage:
@@ -64,10 +60,13 @@ async def journal_page(session: AsyncSession, *, merchant_id: MerchantId, filter
 
 async def views(session: AsyncSession, *, merchant_id: MerchantId, ids: Sequence[int]) -> list[TransactionView]:
     """Transactions by number, in the order of their numbers."""
-    values = {"merchant": merchant_id, "ids": list(ids)}
-    headers = sorted((await session.execute(_HEADERS, values)).all(), key=lambda row: row.id)
+    return await _with_lines(session, merchant_id, await read(session, _HEADERS, {"merchant": merchant_id, "ids": list(ids)}))
+
+
+async def _with_lines(session: AsyncSession, merchant_id: MerchantId, headers: Sequence[Record]) -> list[TransactionView]:
     lines: dict[int, list[EntryRow]] = {}
-    for row in await session.execute(_LINES, values):
+    ids = [header.id for header in headers]
+    for row in await read(session, _LINES, {"merchant": merchant_id, "ids": ids}) if ids else []:
         lines.setdefault(row.txn_id, []).append(_entry(row))
     return [_view(header, lines.get(header.id, [])) for header in headers]
 
@@ -93,7 +92,7 @@ def parse_source(text: str) -> Party:
     raise Invalid("Write the id of a payment, order or seller, such as pay_01…", fields={"source": "This is not an id we know."})
 
 
-def _entry(row: Row[Any]) -> EntryRow:
+def _entry(row: Record) -> EntryRow:
     amount = Money(row.amount, row.currency)
     return EntryRow(
         line=row.line,
@@ -107,7 +106,7 @@ def _entry(row: Row[Any]) -> EntryRow:
     )
 
 
-def _view(row: Row[Any], lines: list[EntryRow]) -> TransactionView:
+def _view(row: Record, lines: list[EntryRow]) -> TransactionView:
     return TransactionView(
         id=TransactionId(row.id),
         kind_code=row.kind,

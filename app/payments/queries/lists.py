@@ -1,11 +1,11 @@
 """Reads for the list of payments. Every statement ends after a page of index entries, whatever the size of the table."""
 
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core import db
+from app.core.db import Record
 from app.core.ids import MerchantId, public_id
 from app.core.money import Money
 from app.core.paging import PAGE_SIZE, Cursor, MalformedCursor, Page
@@ -44,7 +44,7 @@ async def payment_list_page(session: AsyncSession, *, merchant_id: MerchantId, f
     )
 
 
-async def payments(session: AsyncSession, *, merchant_id: MerchantId, filters: PaymentFilters, size: int = PAGE_SIZE) -> Page[Row[Any]]:
+async def payments(session: AsyncSession, *, merchant_id: MerchantId, filters: PaymentFilters, size: int = PAGE_SIZE) -> Page[Record]:
     """A page of payments by keyset: the page at row 500,000 costs what the first one costs."""
     keys = ("amount_minor", "id") if filters.sort is Sort.AMOUNT else ("id",)
     cursor = Cursor.decode(filters.after) if filters.after else None
@@ -56,11 +56,11 @@ async def payments(session: AsyncSession, *, merchant_id: MerchantId, filters: P
         where.add(f"({', '.join(keys)}) {'<' if downwards else '>'} ({', '.join(f'%({key}_here)s' for key in keys)})", **places)
     tail = f"order by {', '.join(key + (' desc' if downwards else '') for key in keys)} limit {size + 1}"
     statement = _page_sql(where.sql(), filters, keys, tail)
-    rows = list((await (await session.connection()).exec_driver_sql(statement, where.values)).all())
-    more, rows = len(rows) > size, rows[:size]
+    found = await db.read(session, statement, where.values)
+    more, found = len(found) > size, found[:size]
     if backwards:
-        rows.reverse()
-    return _page(rows, keys, has_next=more or backwards, has_previous=more if backwards else cursor is not None)
+        found.reverse()
+    return _page(found, keys, has_next=more or backwards, has_previous=more if backwards else cursor is not None)
 
 
 def _page_sql(where: str, filters: PaymentFilters, keys: tuple[str, ...], tail: str) -> str:
@@ -84,8 +84,8 @@ def _places(cursor: Cursor, keys: tuple[str, ...]) -> dict[str, object]:
         raise MalformedCursor("Go back to the first page of the list.") from None
 
 
-def _page(rows: list[Row[Any]], keys: tuple[str, ...], *, has_next: bool, has_previous: bool) -> Page[Row[Any]]:
-    def pointer(row: Row[Any], *, backwards: bool) -> str:
+def _page(rows: list[Record], keys: tuple[str, ...], *, has_next: bool, has_previous: bool) -> Page[Record]:
+    def pointer(row: Record, *, backwards: bool) -> str:
         values = (getattr(row, key) for key in keys)
         return Cursor(tuple(value if isinstance(value, int) else str(value) for value in values), backwards).encode()
 
@@ -95,7 +95,7 @@ def _page(rows: list[Row[Any]], keys: tuple[str, ...], *, has_next: bool, has_pr
 
 
 async def _counts(
-    session: AsyncSession, merchant_id: MerchantId, filters: PaymentFilters, rows: Page[Row[Any]]
+    session: AsyncSession, merchant_id: MerchantId, filters: PaymentFilters, rows: Page[Record]
 ) -> tuple[dict[str, int], str]:
     """How many wait in each view and how many match: as far as an index can tell cheaply, else nothing is said."""
     where = conditions(merchant_id, filters)
@@ -103,14 +103,15 @@ async def _counts(
     counts = list(_COUNTS)
     if not known and filters.counts_cheaply:
         counts.append(_COUNT.format(where.sql(*any_state(filters.statuses)), MOST_MATCHING + 1))
-    found = (await (await session.connection()).exec_driver_sql(f"select {', '.join(counts)}", where.values)).one()
+    numbered = ", ".join(f"{count} as n{place}" for place, count in enumerate(counts))
+    (found,) = await db.read(session, f"select {numbered}", where.values)
     waiting = {label: found[place] for place, (label, _) in enumerate(_WAITING)}
     if len(found) == len(_WAITING):
         return waiting, known
     return waiting, f"{MOST_MATCHING:,}+" if found[-1] > MOST_MATCHING else f"{found[-1]:,}"
 
 
-def _row(row: Row[Any], connections: dict[str, str]) -> PaymentRow:
+def _row(row: Record, connections: dict[str, str]) -> PaymentRow:
     failed = row.status == PaymentStatus.FAILED
     return PaymentRow(
         id=public_id("pay", row.id),

@@ -1,13 +1,13 @@
 """What waits for a person, counted in one statement from indexes that hold nothing else."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
 from app.core.clock import now
+from app.core.db import Record, read
 from app.core.ids import public_id
 from app.psp.domain import WINDOW, Circuit, Window, circuit
 from app.reports.schemas import Attention
@@ -48,8 +48,8 @@ async def attention(session: AsyncSession, actor: Actor) -> list[Attention]:
     """What waits for a person, as far as this one may see it; what is wrong comes before what waits."""
     moment = now()
     values = {"merchant": actor.merchant, "most": MOST + 1, "soon": moment + SOON, "health": moment - WINDOW}
-    rows = (await session.execute(_WAITING, values)).all()
-    found = [item for row in rows if row.n and actor.can(_NEEDS[row.noun]) for item in _items(row, moment)]
+    waiting = await read(session, _WAITING, values)
+    found = [item for row in waiting if row.n and actor.can(_NEEDS[row.noun]) for item in _items(row, moment)]
     return sorted(found, key=lambda item: item.tone != "bad")
 
 
@@ -69,7 +69,7 @@ _PAYMENTS = {
 }
 
 
-def _items(row: Row[Any], moment: datetime) -> list[Attention]:
+def _items(row: Record, moment: datetime) -> list[Attention]:
     match row.noun:
         case "payment":
             return [_payments(row)]
@@ -79,7 +79,11 @@ def _items(row: Row[Any], moment: datetime) -> list[Attention]:
             return [_uncaptured(row)]
         case "webhook":
             title = f"{_many(row.n, 'webhook')} could not be applied"
-            return [Attention(title=title, text=f"First received {_at(row.since)}", href="/connections", icon="webhook", tone="bad")]
+            return [
+                Attention(
+                    title=title, text=f"First received {_at(row.since)}", href="/psp-events?status=failed", icon="webhook", tone="bad"
+                )
+            ]
         case "change":
             href = f"/connections/{public_id('con', row.id)}"
             text = f"{row.name}, asked for {_at(row.since)}"
@@ -88,7 +92,7 @@ def _items(row: Row[Any], moment: datetime) -> list[Attention]:
             return _health(row, moment)
 
 
-def _payments(row: Row[Any]) -> Attention:
+def _payments(row: Record) -> Attention:
     one, several, icon, tone, text = _PAYMENTS[row.what]
     return Attention(
         title=f"{_many(row.n, 'payment')} {one if row.n == 1 else several}",
@@ -99,7 +103,7 @@ def _payments(row: Row[Any]) -> Attention:
     )
 
 
-def _first_payment(row: Row[Any]) -> Attention:
+def _first_payment(row: Record) -> Attention:
     """What concerns single payments: leads to the oldest of them."""
     href = f"/payments/{public_id('pay', row.id)}"
     if row.noun == "double":
@@ -112,7 +116,7 @@ def _first_payment(row: Row[Any]) -> Attention:
     )
 
 
-def _uncaptured(row: Row[Any]) -> Attention:
+def _uncaptured(row: Record) -> Attention:
     verb = "expires" if row.n == 1 else "expire"
     return Attention(
         title=f"{_many(row.n, 'authorisation')} {verb} soon",
@@ -122,7 +126,7 @@ def _uncaptured(row: Row[Any]) -> Attention:
     )
 
 
-def _health(row: Row[Any], moment: datetime) -> list[Attention]:
+def _health(row: Record, moment: datetime) -> list[Attention]:
     state = circuit(Window(calls=row.n, technical=row.technical, failed_at=row.since, succeeded_at=row.last), moment)
     if state is Circuit.CLOSED:
         return []

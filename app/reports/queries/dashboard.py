@@ -1,7 +1,6 @@
 """The start page: what needs a person, then how business goes. Figures of different currencies are never added up."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
@@ -9,12 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
 from app.core.clock import now, today
+from app.core.db import read
 from app.core.ids import ConnectionId, MerchantId, public_id
 from app.core.money import Money
 from app.psp import queries as psp
 from app.reports.domain import DAY, Figures, Metric, Period, PeriodName, growth, growth_text, percent_text, points_text
 from app.reports.queries.attention import attention
-from app.reports.queries.figures import Fact, facts
+from app.reports.queries.figures import Course, course
 from app.reports.schemas import BalanceRow, HomePage, RateRow, RecentRow, StatCard, Step
 from app.wallets import queries as wallets
 from app.web.charts import AreaChart
@@ -28,7 +28,6 @@ _SET_UP = text(
     "select exists (select from psp_connection where merchant_id = :merchant and status = 'active') as connected,"
     " exists (select from seller where merchant_id = :merchant) as has_seller, exists (select from sales_order where merchant_id = :merchant) as has_order"
 )
-Facts = Sequence[Fact]
 Names = Mapping[ConnectionId, str]
 
 
@@ -37,12 +36,9 @@ async def home_page(
 ) -> HomePage:
     """The start page for one period and currency; without a wish, the currency with the most captures."""
     merchant_id, span = actor.merchant, Period.ending(period, today())
-    found = await facts(session, merchant_id=merchant_id, since=span.before.since, until=span.until, unit=span.unit)
+    currencies, chosen, here = await course(session, merchant_id=merchant_id, period=span, currency=currency)
     names = await psp.connection_names(session, merchant_id=merchant_id)
     recent = await _recent(session, merchant_id, names) if actor.can("payments.read") else []
-    currencies = _currencies(found, span)
-    chosen = currency if currency in currencies else next(iter(currencies), "EUR")
-    here = [fact for fact in found if fact.currency == chosen]
     moment = now()
     return HomePage(
         at=moment,
@@ -58,29 +54,16 @@ async def home_page(
         span_before=_before_text(span),
         recent=recent,
         balances=await _balances(session, merchant_id) if actor.can("wallets.read") else [],
-        rates=_rates(here, span, names),
-        steps=[] if recent or found else await _steps(session, merchant_id),
+        rates=_rates(here, names),
+        steps=[] if recent or currencies else await _steps(session, merchant_id),
     )
 
 
-def _currencies(found: Facts, span: Period) -> list[str]:
-    """The currencies of the time shown, the one with the most captures first."""
-    counts: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for fact in found:
-        captures, started = counts[fact.currency]
-        weight = 1000 if fact.at >= span.since else 1
-        counts[fact.currency] = (captures + fact.figures.captures * weight, started + fact.figures.started * weight)
-    return sorted(counts, key=lambda code: (*(-count for count in counts[code]), code))
-
-
-def _total(found: Iterable[Fact], span: Period) -> Figures:
-    return sum((fact.figures for fact in found if span.since <= fact.at < span.until), Figures())
-
-
-def _stats(found: Facts, span: Period, currency: str, *, moment: datetime, compares: bool) -> list[StatCard]:
+def _stats(found: Course, span: Period, currency: str, *, moment: datetime, compares: bool) -> list[StatCard]:
     # a day that is not over is compared with the same hours of the day before
     as_long = moment - (span.until - span.since) if span.name is PeriodName.TODAY else span.since
-    present, before = _total(found, span), _total([fact for fact in found if fact.at <= as_long], span.before)
+    present = sum((figures for at, figures in found.steps.items() if at >= span.since), Figures())
+    before = sum((figures for at, figures in found.steps.items() if at < span.since and at <= as_long), Figures())
     past = before if compares else Figures()
     return [
         _amount(
@@ -153,18 +136,11 @@ def _value(figures: Figures, metric: Metric, currency: str) -> tuple[float, str]
             return (rate or 0.0) * 100, "–" if rate is None else percent_text(rate)
 
 
-def _in_steps(found: Facts, span: Period) -> list[Figures]:
-    steps = [Figures()] * span.steps
-    for fact in found:
-        place = span.place(fact.at)
-        if place is not None:
-            steps[place] += fact.figures
-    return steps
+def _chart(found: Course, span: Period, currency: str, metric: Metric, *, moment: datetime, compares: bool) -> AreaChart:
+    def series(of: Period) -> list[tuple[float, str]]:
+        return [_value(found.steps.get(of.start(i), Figures()), metric, currency) for i in range(of.steps)]
 
-
-def _chart(found: Facts, span: Period, currency: str, metric: Metric, *, moment: datetime, compares: bool) -> AreaChart:
-    series = [_value(figures, metric, currency) for figures in _in_steps(found, span)]
-    before = [_value(figures, metric, currency) for figures in _in_steps(found, span.before)]
+    present, before = series(span), series(span.before)
     labels = [_label(span, span.start(i)) for i in range(span.steps)]
     # the hours to come are not drawn as nothing
     shown = min(span.steps, ((moment - span.since) // span.step) + 1) if span.name is PeriodName.TODAY else span.steps
@@ -172,8 +148,8 @@ def _chart(found: Facts, span: Period, currency: str, metric: Metric, *, moment:
     return AreaChart(
         title=f"{_SERIES[metric]} per {unit}, {currency}, {_span_text(span, moment)}. Use the arrow keys to read each {unit}.",
         labels=labels[:shown],
-        values=[max(0.0, value) for value, _ in series[:shown]],
-        texts=[words for _, words in series[:shown]],
+        values=[max(0.0, value) for value, _ in present[:shown]],
+        texts=[words for _, words in present[:shown]],
         previous=[max(0.0, value) for value, _ in before[:shown]] if compares else None,
         previous_texts=[words for _, words in before[:shown]] if compares else None,
     )
@@ -197,8 +173,8 @@ def _before_text(span: Period) -> str:
     }[span.name]
 
 
-def _rates(found: Facts, span: Period, names: Names) -> list[RateRow]:
-    present, before = _by_connection(found, span), _by_connection(found, span.before)
+def _rates(found: Course, names: Names) -> list[RateRow]:
+    present, before = found.present, found.past
     whole = sum(figures.captured_minor for figures in present.values())
     rows = []
     for connection_id, figures in present.items():
@@ -221,14 +197,6 @@ def _rates(found: Facts, span: Period, names: Names) -> list[RateRow]:
     return sorted(rows, key=lambda row: (row.rate, row.name))
 
 
-def _by_connection(found: Facts, span: Period) -> dict[ConnectionId, Figures]:
-    sums: dict[ConnectionId, Figures] = defaultdict(Figures)
-    for fact in found:
-        if span.since <= fact.at < span.until:
-            sums[fact.connection_id] += fact.figures
-    return dict(sums)
-
-
 async def _recent(session: AsyncSession, merchant_id: MerchantId, names: Names) -> list[RecentRow]:
     return [
         RecentRow(
@@ -242,7 +210,7 @@ async def _recent(session: AsyncSession, merchant_id: MerchantId, names: Names) 
             connection=names.get(row.connection_id, ""),
             at=row.created_at,
         )
-        for row in await session.execute(_PAYMENTS, {"merchant": merchant_id, "most": RECENT})
+        for row in await read(session, _PAYMENTS, {"merchant": merchant_id, "most": RECENT})
     ]
 
 

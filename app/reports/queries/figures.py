@@ -7,9 +7,10 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import Record, read
 from app.core.ids import ConnectionId, MerchantId, SellerId
 from app.core.money import Money
-from app.reports.domain import Figures
+from app.reports.domain import Figures, Period
 
 FIRST = UUID(int=0)
 
@@ -76,12 +77,23 @@ def _sums(columns: tuple[str, ...]) -> str:
     return ", ".join(f"sum({name})::bigint as {name}" for name in columns)
 
 
-_OVER_TIME_SQL = """
-select date_trunc(:unit, hour_at, 'UTC') as at, currency, connection_id, {sums} from (
-  select hour_at, currency, connection_id, {names} from payment_hour where merchant_id = :merchant and hour_at >= :since and hour_at < :until
-  union all select * from ({tail}) t where hour_at >= :since and hour_at < :until) u
+# Of the two tables the one whose rows are as long as the unit asked for is read; the other is not touched.
+_COUNTED = """
+  select hour_at as at, currency, connection_id, {names} from payment_hour
+   where :unit = 'hour' and merchant_id = :merchant and hour_at >= :since and hour_at < :until
+  union all
+  select day_on::timestamp at time zone 'UTC', currency, connection_id, {names} from payment_day
+   where :unit = 'day' and merchant_id = :merchant and day_on >= (:since at time zone 'UTC')::date and day_on < (:until at time zone 'UTC')::date
+  union all select * from ({tail}) t where hour_at >= :since and hour_at < :until"""
+_OVER_TIME_SQL = f"""
+select date_trunc(:unit, at, 'UTC') as at, currency, connection_id, {{sums}} from ({_COUNTED}) u
 group by 1, 2, 3
-"""
+"""  # noqa: S608 - fixed text
+_COURSES_SQL = f"""
+select currency, at, connection_id, is_past, {{sums}} from (
+  select date_bin(:step, at, :since) as at, at < :middle as is_past, currency, connection_id, {{names}} from ({_COUNTED}) counted) u
+group by grouping sets ((currency, at), (currency, connection_id, is_past))
+"""  # noqa: S608 - fixed text
 _BY_SELLER_SQL = """
 select u.seller_id, n.name, u.currency, {sums} from (
   select day_on, currency, seller_id, {names} from seller_day where merchant_id = :merchant and day_on between :first and :last
@@ -97,6 +109,7 @@ def _with_tail(sql: str, columns: tuple[str, ...], facts_sql: str) -> str:
 
 
 _OVER_TIME = text(_with_tail(_OVER_TIME_SQL, FIGURES, PAYMENT_FACTS))
+_COURSES = text(_with_tail(_COURSES_SQL, FIGURES, PAYMENT_FACTS))
 _BY_SELLER = text(_with_tail(_BY_SELLER_SQL, OF_SELLER, SELLER_FACTS))
 
 
@@ -107,6 +120,14 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     connection_id: ConnectionId
     figures: Figures
+
+
+class Course(msgspec.Struct, frozen=True, kw_only=True):
+    """How payments went in one currency: in each step of a period and of the one before, and through each connection in either."""
+
+    steps: dict[datetime, Figures]
+    present: dict[ConnectionId, Figures]
+    past: dict[ConnectionId, Figures]
 
 
 class SellerFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,19 +145,41 @@ async def facts(session: AsyncSession, *, merchant_id: MerchantId, since: dateti
     """What happened between two moments, by hour or day, currency and connection."""
     values = {"merchant": merchant_id, "since": since, "until": until, "unit": unit}
     return [
-        Fact(
-            at=row.at,
-            currency=row.currency,
-            connection_id=ConnectionId(row.connection_id),
-            figures=Figures(**{name: getattr(row, name) for name in FIGURES}),
-        )
-        for row in await session.execute(_OVER_TIME, values)
+        Fact(at=row.at, currency=row.currency, connection_id=ConnectionId(row.connection_id), figures=_figures(row))
+        for row in await read(session, _OVER_TIME, values)
     ]
+
+
+async def course(session: AsyncSession, *, merchant_id: MerchantId, period: Period, currency: str = "") -> tuple[list[str], str, Course]:
+    """How payments went in a period and the one before: the currencies, the busiest first, and one of them in full, as wished or the first."""
+    values = {"merchant": merchant_id, "since": period.before.since, "middle": period.since, "until": period.until}
+    by_currency: dict[str, list[Record]] = {}
+    for row in await read(session, _COURSES, values | {"unit": period.unit, "step": period.step}):
+        by_currency.setdefault(row.currency, []).append(row)
+    currencies = sorted(by_currency, key=lambda code: (*_weight(by_currency[code]), code))
+    chosen = currency if currency in by_currency else next(iter(currencies), "EUR")
+    found = Course(steps={}, present={}, past={})
+    for row in by_currency.get(chosen, ()):
+        if row.at is not None:
+            found.steps[row.at] = _figures(row)
+        else:
+            (found.past if row.is_past else found.present)[ConnectionId(row.connection_id)] = _figures(row)
+    return currencies, chosen, found
+
+
+def _weight(of_currency: list[Record]) -> tuple[int, int]:
+    """What puts a currency first: the most captures in the time shown, then the most payments started; the time before decides a tie."""
+    counts = [(row.captures, row.started, 1 if row.is_past else 1000) for row in of_currency if row.at is None]
+    return -sum(captures * weight for captures, _, weight in counts), -sum(started * weight for _, started, weight in counts)
+
+
+def _figures(row: Record) -> Figures:
+    return Figures(**dict(zip(FIGURES, row[-len(FIGURES) :], strict=True)))
 
 
 async def seller_facts(session: AsyncSession, *, merchant_id: MerchantId, first: date, last: date, most: int) -> list[SellerFact]:
     """What each seller sold between two days, and what the platform kept of it; the largest fees first."""
-    rows = await session.execute(_BY_SELLER, {"merchant": merchant_id, "first": first, "last": last, "most": most})
+    found = await read(session, _BY_SELLER, {"merchant": merchant_id, "first": first, "last": last, "most": most})
     return [
         SellerFact(
             seller_id=SellerId(row.seller_id),
@@ -146,5 +189,5 @@ async def seller_facts(session: AsyncSession, *, merchant_id: MerchantId, first:
             refunded=Money(row.refunded_minor, row.currency),
             fee=Money(row.fee_minor - row.fee_returned_minor, row.currency),
         )
-        for row in rows
+        for row in found
     ]

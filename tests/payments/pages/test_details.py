@@ -1,5 +1,7 @@
 """The page of one payment: its money, its history, its reasons, its books."""
 
+from datetime import datetime
+
 import pytest
 
 from app.core import secrets
@@ -8,10 +10,11 @@ from app.core.money import Money
 from app.payments.domain import CaptureMode, return_path
 from app.psp.domain import Outcome, ProviderStatus, Result
 from app.tenancy.domain import Role
-from tests.payments.pages.test_lists import DECLINED, UNKNOWN, counted, visa
+from tests.payments.pages.test_lists import DECLINED, UNKNOWN, visa
 from tests.support.console import OpenAs, rows, soup, words
 from tests.support.factories.tenancy import Tenant
 from tests.support.shop import Shop
+from tests.support.statements import counted
 from tests.support.web import Browser
 
 
@@ -77,6 +80,16 @@ class TestShowPayment:
             assert sums[0] == sums[1] > 0
         totals = [words(cell) for cell in page.select("table.ledger tfoot .dblrule")]
         assert totals[0] == totals[1]
+
+    async def test_says_on_which_day_each_transaction_was_written(self, owner: Browser, shop: Shop) -> None:
+        answered = await shop.pay()
+        await shop.refund(answered.payment_id, 1000)
+        page = soup(await owner.get(path(answered.payment_id)))
+        written = [group.select_one("time") for group in page.select("table.ledger tbody")]
+        assert len(written) > 1
+        for moment in written:
+            at = datetime.fromisoformat(moment["datetime"])
+            assert words(moment) == f"{at.day} {at:%b}, {at:%H:%M}"
 
     async def test_books_are_for_those_who_may_see_them(self, open_as: OpenAs, shop: Shop) -> None:
         answered = await shop.pay()

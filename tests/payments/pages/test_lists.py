@@ -2,16 +2,14 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from bs4 import BeautifulSoup
-from sqlalchemy import event
 
 from app.core import clock
-from app.core.db import database, unit_of_work
+from app.core.db import unit_of_work
 from app.core.ids import public_id
 from app.core.money import Money
 from app.payments.domain import CaptureMode, PaymentStatus
@@ -22,6 +20,7 @@ from app.tenancy.domain import Role
 from tests.support.console import OpenAs, soup, words
 from tests.support.factories.tenancy import Tenant
 from tests.support.shop import Shop
+from tests.support.statements import counted
 from tests.support.web import Browser
 
 DECLINED = Result(
@@ -44,22 +43,6 @@ def visa(last4: str) -> Callable[[object], Result]:
 def shown(page: BeautifulSoup) -> list[str]:
     """The amounts of the rows, as written."""
     return [words(cell) for cell in page.select("#payment-list tbody .c-amt")]
-
-
-@contextmanager
-def counted() -> Iterator[list[str]]:
-    """The statements that are run meanwhile."""
-    statements: list[str] = []
-    engine = database().engine.sync_engine
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        statements.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 class TestListPayments:
