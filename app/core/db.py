@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 from psycopg import AsyncConnection, OperationalError
+from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import BigInteger, Date, DateTime, LargeBinary, MetaData, Text, TextClause, Uuid, text
@@ -130,12 +131,20 @@ async def dispose() -> None:
         await found.dispose()
 
 
+class TransactionLost(Exception):
+    """Somebody caught an error of the database inside a unit of work and went on, or ended the transaction: a mistake in our own code."""
+
+
 @asynccontextmanager
 async def unit_of_work(merchant_id: MerchantId | None, *, person_id: PersonId | None = None) -> AsyncIterator[AsyncSession]:
     """One transaction for one merchant: everything in the block happens, or nothing does."""
     async with database().sessions() as session:
         await _begin(session, merchant_id, person_id)
         yield session
+        await session.flush()
+        if driver(session).info.transaction_status is not TransactionStatus.INTRANS:
+            # PostgreSQL answers the COMMIT of a transaction that has failed with a rollback and no error
+            raise TransactionLost("The transaction ended or failed before its unit of work did; nothing of it was kept.")
         await session.commit()
 
 

@@ -6,7 +6,7 @@ from alembic import op
 from migrations.tools import protect
 
 revision = "0013"
-down_revision: str | None = "0011"
+down_revision: str | None = "0012"
 branch_labels = None
 depends_on = None
 

@@ -1,16 +1,18 @@
 """The unit of work: all or nothing, and no merchant left behind on a pooled connection."""
 
 import asyncio
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
 from psycopg import Connection
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
 from app.core.audit import record
-from app.core.db import Database, call, database, enter_merchant, unit_of_work
+from app.core.db import Database, TransactionLost, call, database, enter_merchant, unit_of_work
 from app.core.ids import MerchantId, PersonId
 from app.core.settings import settings
 
@@ -64,18 +66,38 @@ class TestUnitOfWork:
         assert noted(superuser) == 0
         assert database().engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
-    async def test_the_next_borrower_of_the_connection_finds_no_merchant(self) -> None:
+    async def test_the_next_borrower_of_the_connection_finds_no_merchant(self, monkeypatch: pytest.MonkeyPatch) -> None:
         one = Database(settings().database_url, pool_size=1)
+        monkeypatch.setattr("app.core.db.database", lambda: one)
+        merchant_id, person_id = MerchantId(uuid4()), PersonId(uuid4())
         try:
             for fails in (False, True):
-                async with one.sessions() as session:
-                    await session.execute(text("select set_config('app.merchant_id', 'x', true), set_config('app.person_id', 'y', true)"))
-                    first = (await session.execute(SCOPE)).one()
-                    await (session.rollback() if fails else session.commit())
+                with suppress(RuntimeError):
+                    async with unit_of_work(merchant_id, person_id=person_id) as session:
+                        first = (await session.execute(SCOPE)).one()
+                        assert tuple(first)[:2] == (str(merchant_id), str(person_id))
+                        if fails:
+                            raise RuntimeError
                 async with one.sessions() as session:
                     assert tuple((await session.execute(SCOPE)).one()) == ("", "", first[2])
         finally:
             await one.dispose()
+
+    async def test_an_error_that_was_caught_inside_is_not_committed_in_silence(self, superuser: Connection) -> None:
+        merchant_id = MerchantId(uuid4())
+        with pytest.raises(TransactionLost):  # noqa: PT012 - the whole unit is what must not stay
+            async with unit_of_work(merchant_id) as session:
+                await note(session, merchant_id)
+                with suppress(DBAPIError):
+                    await session.execute(text("select 1 / 0"))
+        assert noted(superuser) == 0
+
+    async def test_nor_is_what_follows_a_transaction_that_somebody_ended(self) -> None:
+        merchant_id = MerchantId(uuid4())
+        with pytest.raises(TransactionLost):  # noqa: PT012 - the whole unit is what must not stay
+            async with unit_of_work(merchant_id) as session:
+                await session.rollback()
+                assert tuple((await session.execute(SCOPE)).one())[:2] == ("", ""), "nothing is seen or written for a merchant then"
 
     async def test_every_unit_says_for_whom_and_no_other_hears_it(self) -> None:
         async def own(merchant_id: MerchantId, person_id: PersonId) -> None:
