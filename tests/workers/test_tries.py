@@ -15,7 +15,7 @@ class TestConnections:
     ) -> None:
         await run_job("test.note", Message(event_id=new_id(), topic="test.happened"))
         dropped = superuser.execute(
-            "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'countinghouse-jobs'"
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'countinghouse-jobs' and datname = current_database()"
         ).fetchone()
         assert dropped is not None
         assert dropped[0] >= 1
