@@ -26,12 +26,14 @@ BODIES: dict[str, dict[str, object]] = {"payments:api_capture": {}, "payments:ap
 FORMS: dict[str, dict[str, str]] = {
     "connections:approve_change": {"digest": "0"},
     "sellers:remove_fee": {"currency": "EUR"},
+    "bank_accounts:approve": {"digest": "0"},
+    "bank_accounts:verify": {"verified_by": "call_back"},
     "payments:collect": {"idempotency_key": "k"},
 }
 # what opens by proof instead of by sign-in: a webhook by its signature, the way back from a PSP by the key in its address
 NOT_OWNED = {"psp:webhook", "payments:return", "static", "static/head"}
 # these end the object, so the positive control reaches them last
-LAST = ("/end", "/remove", "/revoke", "/cancel", "/void", "/reject", "/enter")
+LAST = ("/withdraw", "/end", "/remove", "/revoke", "/cancel", "/void", "/reject", "/enter")
 
 
 class Side(msgspec.Struct, kw_only=True):
