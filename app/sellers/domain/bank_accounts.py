@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, NewType
 from uuid import UUID
@@ -17,6 +17,7 @@ from stdnum.us import rtn
 
 from app.core.errors import Conflict, Forbidden, Invalid, NotFound
 from app.core.events import Event
+from app.core.ids import SellerId
 from app.core.state import Machine
 
 BankAccountId = NewType("BankAccountId", UUID)
@@ -182,6 +183,26 @@ def read_details(kind: BankAccountKind, *, number: str, routing: str, currency: 
     if problems or details is None:
         raise BankAccountInvalid("Check the bank account.", fields=problems)
     return details
+
+
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """A seller's account as payouts see it: everything but the number."""
+
+    id: BankAccountId
+    seller_id: SellerId
+    currency: str
+    kind: BankAccountKind
+    holder_name: str
+    country: str
+    bic: str
+    routing: str
+    bank_name: str
+    last4: str
+    fingerprint: str
+    verification: Verification
+    requested_by: UUID
+    decided_at: datetime | None
+    usable_from: datetime | None
 
 
 Read = tuple[BankDetails | None, dict[str, str]]

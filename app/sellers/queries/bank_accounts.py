@@ -11,7 +11,14 @@ from app.core.actors import Actor
 from app.core.ids import MerchantId, SellerId, path_id
 from app.core.paging import fetch_page
 from app.sellers import queries
-from app.sellers.domain.bank_accounts import BankAccountId, BankAccountNotFound, BankAccountStatus
+from app.sellers.domain.bank_accounts import (
+    BankAccountId,
+    BankAccountKind,
+    BankAccountNotFound,
+    BankAccountStatus,
+    Destination,
+    Verification,
+)
 from app.sellers.models import BankAccount, Seller
 from app.sellers.schemas.bank_accounts import (
     BankAccountFormPage,
@@ -37,12 +44,57 @@ async def bank_account(session: AsyncSession, *, merchant_id: MerchantId, accoun
     return found
 
 
-async def bank_accounts_by_id(
+async def destination(session: AsyncSession, *, merchant_id: MerchantId, account_id: BankAccountId) -> Destination:
+    """One bank account as payouts see it."""
+    return _destination(await bank_account(session, merchant_id=merchant_id, account_id=account_id))
+
+
+async def destinations(
     session: AsyncSession, *, merchant_id: MerchantId, ids: Collection[BankAccountId]
-) -> dict[BankAccountId, BankAccount]:
-    """Several bank accounts at once; unknown ones are left out."""
+) -> dict[BankAccountId, Destination]:
+    """Several bank accounts as payouts see them; unknown ones are left out."""
     statement = select(BankAccount).where(BankAccount.merchant_id == merchant_id, BankAccount.id.in_(list(ids)))
-    return {BankAccountId(row.id): row for row in (await session.execute(statement)).scalars()}
+    return {BankAccountId(row.id): _destination(row) for row in (await session.execute(statement)).scalars()}
+
+
+async def active_destination(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str) -> Destination | None:
+    """The account to which a seller's money in a currency goes, as payouts see it."""
+    found = await active_account(session, merchant_id=merchant_id, seller_id=seller_id, currency=currency)
+    return None if found is None else _destination(found)
+
+
+async def active_destinations(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> list[Destination]:
+    """The accounts a seller can be paid to, one a currency."""
+    statement = select(BankAccount).where(
+        BankAccount.merchant_id == merchant_id, BankAccount.seller_id == seller_id, BankAccount.status == BankAccountStatus.ACTIVE
+    )
+    return [_destination(row) for row in (await session.execute(statement.order_by(BankAccount.currency))).scalars()]
+
+
+async def numbers_of(session: AsyncSession, *, merchant_id: MerchantId, ids: Collection[BankAccountId]) -> dict[BankAccountId, str]:
+    """Account numbers in clear, for the moment orders are written to the bank; never for a page."""
+    statement = select(BankAccount).where(BankAccount.merchant_id == merchant_id, BankAccount.id.in_(list(ids)))
+    return {BankAccountId(row.id): number_of(row) for row in (await session.execute(statement)).scalars()}
+
+
+def _destination(row: BankAccount) -> Destination:
+    return Destination(
+        id=BankAccountId(row.id),
+        seller_id=SellerId(row.seller_id),
+        currency=row.currency,
+        kind=BankAccountKind(row.kind),
+        holder_name=row.holder_name,
+        country=row.country,
+        bic=row.bic,
+        routing=row.routing,
+        bank_name=row.bank_name,
+        last4=row.last4,
+        fingerprint=row.fingerprint,
+        verification=Verification(row.verification),
+        requested_by=row.requested_by,
+        decided_at=row.decided_at,
+        usable_from=row.usable_from,
+    )
 
 
 async def active_account(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str) -> BankAccount | None:
@@ -54,14 +106,6 @@ async def active_account(session: AsyncSession, *, merchant_id: MerchantId, sell
         BankAccount.status == BankAccountStatus.ACTIVE,
     )
     return (await session.execute(statement)).scalar_one_or_none()
-
-
-async def active_accounts(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> list[BankAccount]:
-    """The accounts a seller can be paid to, one a currency."""
-    statement = select(BankAccount).where(
-        BankAccount.merchant_id == merchant_id, BankAccount.seller_id == seller_id, BankAccount.status == BankAccountStatus.ACTIVE
-    )
-    return list((await session.execute(statement.order_by(BankAccount.currency))).scalars())
 
 
 def number_of(account: BankAccount) -> str:
