@@ -12,6 +12,12 @@ async def send_due(_message: Message) -> None:
 
 
 @job
+async def run_schedules(_message: Message) -> None:
+    """Pay out sellers whose day has come."""
+    await flows.run_schedules()
+
+
+@job
 async def ask_due(_message: Message) -> None:
     """Ask banks about every order on which their last word is missing."""
     await flows.ask_due()

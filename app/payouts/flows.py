@@ -16,7 +16,7 @@ from app.core.ids import MerchantId, PspEventId
 from app.payouts import queries
 from app.payouts.domain import PayoutAttemptId, PayoutEventNotConfirmed, PayoutId
 from app.payouts.domain.port import BankWord
-from app.payouts.service import holds, records, requests, sending
+from app.payouts.service import holds, records, requests, schedules, sending
 from app.psp import queries as psp
 from app.psp.domain import EventKind
 from app.psp.service import inbox
@@ -133,6 +133,20 @@ async def apply_psp_event(*, merchant_id: MerchantId, event_id: PspEventId) -> N
         actor = Actor.psp(merchant_id, "the bank")
         await records.record(session, actor, merchant_id=merchant_id, payout_id=payout_id, attempt_id=attempt_id, answer=answer)
         await inbox.mark_applied(session, merchant_id=merchant_id, event_id=event_id)
+
+
+async def run_schedules() -> int:
+    """Pay out every seller whose day has come, of all merchants, one transaction each; returns how many payouts were requested."""
+    async with unit_of_work(None) as session:
+        due = await schedules.due_schedules(session)
+    paid = 0
+    for merchant_id, schedule_id in due:
+        try:
+            async with unit_of_work(merchant_id) as session:
+                paid += await schedules.run_schedule(session, merchant_id=merchant_id, schedule_id=schedule_id) is not None
+        except Exception:
+            log.exception("a payout schedule failed; it stays due", schedule=str(schedule_id))
+    return paid
 
 
 async def expire_due() -> int:
