@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import MerchantId
+from app.payouts import queries
 from app.payouts.domain import (
     NOT_FOUND_COUNTS_AFTER,
     OUT,
@@ -21,7 +22,7 @@ from app.payouts.domain import (
 )
 from app.payouts.domain.port import UNDECIDED, BankAnswer, BankWord
 from app.payouts.models import Payout, PayoutAttempt
-from app.payouts.service import history, postings, steps
+from app.payouts.service import history, postings, sending, steps
 from app.sellers.domain.bank_accounts import BankAccountId
 from app.sellers.service import bank_accounts
 
@@ -47,6 +48,26 @@ async def record(
     if payout.status in OUT or answer.word in (BankWord.REFUSED, BankWord.RETURNED):
         await _follow(session, actor, payout, attempt, answer)
     return payout
+
+
+async def record_by_order(
+    session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, end_to_end_id: str, answer: BankAnswer
+) -> Payout | None:
+    """Record what a statement, a status file or a person says of an order; None when it is none of ours, or was never sent."""
+    payout = await queries.payout_of_order(session, merchant_id=merchant_id, end_to_end_id=end_to_end_id)
+    if payout is None:
+        return None
+    attempt = await sending.open_attempt(session, merchant_id=merchant_id, payout_id=PayoutId(payout.id))
+    if attempt is None:
+        return None
+    return await record(
+        session,
+        actor,
+        merchant_id=merchant_id,
+        payout_id=PayoutId(payout.id),
+        attempt_id=PayoutAttemptId(attempt.id),
+        answer=answer,
+    )
 
 
 def _keep(attempt: PayoutAttempt, answer: BankAnswer) -> None:
