@@ -6,23 +6,68 @@ anywhere in between leaves an attempt that is due, and the bank is asked about i
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 
+import msgspec
 import structlog
 
+from app.core import idempotency
 from app.core.actors import Actor
 from app.core.db import unit_of_work
+from app.core.errors import AppError
 from app.core.failpoints import failpoint
-from app.core.ids import MerchantId, PspEventId
+from app.core.ids import MerchantId, PspEventId, SellerId
+from app.core.money import Money
 from app.payouts import queries
 from app.payouts.domain import PayoutAttemptId, PayoutEventNotConfirmed, PayoutId
 from app.payouts.domain.port import BankWord
-from app.payouts.service import holds, records, requests, schedules, sending
+from app.payouts.queries import details
+from app.payouts.service import approvals, holds, records, requests, schedules, sending
 from app.psp import queries as psp
 from app.psp.domain import EventKind
 from app.psp.service import inbox
 
 log = structlog.get_logger()
 AT_ONCE = 8
+
+
+class Requested(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a request, kept byte for byte under its key."""
+
+    status: int
+    body: bytes
+    payout_id: PayoutId
+    replayed: bool = False
+
+
+async def request(actor: Actor, *, seller_id: SellerId, amount: Money, statement_text: str = "", key: str, request: bytes) -> Requested:
+    """Request a payout exactly once per key: the claim, the payout and the answer are one transaction."""
+    merchant_id = actor.merchant
+    async with unit_of_work(merchant_id) as session:
+        claim = await idempotency.claim(session, merchant_id=merchant_id, key=key, request=request)
+        if claim.replay is not None and claim.resource_id is not None:
+            return Requested(status=claim.replay.status, body=claim.replay.body, payout_id=PayoutId(claim.resource_id), replayed=True)
+        payout = await requests.request_payout(session, actor, seller_id=seller_id, amount=amount, statement_text=statement_text)
+        payout_id = PayoutId(payout.id)
+        view = await details.payout_view(session, merchant_id=merchant_id, payout_id=payout_id)
+        answer = idempotency.Answer(201, msgspec.json.encode(view))
+        await idempotency.name_resource(session, merchant_id=merchant_id, key=key, resource_id=payout_id)
+        await idempotency.finish(session, merchant_id=merchant_id, key=key, answer=answer)
+    return Requested(status=answer.status, body=answer.body, payout_id=payout_id)
+
+
+async def approve_each(actor: Actor, chosen: Sequence[tuple[PayoutId, str]]) -> list[tuple[PayoutId, str | None]]:
+    """Agree to several payouts, each in a transaction of its own; says for each why it was not possible, if it was not."""
+    results: list[tuple[PayoutId, str | None]] = []
+    for payout_id, digest in chosen:
+        problem = None
+        try:
+            async with unit_of_work(actor.merchant) as session:
+                await approvals.approve_payout(session, actor, payout_id=payout_id, digest=digest, reason="Approved with others")
+        except AppError as refused:
+            problem = refused.detail
+        results.append((payout_id, problem))
+    return results
 
 
 async def send_due() -> int:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now, today
 from app.core.db import unit_of_work
-from app.core.ids import MerchantId, SellerId, first_id_at, parse_id, public_id
+from app.core.ids import MerchantId, PaymentId, SellerId, first_id_at, parse_id, public_id
 from app.core.money import Money
 from app.core.paging import Page
 from app.ledger.domain import AccountRef, Code
@@ -82,6 +82,22 @@ async def released_since(session: AsyncSession, *, merchant_id: MerchantId, sell
         FundsRelease.capture_id >= first_id_at(moment),
     )
     return int((await session.execute(statement)).scalar_one())
+
+
+async def released_between(
+    session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str, since: datetime, until: datetime, most: int = 50
+) -> list[tuple[PaymentId, Money]]:
+    """Which payments' funds became available to a seller within a span, newest first."""
+    statement = select(FundsRelease.payment_id, FundsRelease.amount_minor, FundsRelease.taken_minor).where(
+        FundsRelease.merchant_id == merchant_id,
+        FundsRelease.seller_id == seller_id,
+        FundsRelease.currency == currency,
+        FundsRelease.status == ReleaseStatus.RELEASED,
+        FundsRelease.released_at > since,
+        FundsRelease.released_at <= until,
+    )
+    rows = await session.execute(statement.order_by(FundsRelease.released_at.desc(), FundsRelease.id.desc()).limit(most))
+    return [(PaymentId(row.payment_id), Money(row.amount_minor - row.taken_minor, currency)) for row in rows]
 
 
 async def wallet_totals(session: AsyncSession, *, merchant_id: MerchantId) -> list[CurrencyCard]:

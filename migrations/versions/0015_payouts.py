@@ -298,6 +298,12 @@ def upgrade() -> None:
     op.create_index(
         "ix_payout_hold_seller", "payout_hold", ["merchant_id", "seller_id"], unique=False, postgresql_where=sa.text("released_at is null")
     )
+    op.create_index(
+        "ix_funds_release_released",
+        "funds_release",
+        ["merchant_id", "seller_id", "released_at"],
+        postgresql_where=sa.text("status = 'released'"),
+    )
     for code, name in KINDS:
         op.execute(f"INSERT INTO ledger.txn_kind (code, name) VALUES ('{code}', '{name}')")
     protect(op, "funding_account", grants="SELECT, INSERT, UPDATE")
@@ -315,6 +321,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_funds_release_released", "funds_release")
     for name in ("payouts_due", "payouts_expiring", "payout_attempts_due", "payout_holds_expiring"):
         op.execute(f"DROP FUNCTION {name}(timestamptz, integer)")
     for table in (

@@ -6,9 +6,11 @@ from datetime import date
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.clock import today
 from app.core.ids import MerchantId
 from app.payouts.domain.calendars import BankDays, check_codes
 from app.payouts.models import CalendarDay, CalendarOverride
+from app.payouts.schemas.schedules import CalendarDayRow, CalendarPage, month_of
 
 
 async def bank_days(session: AsyncSession, *, merchant_id: MerchantId, codes: Sequence[str]) -> BankDays:
@@ -39,3 +41,29 @@ async def _days(session: AsyncSession, merchant_id: MerchantId, codes: Sequence[
         found[override.calendar][0][override.on_date] = override.is_open
         counts[override.calendar] += 1
     return {code: (days, f"{newest[code]}.{counts[code]}") for code, (days, _) in found.items()}
+
+
+async def calendar_page(session: AsyncSession, *, merchant_id: MerchantId, code: str, first: date) -> CalendarPage:
+    """A month of a calendar, and every day of that year on which it says something."""
+    check_codes([code])
+    days = await bank_days(session, merchant_id=merchant_id, codes=[code])
+    rows = await _year(session, merchant_id, code, first.year)
+    looks = {row.on_date: ("plan" if row.is_open else "hol", row.name) for row in rows}
+    return CalendarPage(code=code, version=days.version, month=month_of(first, looks, today()), days=rows)
+
+
+async def _year(session: AsyncSession, merchant_id: MerchantId, code: str, year: int) -> list[CalendarDayRow]:
+    """The last word on each day of a year: the merchant's own, else the house's newest."""
+    span = (date(year, 1, 1), date(year, 12, 31))
+    known = select(CalendarDay).where(CalendarDay.calendar == code, CalendarDay.on_date.between(*span)).order_by(CalendarDay.version)
+    own = select(CalendarOverride).where(
+        CalendarOverride.merchant_id == merchant_id, CalendarOverride.calendar == code, CalendarOverride.on_date.between(*span)
+    )
+    found: dict[date, CalendarDayRow] = {}
+    for row in (await session.execute(known)).scalars():
+        found[row.on_date] = CalendarDayRow(on_date=row.on_date, is_open=row.is_open, name=row.name, origin=f"Version {row.version}")
+    for override in (await session.execute(own.order_by(CalendarOverride.id))).scalars():
+        found[override.on_date] = CalendarDayRow(
+            on_date=override.on_date, is_open=override.is_open, name=override.reason, origin=f"Set by {override.set_by_name}"
+        )
+    return [found[day] for day in sorted(found)]

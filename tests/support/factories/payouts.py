@@ -2,18 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import timedelta
+from uuid import UUID
 
 import msgspec
 
 from app.core.actors import Actor
+from app.core.clock import travel
 from app.core.db import unit_of_work
 from app.core.ids import MerchantId, SellerId
 from app.core.money import Money
 from app.payouts import queries
 from app.payouts.domain import PayoutId, PayoutStatus, Rail
 from app.payouts.domain.port import BankAnswer, BankOrder, BankWord
+from app.payouts.domain.schedules import Amounts, Interval, Plan
 from app.payouts.models import Payout
-from app.payouts.service import approvals, policies, requests, steps
+from app.payouts.service import approvals, holds, policies, requests, schedules, sending, steps
 from tests.support.factories.bank_accounts import make_account, somebody
 from tests.support.factories.wallets import book
 from tests.support.shop import Shop
@@ -128,3 +132,27 @@ def scripted(bank: ScriptedBank) -> object:
         return bank
 
     return {"simulated": connect}
+
+
+async def furnish_payouts(shop: Shop) -> dict[str, UUID]:
+    """A payout that somebody else requested and that is held, a batch that waits for its file to be fetched, and a schedule."""
+    colleague = somebody(shop.actor)
+    own = policies.OwnAccount(holder_name="Halden", number="FR1420041010050500013M02606")
+    async with unit_of_work(shop.merchant_id) as session:
+        await policies.add_funding_account(session, shop.actor, name="File", currency="EUR", rail=Rail.SEPA, own=own)
+    await make_account(shop.actor, shop.anna)
+    await book(shop.merchant_id, shop.anna, [50_000])
+    async with unit_of_work(shop.merchant_id) as session:
+        first = await requests.request_payout(session, colleague, seller_id=shop.anna, amount=Money(1_000, "EUR"))
+        payout = await requests.request_payout(session, colleague, seller_id=shop.anna, amount=Money(2_000, "EUR"))
+        hold = await holds.place_hold(session, colleague, seller_id=shop.anna, payout_id=PayoutId(payout.id), reason="Looking")
+    async with unit_of_work(shop.merchant_id) as session:
+        await approvals.approve_payout(session, somebody(shop.actor), payout_id=PayoutId(first.id), digest=steps.digest(first))
+    with travel(timedelta(days=14)):
+        async with unit_of_work(shop.merchant_id) as session:
+            batch = (await sending.form_batches(session, merchant_id=shop.merchant_id, payout_ids=[PayoutId(first.id)]))[0]
+    async with unit_of_work(shop.merchant_id) as session:
+        schedule = await schedules.set_schedule(
+            session, colleague, seller_id=shop.anna, currency="EUR", plan=Plan(interval=Interval.DAILY), amounts=Amounts()
+        )
+    return {"payout_id": payout.id, "hold_id": hold.id, "batch_id": batch.id, "schedule_id": schedule.id}
