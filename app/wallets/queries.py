@@ -253,7 +253,8 @@ async def every_booking(
 
 
 def _line(booking: Booking) -> list[object]:
-    source = public_id("pay", booking.source_id) if booking.source_type == "payment" else str(booking.source_id)
+    prefix = {"payment": "pay", "payout": "po"}.get(booking.source_type)
+    source = public_id(prefix, booking.source_id) if prefix else str(booking.source_id)
     amount, balance = booking.amount, booking.balance
     return [
         f"txn_{booking.transaction_id}",

@@ -190,15 +190,16 @@ class BookingRow(msgspec.Struct, kw_only=True):
         """Show an entry of the ledger as the seller's bank would."""
         title, icon, text = _TITLES.get(booking.kind, (booking.kind.partition(".")[2].replace("_", " ").capitalize(), "columns-3", ""))
         comes_in = booking.amount.is_positive
-        public = public_id("pay", booking.source_id) if booking.source_type == "payment" else ""
+        prefix = {"payment": "pay", "payout": "po"}.get(booking.source_type)
+        public = public_id(prefix, booking.source_id) if prefix else ""
         return cls(
             at=booking.at,
             on=booking.effective_on,
             title=title,
             text=booking.description or text,
             icon=icon,
-            href=f"/payments/{public}" if public else None,
-            reference=f"pay_…{public[-6:]}" if public else "",
+            href=f"/{booking.source_type}s/{public}" if public else None,
+            reference=f"{prefix}_…{public[-6:]}" if public else "",
             money_in=booking.amount if comes_in else None,
             money_out=None if comes_in else -booking.amount,
             balance=booking.balance,
@@ -213,6 +214,11 @@ _TITLES: dict[str, tuple[str, str, str]] = {
     "refund.requested": ("Refund", "undo-2", "On its way back to the buyer"),
     "refund.failed": ("Refund failed", "rotate-ccw", "The money is back in the wallet"),
     "refund.returned": ("Refund came back", "rotate-ccw", ""),
+    "payout.requested": ("Payout", "landmark", "Set aside for the bank account"),
+    "payout.released": ("Payout stopped", "rotate-ccw", "The money is back in the wallet"),
+    "payout.sent": ("Payout sent", "arrow-right", "On its way to the bank"),
+    "payout.failed": ("Payout refused", "rotate-ccw", "The money is back in the wallet"),
+    "payout.freed": ("Returned payout freed", "undo-2", "To be paid out again"),
     "reserve.held": ("Reserve held", "lock-keyhole", ""),
     "reserve.released": ("Reserve released", "lock-keyhole", ""),
     "ledger.reversed": ("Reversal", "undo-2", ""),

@@ -180,6 +180,30 @@ class TestWords:
         found = books()
         assert (found[("1201", "")], -found[("2110", "anna")], -found.get(("2180", "anna"), 0)) == (bank, wallet, parked)
 
+    async def test_a_paid_order_is_asked_about_daily_until_it_is_final(self, till: Till, books: Books) -> None:
+        payout = await till.approved(30_000)
+        await flows.send_due()
+        await told(till, payout, W.PAID)
+        till.bank.words[payout.end_to_end_id] = says(W.PAID, amount=Money(30_000, "EUR"))
+        assert await flows.ask_due() == 0
+        for days in (1.1, 3, 5):
+            with later(days=days):
+                assert await flows.ask_due() == 1
+                assert await flows.ask_due() == 0
+        till.bank.words[payout.end_to_end_id] = says(W.RETURNED, code="AC04", amount=Money(30_000, "EUR"))
+        with later(days=6.5):
+            await flows.ask_due()
+        assert await till.status(payout) == P.RETURNED and books()[("2180", "anna")] == -30_000
+
+    async def test_after_a_week_nobody_asks_any_more(self, till: Till) -> None:
+        payout = await till.approved(30_000)
+        await flows.send_due()
+        await told(till, payout, W.PAID)
+        with later(days=8):
+            await flows.ask_due()
+            assert await flows.ask_due() == 0
+        assert till.bank.asked == []
+
     async def test_a_return_asks_for_the_account_to_be_verified_again(self, till: Till, superuser: Connection) -> None:
         payout = await till.approved()
         await flows.send_due()

@@ -328,6 +328,11 @@ ASK_AFTER = (
 """When the bank is asked about an order on which its last word is missing, counted from the last time; then a person decides."""
 
 
+FINAL_AFTER = timedelta(days=7)
+"""A payout that was paid may still come back for so long (five business days, by most banks' terms); it is asked about once a day until then."""
+AGAIN_AFTER_PAID = timedelta(days=1)
+
+
 def next_ask_at(asked_times: int, moment: datetime) -> datetime | None:
     """When to ask the bank again; nothing means a person decides."""
     return moment + ASK_AFTER[asked_times] if asked_times < len(ASK_AFTER) else None

@@ -242,9 +242,9 @@ class CalendarPage(msgspec.Struct, frozen=True, kw_only=True):
     days: list[CalendarDayRow]
 
     @property
-    def choices(self) -> list[tuple[str, str, bool]]:
+    def choices(self) -> list[tuple[str, str, bool, None]]:
         """The calendars there are."""
-        return [(name, self.href(code=code), code == self.code) for code, name in CALENDARS.items()]
+        return [(name, self.href(code=code), code == self.code, None) for code, name in CALENDARS.items()]
 
     @property
     def codes(self) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from app.core.clock import now
 from app.core.ids import MerchantId
 from app.payouts import queries
 from app.payouts.domain import (
+    AGAIN_AFTER_PAID,
     NOT_FOUND_COUNTS_AFTER,
     OUT,
     PayoutAttemptId,
@@ -81,7 +82,8 @@ def _keep(attempt: PayoutAttempt, answer: BankAnswer) -> None:
     attempt.provider_reference = answer.provider_reference or attempt.provider_reference
     attempt.evidence, attempt.latency_ms = answer.evidence, answer.latency_ms
     if answer.word not in UNDECIDED:
-        attempt.next_ask_at, attempt.finished_at = None, now()
+        attempt.finished_at = attempt.finished_at or now()
+        attempt.next_ask_at = now() + AGAIN_AFTER_PAID if answer.word is BankWord.PAID else None
 
 
 async def _follow(session: AsyncSession, actor: Actor, payout: Payout, attempt: PayoutAttempt, answer: BankAnswer) -> None:

@@ -14,6 +14,8 @@ from app.core.ids import ConnectionId, MerchantId, new_id
 from app.payouts import queries
 from app.payouts.adapters import RAILS
 from app.payouts.domain import (
+    AGAIN_AFTER_PAID,
+    FINAL_AFTER,
     OUT,
     BatchStatus,
     FundingAccountId,
@@ -245,11 +247,13 @@ async def count_question(session: AsyncSession, *, merchant_id: MerchantId, atte
         return None
     payout = await queries.payout(session, merchant_id=merchant_id, payout_id=PayoutId(attempt.payout_id))
     funding = await queries.funding_account(session, merchant_id=merchant_id, funding_id=FundingAccountId(payout.funding_account_id))
-    if attempt.word not in UNDECIDED or payout.status not in OUT or funding.rail != Rail.API:
+    may_come_back = payout.status == PayoutStatus.PAID and payout.paid_at is not None and now() - payout.paid_at < FINAL_AFTER
+    is_open = attempt.word in UNDECIDED and payout.status in OUT
+    if funding.rail != Rail.API or not (is_open or may_come_back):
         attempt.next_ask_at = None
         return None
     attempt.asked_times += 1
-    attempt.next_ask_at = next_ask_at(attempt.asked_times, now())
+    attempt.next_ask_at = now() + AGAIN_AFTER_PAID if may_come_back else next_ask_at(attempt.asked_times, now())
     return Question(
         merchant_id=merchant_id,
         payout_id=PayoutId(payout.id),
