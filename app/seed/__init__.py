@@ -104,7 +104,8 @@ async def plant(*, simulator_url: str, days: int = DAYS) -> dict[str, object]:
     """Fill an empty house with the demo's merchants, people and a month of business; returns how to use it."""
     dice = random.Random(1494)  # noqa: S311 - repeatable demo data, nothing secret
     try:
-        with travel(timedelta(days=-days, hours=-1)):
+        # early enough for the bank accounts to have cooled off on the first day
+        with travel(timedelta(days=-days - 4, hours=-1)):
             people, halden, halden_key = await _open_merchant("Halden & Rowe", PEOPLE, simulator_url)
             others, northlight, northlight_key = await _open_merchant(
                 "Northlight Coffee", (("nora.berg", "Nora Berg", Role.OWNER),), simulator_url
@@ -120,7 +121,9 @@ async def plant(*, simulator_url: str, days: int = DAYS) -> dict[str, object]:
         await _history(halden, dice, per_day=3, days=days, pays_by=simulator_url)
         await _history(northlight, dice, per_day=1, days=days)
         await _today(halden, dice)
-        await payouts.leave_for_today(halden.merchant_id, finance=halden.who(Role.FINANCE), sellers=halden.sellers)
+        await payouts.leave_for_today(
+            halden.merchant_id, finance=halden.who(Role.FINANCE), approver=halden.who(Role.APPROVER), sellers=halden.sellers
+        )
         for house in (halden, northlight):
             await reports.count_again(house.merchant_id)
     finally:

@@ -1,9 +1,12 @@
 """The demo's payouts: bank accounts that two people agreed on, schedules, a month of money that arrived or came back, and what waits today."""
 
+from datetime import datetime, timedelta
+
 import httpx2
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
+from app.core.clock import now, travel
 from app.core.db import unit_of_work
 from app.core.ids import ConnectionId, MerchantId, SellerId
 from app.core.money import Money
@@ -12,6 +15,7 @@ from app.payouts.domain import PayoutId, PayoutStatus, Rail
 from app.payouts.domain.approvals import Limits, Threshold
 from app.payouts.domain.schedules import Amounts, Interval, Plan
 from app.payouts.queries import details, lists
+from app.payouts.queries.calendars import bank_days
 from app.payouts.service import approvals, holds, policies, requests, schedules
 from app.sellers import queries as seller_queries
 from app.sellers.domain.bank_accounts import BankAccountId, BankAccountKind, VerifiedBy
@@ -120,8 +124,10 @@ async def _bank_says(merchant_id: MerchantId, payout_id: PayoutId, simulator_url
     await flows.refresh(merchant_id=merchant_id, payout_id=payout_id)
 
 
-async def leave_for_today(merchant_id: MerchantId, *, finance: Actor, sellers: list[SellerId]) -> None:
-    """What waits for a person: two payouts to approve, one on hold, a changed bank account."""
+async def leave_for_today(merchant_id: MerchantId, *, finance: Actor, approver: Actor, sellers: list[SellerId]) -> None:
+    """What waits for a person: two payouts to approve, one on hold, a changed bank account; and one that is on its way."""
+    with travel(await _last_bank_morning(merchant_id)):
+        await _send_some(merchant_id, finance, approver, sellers)
     made: list[PayoutId] = []
     for seller_id in sellers[:4]:
         async with unit_of_work(merchant_id) as session:
@@ -142,6 +148,31 @@ async def leave_for_today(merchant_id: MerchantId, *, finance: Actor, sellers: l
             holder_name="Tidewater Ceramics ApS",
             number="NL91ABNA0417164300",
         )
+
+
+async def _last_bank_morning(merchant_id: MerchantId) -> datetime:
+    """Ten in the morning of the last bank day."""
+    async with unit_of_work(merchant_id) as session:
+        days = await bank_days(session, merchant_id=merchant_id, codes=["TARGET"])
+    morning = now().replace(hour=10, minute=0, second=0, microsecond=0)
+    if morning > now():
+        morning -= timedelta(days=1)
+    return datetime.combine(days.preceding(morning.date()), morning.timetz())
+
+
+async def _send_some(merchant_id: MerchantId, finance: Actor, approver: Actor, sellers: list[SellerId]) -> None:
+    for seller_id in sellers:
+        async with unit_of_work(merchant_id) as session:
+            available = await requests.lock_wallet(session, merchant_id=merchant_id, seller_id=seller_id, currency="EUR")
+            if available < 4_000:
+                continue
+            payout_id = await _ask(session, finance, seller_id, available // 4)
+        for waiting_id, digest in await _waiting(merchant_id, approver):
+            if waiting_id == payout_id:
+                async with unit_of_work(merchant_id) as session:
+                    await approvals.approve_payout(session, approver, payout_id=payout_id, digest=digest)
+        await flows.send_due()
+        return
 
 
 async def _ask(session: AsyncSession, finance: Actor, seller_id: SellerId, minor: int) -> PayoutId:

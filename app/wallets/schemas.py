@@ -21,9 +21,10 @@ BUCKET_NAMES: dict[Bucket, str] = {
     Bucket.RESERVE: "Reserve",
     Bucket.DISPUTE_HOLD: "Held for disputes",
     Bucket.PAYOUT_RESERVED: "Reserved for payouts",
+    Bucket.PAYOUT_RETURNED: "Payouts that came back",
     Bucket.RECEIVABLE: "Owed by the seller",
 }
-_SET_ASIDE = (Bucket.RESERVE, Bucket.DISPUTE_HOLD, Bucket.PAYOUT_RESERVED)
+_SET_ASIDE = (Bucket.RESERVE, Bucket.DISPUTE_HOLD, Bucket.PAYOUT_RESERVED, Bucket.PAYOUT_RETURNED)
 _HELD = (Bucket.AVAILABLE, Bucket.PENDING, *_SET_ASIDE)
 
 
@@ -84,7 +85,7 @@ class Wallet(msgspec.Struct, kw_only=True):
 
     @property
     def reserved(self) -> Money:
-        """Set aside for disputes, payouts under way and as a reserve."""
+        """Set aside for disputes, for payouts under way or that came back, and as a reserve."""
         return total([self[bucket] for bucket in _SET_ASIDE], self.currency)
 
     @property
@@ -108,6 +109,7 @@ class WalletView(msgspec.Struct, kw_only=True):
     reserve: Money
     dispute_hold: Money
     payout_reserved: Money
+    payout_returned: Money
     receivable: Money
 
     @classmethod
@@ -218,6 +220,7 @@ _TITLES: dict[str, tuple[str, str, str]] = {
     "payout.released": ("Payout stopped", "rotate-ccw", "The money is back in the wallet"),
     "payout.sent": ("Payout sent", "arrow-right", "On its way to the bank"),
     "payout.failed": ("Payout refused", "rotate-ccw", "The money is back in the wallet"),
+    "payout.returned": ("Payout came back", "undo-2", "Parked until the bank account is put right"),
     "payout.freed": ("Returned payout freed", "undo-2", "To be paid out again"),
     "reserve.held": ("Reserve held", "lock-keyhole", ""),
     "reserve.released": ("Reserve released", "lock-keyhole", ""),

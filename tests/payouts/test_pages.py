@@ -180,6 +180,17 @@ class TestFollow:
         actions = {row[0] for row in superuser.execute("select action from audit_entry where action like 'payout.%'").fetchall()}
         assert {"payout.requested", "payout.approval_approved", "payout.hold_placed", "payout.hold_released", "payout.cancelled"} <= actions
 
+    async def test_all_payouts_of_a_seller_are_held_and_let_go(self, owner: Browser, till: Till) -> None:
+        assert "Nothing is held" in (await owner.get("/payouts/holds")).text
+        answer = await owner.post(f"/sellers/{seller(till)}/hold", {"reason": "Papers are missing", "expires_on": ""})
+        assert answer.status_code == 303
+        payout = await till.request()
+        assert payout.status == P.ON_HOLD
+        page = soup(await owner.get("/payouts/holds"))
+        assert "Anna's Antiques All payouts Papers are missing" in rows(page, "#hold-rows")[0]
+        assert (await owner.post(page.select_one("form[action$='/release']")["action"])).status_code == 303
+        assert await till.status(payout) == P.PENDING_APPROVAL
+
     async def test_a_lost_answer_is_shown_and_can_be_asked_about(self, owner: Browser, till: Till, superuser: Connection) -> None:
         till.bank.answers("send", BankAnswer(word=BankWord.UNKNOWN, code="lost"))
         payout = await till.approved()

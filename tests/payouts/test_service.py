@@ -284,6 +284,19 @@ class TestHolds:
         with later(minutes=11):
             assert await flows.send_due() == 1
 
+    async def test_nothing_goes_to_an_account_that_was_retired_since(self, till: Till, superuser: Connection) -> None:
+        approved, waits = await till.approved(), await till.request()
+        await make_account(till.actor, till.shop.anna, number=FRENCH)
+        for minutes in (30, 60):
+            with later(minutes=minutes):
+                assert await flows.send_due() == 0
+        assert till.bank.sent == []
+        held = superuser.execute("select payout_id, reason from payout_hold").fetchall()
+        assert held == [(approved.id, "Its bank account is not in use any more")]
+        async with unit_of_work(till.merchant_id) as session:
+            with pytest.raises(DestinationNotUsable, match="changed since"):
+                await requests.edit_payout(session, till.actor, payout_id=PayoutId(waits.id), amount=Money(1, "EUR"), statement_text="")
+
     async def test_a_blocked_sellers_payouts_wait(self, till: Till) -> None:
         async with unit_of_work(till.merchant_id) as session:
             await sellers.change_status(session, till.actor, seller_id=till.shop.anna, event="block", reason="Fraud")

@@ -1,5 +1,5 @@
 """Pages of payouts."""
 
-from app.payouts.pages import details, lists, rules, schedules
+from app.payouts.pages import details, holds, lists, rules, schedules
 
-ROUTES = [*lists.ROUTES, *schedules.ROUTES, *rules.ROUTES, *details.ROUTES]
+ROUTES = [*lists.ROUTES, *schedules.ROUTES, *rules.ROUTES, *holds.ROUTES, *details.ROUTES]

@@ -1,7 +1,5 @@
 """One payout: its page, and the dialogs that decide about it."""
 
-from datetime import UTC, datetime, time
-
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
@@ -12,6 +10,7 @@ from app.core.actors import Actor
 from app.core.db import unit_of_work
 from app.core.ids import public_id
 from app.payouts import flows, queries
+from app.payouts.pages.holds import end_of
 from app.payouts.queries import details
 from app.payouts.schemas import DecisionForm, EditForm, HoldForm, ReasonForm, RejectForm
 from app.payouts.schemas.details import PayoutDetailPage
@@ -123,21 +122,8 @@ async def hold(
     """Stop a payout until somebody releases it, or until the end of a day."""
     await _page(request, session, actor, payout_id, HOLD)
     form = await read_form(request, HoldForm)
-    until = None if form.expires_on is None else datetime.combine(form.expires_on, time(23, 59, 59), tzinfo=UTC)
-    await holds.hold_payout(session, actor, payout_id=queries.payout_id(payout_id), reason=form.reason, expires_at=until)
+    await holds.hold_payout(session, actor, payout_id=queries.payout_id(payout_id), reason=form.reason, expires_at=end_of(form))
     return redirect(request, f"/payouts/{payout_id}", toast="On hold; it is not sent before the hold ends")
-
-
-@post(
-    "/payouts/holds/{hold_id:str}/release", name="payouts:release_hold", status_code=200, guards=[requires("payouts.approve", fresh=True)]
-)
-async def release_hold(
-    request: HttpRequest, hold_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
-) -> Response[str]:
-    """End a hold."""
-    released = await holds.release_hold(session, actor, hold_id=details.hold_id(hold_id))
-    back = f"/payouts/{public_id('po', released.payout_id)}" if released.payout_id else "/payouts"
-    return redirect(request, back, toast="The hold is released")
 
 
 @get("/payouts/{payout_id:str}/edit", name="payouts:edit_form", guards=[requires("payouts.request")])
@@ -199,7 +185,6 @@ ROUTES = [
     cancel,
     hold_form,
     hold,
-    release_hold,
     edit_form,
     edit,
     retry_form,

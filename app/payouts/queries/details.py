@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
@@ -14,10 +14,21 @@ from app.ledger import queries as ledger
 from app.payouts import queries
 from app.payouts.domain import UNUSED, BatchNotFound, FundingAccountId, HoldNotFound, PayoutBatchId, PayoutHoldId, PayoutId
 from app.payouts.domain.approvals import WEEK
-from app.payouts.models import Payout, PayoutAttempt, PayoutBatch, PayoutHistory
+from app.payouts.models import Payout, PayoutAttempt, PayoutBatch, PayoutHistory, PayoutHold
 from app.payouts.queries.lists import rows_of, waiting_row
 from app.payouts.schemas import PayoutView, bank_of, masked
-from app.payouts.schemas.details import BatchPage, ChooseSellerPage, HoldRow, PayoutDetailPage, PayoutFormPage, attempts_of, step_of
+from app.payouts.schemas.details import (
+    BatchPage,
+    ChooseSellerPage,
+    HoldListPage,
+    HoldListRow,
+    HoldRow,
+    PayoutDetailPage,
+    PayoutFormPage,
+    SellerHoldPage,
+    attempts_of,
+    step_of,
+)
 from app.sellers import queries as sellers
 from app.sellers.domain.bank_accounts import BankAccountId, Destination, Verification
 from app.sellers.queries import bank_accounts
@@ -34,6 +45,34 @@ def batch_id(text: str) -> PayoutBatchId:
 def hold_id(text: str) -> PayoutHoldId:
     """The id in an address; one that is malformed names no hold."""
     return PayoutHoldId(path_id("poh", text, otherwise=HoldNotFound("There is no hold with this id for this merchant.")))
+
+
+async def hold_list_page(session: AsyncSession, *, merchant_id: MerchantId, after: str | None = None) -> HoldListPage:
+    """Everything that stops payouts now, newest first."""
+    statement = select(PayoutHold.id, PayoutHold).where(
+        PayoutHold.merchant_id == merchant_id,
+        PayoutHold.released_at.is_(None),
+        or_(PayoutHold.expires_at.is_(None), PayoutHold.expires_at > now()),
+    )
+    found = await fetch_page(session, statement, keys=[PayoutHold.id], after=after)
+    rows = [row.PayoutHold for row in found.items]
+    names = await sellers.seller_names(session, merchant_id=merchant_id, ids={SellerId(row.seller_id) for row in rows})
+    shown = [
+        HoldListRow(
+            hold=HoldRow.of(row),
+            seller_id=public_id("sel", row.seller_id),
+            seller=names[SellerId(row.seller_id)],
+            payout_id=public_id("po", row.payout_id) if row.payout_id else None,
+        )
+        for row in rows
+    ]
+    return HoldListPage(holds=shown, next=found.next, previous=found.previous)
+
+
+async def seller_hold_page(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> SellerHoldPage:
+    """The question before all payouts of a seller are held."""
+    seller = await sellers.seller(session, merchant_id=merchant_id, seller_id=seller_id)
+    return SellerHoldPage(seller_id=public_id("sel", seller_id), seller=seller.name)
 
 
 async def payout_view(session: AsyncSession, *, merchant_id: MerchantId, payout_id: PayoutId) -> PayoutView:

@@ -117,6 +117,30 @@ class HoldRow(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class HoldListRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One hold in the list of all."""
+
+    hold: HoldRow
+    seller_id: str
+    seller: str
+    payout_id: str | None
+
+
+class HoldListPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that stops payouts now."""
+
+    holds: list[HoldListRow]
+    next: str | None
+    previous: str | None
+
+
+class SellerHoldPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The question before all payouts of a seller are held."""
+
+    seller_id: str
+    seller: str
+
+
 class PayoutDetailPage(msgspec.Struct, frozen=True, kw_only=True):
     """One payout."""
 

@@ -181,6 +181,8 @@ async def edit_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutI
     if payout.status not in EDITABLE:
         raise PayoutWasSent("It was approved already. Cancel it and request another one.")
     account = await destination(session, merchant_id=actor.merchant, seller_id=seller_id, currency=payout.currency)
+    if account.id != payout.bank_account_id:
+        raise DestinationNotUsable("The seller’s bank account changed since. Cancel this payout and request another one.")
     limits = await queries.limits(session, merchant_id=actor.merchant, currency=payout.currency)
     _check_amount(limits, amount, available + payout.amount_minor + payout.fee_minor)
     before = {"amount_minor": payout.amount_minor, "text": payout.statement_text}

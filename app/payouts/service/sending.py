@@ -20,6 +20,7 @@ from app.payouts.domain import (
     BatchStatus,
     FundingAccountId,
     FundingAccountInvalid,
+    HoldKind,
     PayoutAttemptId,
     PayoutId,
     PayoutStatus,
@@ -28,7 +29,7 @@ from app.payouts.domain import (
 )
 from app.payouts.domain.port import UNDECIDED, BankOrder, RailAdapter
 from app.payouts.models import FundingAccount, Payout, PayoutAttempt, PayoutBatch, PayoutHistory, PayoutHold
-from app.payouts.service import history, postings
+from app.payouts.service import history, holds, postings
 from app.psp.service import connections
 from app.sellers.domain.bank_accounts import BankAccountId
 from app.sellers.queries import bank_accounts
@@ -59,7 +60,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     rail: RailAdapter
 
 
-async def due_payouts(session: AsyncSession, *, most: int = 2000) -> list[tuple[MerchantId, PayoutId]]:
+async def due_payouts(session: AsyncSession, *, most: int = 500) -> list[tuple[MerchantId, PayoutId]]:
     """Payouts of all merchants whose time to leave has come, or whose batch was not carried to its end."""
     rows = await session.execute(_DUE, {"moment": now(), "most": most})
     return [(MerchantId(row.merchant_id), PayoutId(row.id)) for row in rows]
@@ -74,11 +75,27 @@ async def form_batches(session: AsyncSession, *, merchant_id: MerchantId, payout
         Payout.send_at <= now(),
     )
     rows = list((await session.execute(statement.order_by(Payout.id).with_for_update(skip_locked=True))).scalars())
+    await _hold_lost_destinations(session, merchant_id, rows)
     free = await _without_held(session, merchant_id, rows)
     groups: defaultdict[tuple[object, object], list[Payout]] = defaultdict(list)
     for payout in free:
         groups[payout.funding_account_id, payout.value_on].append(payout)
     return [await _batch(session, merchant_id, group) for group in groups.values()]
+
+
+async def _hold_lost_destinations(session: AsyncSession, merchant_id: MerchantId, rows: Sequence[Payout]) -> None:
+    """An account that was retired, or whose bank sent money back, since the payout was approved: nothing goes there before somebody has looked."""
+    accounts = await bank_accounts.destinations(session, merchant_id=merchant_id, ids={BankAccountId(row.bank_account_id) for row in rows})
+    lost = [row for row in rows if not accounts[BankAccountId(row.bank_account_id)].is_in_use]
+    held = select(PayoutHold.payout_id).where(
+        PayoutHold.merchant_id == merchant_id, PayoutHold.payout_id.in_([row.id for row in lost]), PayoutHold.released_at.is_(None)
+    )
+    already = set((await session.execute(held)).scalars()) if lost else set()
+    actor = Actor.system(merchant_id, "the rules for payouts")
+    for row in lost:
+        if row.id not in already:
+            reason = "Its bank account is not in use any more"
+            await holds.hold_payout(session, actor, payout_id=PayoutId(row.id), kind=HoldKind.RECENT_CHANGE, reason=reason, expires_at=None)
 
 
 async def _without_held(session: AsyncSession, merchant_id: MerchantId, rows: Sequence[Payout]) -> list[Payout]:
@@ -89,14 +106,14 @@ async def _without_held(session: AsyncSession, merchant_id: MerchantId, rows: Se
         PayoutHold.released_at.is_(None),
         func.coalesce(PayoutHold.expires_at > now(), True),
     )
-    holds = list((await session.execute(statement)).scalars())
+    standing = list((await session.execute(statement)).scalars())
 
     def is_held(payout: Payout) -> bool:
         return any(
             hold.seller_id == payout.seller_id
             and hold.payout_id in (None, payout.id)
             and hold.bank_account_id in (None, payout.bank_account_id)
-            for hold in holds
+            for hold in standing
         )
 
     held = [row.id for row in rows if is_held(row)]

@@ -199,10 +199,16 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     bank_name: str
     last4: str
     fingerprint: str
+    status: BankAccountStatus
     verification: Verification
     requested_by: UUID
     decided_at: datetime | None
     usable_from: datetime | None
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the account is still the seller's, and verified."""
+        return self.status is BankAccountStatus.ACTIVE and self.verification is Verification.VERIFIED
 
 
 Read = tuple[BankDetails | None, dict[str, str]]

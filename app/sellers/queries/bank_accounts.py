@@ -90,6 +90,7 @@ def _destination(row: BankAccount) -> Destination:
         bank_name=row.bank_name,
         last4=row.last4,
         fingerprint=row.fingerprint,
+        status=BankAccountStatus(row.status),
         verification=Verification(row.verification),
         requested_by=row.requested_by,
         decided_at=row.decided_at,
