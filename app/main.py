@@ -16,6 +16,8 @@ from app.orders import api as orders_api
 from app.orders import pages as orders
 from app.payments import api as payments_api
 from app.payments import pages as payments
+from app.payouts import api as payouts_api
+from app.payouts import pages as payouts
 from app.psp import api as psp_api
 from app.psp import pages as psp
 from app.reports import pages as reports
@@ -46,6 +48,8 @@ FEATURES = (
     orders_api,
     payments,
     payments_api,
+    payouts,
+    payouts_api,
     reports,
     ops,
 )

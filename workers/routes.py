@@ -5,9 +5,12 @@ from enum import StrEnum
 import msgspec
 
 ROUTES: dict[str, tuple[str, ...]] = {
-    "psp.event_received": ("payments.apply_psp_event",),
+    "psp.event_received": ("payments.apply_psp_event", "payouts.apply_psp_event"),
     "clock.outcomes_due": ("payments.ask_due",),
     "clock.payments_due": ("payments.expire_due",),
+    "clock.payouts_due": ("payouts.send_due", "payouts.ask_due"),
+    "clock.payouts_expiring": ("payouts.expire_due",),
+    "clock.payout_schedules_due": ("payouts.run_schedules",),
     "clock.orders_due": ("orders.expire_due",),
     "clock.funds_due": ("wallets.release_due",),
     "clock.balances_due": ("ledger.roll_up",),
@@ -51,6 +54,9 @@ class Recurring(msgspec.Struct, frozen=True):
 CALENDAR: dict[str, Recurring] = {
     "clock.outcomes_due": Recurring("*/5 * * * * *"),
     "clock.payments_due": Recurring("* * * * *"),
+    "clock.payouts_due": Recurring("*/5 * * * * *"),
+    "clock.payout_schedules_due": Recurring("*/30 * * * * *"),
+    "clock.payouts_expiring": Recurring("* * * * *"),
     "clock.orders_due": Recurring("* * * * *"),
     "clock.funds_due": Recurring("* * * * *"),
     "clock.balances_due": Recurring("*/5 * * * * *"),

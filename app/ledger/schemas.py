@@ -21,8 +21,9 @@ PUBLIC_PREFIXES = {
     "refund": "ref",
     "capture": "cap",
     "attempt": "att",
+    "payout": "po",
 }
-PAGES = {"seller": "/sellers", "connection": "/connections", "payment": "/payments", "order": "/orders"}
+PAGES = {"seller": "/sellers", "connection": "/connections", "payment": "/payments", "order": "/orders", "payout": "/payouts"}
 
 CLASS_NAMES = {
     AccountClass.ASSET: "Assets",

@@ -26,7 +26,7 @@ from app.payments.attempts import service as attempts
 from app.payments.domain import CaptureMode, EventNotConfirmed, Operation, PaymentStatus, return_path
 from app.payments.hot import service as hot
 from app.payments.records import service as records
-from app.psp.domain import Instruction, Outcome, PspAdapter, Result
+from app.psp.domain import EventKind, Instruction, Outcome, PspAdapter, Result
 from app.psp.service import connections, health, inbox
 
 log = structlog.get_logger()
@@ -300,6 +300,8 @@ async def apply_psp_event(*, merchant_id: MerchantId, event_id: PspEventId) -> N
     """Apply what a PSP told us: find the attempt it is about, fetch the PSP's present word on it, and record that, whatever the order of arrival."""
     async with unit_of_work(merchant_id) as session:
         event, connection_id = await attempt_queries.received_event(session, merchant_id=merchant_id, event_id=event_id)
+        if event.kind is EventKind.PAYOUT:
+            return
         attempt = await attempt_queries.attempt_of_event(session, merchant_id=merchant_id, connection_id=connection_id, event=event)
         if attempt is None:
             await inbox.mark_ignored(session, merchant_id=merchant_id, event_id=event_id, reason="It is about nothing we asked for.")

@@ -23,6 +23,7 @@ class Bucket(StrEnum):
     RESERVE = "reserve"
     DISPUTE_HOLD = "dispute_hold"
     PAYOUT_RESERVED = "payout_reserved"
+    PAYOUT_RETURNED = "payout_returned"
     RECEIVABLE = "receivable"
 
 
@@ -32,6 +33,7 @@ ACCOUNT_OF: dict[Bucket, str] = {
     Bucket.RESERVE: "2120",
     Bucket.DISPUTE_HOLD: "2130",
     Bucket.PAYOUT_RESERVED: "2140",
+    Bucket.PAYOUT_RETURNED: "2180",
     Bucket.RECEIVABLE: "1300",
 }
 BUCKET_OF = {code: bucket for bucket, code in ACCOUNT_OF.items()}

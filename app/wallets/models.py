@@ -34,6 +34,7 @@ class FundsRelease(Base):
         CheckConstraint("0 <= taken_minor and taken_minor <= amount_minor", name="taken_within_amount"),
         Index("ix_funds_release_payment", "merchant_id", "payment_id", "seller_id"),
         Index("ix_funds_release_seller", "merchant_id", "seller_id", "due_at", postgresql_where=text("status = 'waiting'")),
+        Index("ix_funds_release_released", "merchant_id", "seller_id", "released_at", postgresql_where=text("status = 'released'")),
         Index("ix_funds_release_due", "due_at", postgresql_where=text("status = 'waiting'")),
     )
 

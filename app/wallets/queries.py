@@ -1,7 +1,7 @@
 """Reads about wallets. What a wallet holds is the ledger's word; nothing here is estimated."""
 
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Date, cast, func, select, text
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now, today
 from app.core.db import read, unit_of_work
-from app.core.ids import MerchantId, SellerId, parse_id, public_id
+from app.core.ids import MerchantId, PaymentId, SellerId, first_id_at, parse_id, public_id
 from app.core.money import Money
 from app.core.paging import Page
 from app.ledger.domain import AccountRef, Code
@@ -75,6 +75,35 @@ async def wallets_of(session: AsyncSession, *, merchant_id: MerchantId, seller_i
     for (owner_id, currency), parts in buckets.items():
         wallets[SellerId(owner_id)].append(Wallet(currency=currency, buckets=parts))
     return wallets
+
+
+async def released_since(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str, moment: datetime) -> int:
+    """How much of a seller's available funds was captured at or after a moment, in minor units."""
+    statement = select(func.coalesce(func.sum(FundsRelease.amount_minor - FundsRelease.taken_minor), 0)).where(
+        FundsRelease.merchant_id == merchant_id,
+        FundsRelease.seller_id == seller_id,
+        FundsRelease.currency == currency,
+        FundsRelease.status == ReleaseStatus.RELEASED,
+        # captures are named by time
+        FundsRelease.capture_id >= first_id_at(moment),
+    )
+    return int((await session.execute(statement)).scalar_one())
+
+
+async def released_between(
+    session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str, since: datetime, until: datetime, most: int = 50
+) -> list[tuple[PaymentId, Money]]:
+    """Which payments' funds became available to a seller within a span, newest first."""
+    statement = select(FundsRelease.payment_id, FundsRelease.amount_minor, FundsRelease.taken_minor).where(
+        FundsRelease.merchant_id == merchant_id,
+        FundsRelease.seller_id == seller_id,
+        FundsRelease.currency == currency,
+        FundsRelease.status == ReleaseStatus.RELEASED,
+        FundsRelease.released_at > since,
+        FundsRelease.released_at <= until,
+    )
+    rows = await session.execute(statement.order_by(FundsRelease.released_at.desc(), FundsRelease.id.desc()).limit(most))
+    return [(PaymentId(row.payment_id), Money(row.amount_minor - row.taken_minor, currency)) for row in rows]
 
 
 async def wallet_totals(session: AsyncSession, *, merchant_id: MerchantId) -> list[CurrencyCard]:
@@ -230,7 +259,8 @@ async def every_booking(
 
 
 def _line(booking: Booking) -> list[object]:
-    source = public_id("pay", booking.source_id) if booking.source_type == "payment" else str(booking.source_id)
+    prefix = {"payment": "pay", "payout": "po"}.get(booking.source_type)
+    source = public_id(prefix, booking.source_id) if prefix else str(booking.source_id)
     amount, balance = booking.amount, booking.balance
     return [
         f"txn_{booking.transaction_id}",

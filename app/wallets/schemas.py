@@ -21,9 +21,10 @@ BUCKET_NAMES: dict[Bucket, str] = {
     Bucket.RESERVE: "Reserve",
     Bucket.DISPUTE_HOLD: "Held for disputes",
     Bucket.PAYOUT_RESERVED: "Reserved for payouts",
+    Bucket.PAYOUT_RETURNED: "Payouts that came back",
     Bucket.RECEIVABLE: "Owed by the seller",
 }
-_SET_ASIDE = (Bucket.RESERVE, Bucket.DISPUTE_HOLD, Bucket.PAYOUT_RESERVED)
+_SET_ASIDE = (Bucket.RESERVE, Bucket.DISPUTE_HOLD, Bucket.PAYOUT_RESERVED, Bucket.PAYOUT_RETURNED)
 _HELD = (Bucket.AVAILABLE, Bucket.PENDING, *_SET_ASIDE)
 
 
@@ -84,7 +85,7 @@ class Wallet(msgspec.Struct, kw_only=True):
 
     @property
     def reserved(self) -> Money:
-        """Set aside for disputes, payouts under way and as a reserve."""
+        """Set aside for disputes, for payouts under way or that came back, and as a reserve."""
         return total([self.buckets[bucket] for bucket in _SET_ASIDE if bucket in self.buckets], self.currency)
 
     @property
@@ -108,6 +109,7 @@ class WalletView(msgspec.Struct, kw_only=True):
     reserve: Money
     dispute_hold: Money
     payout_reserved: Money
+    payout_returned: Money
     receivable: Money
 
     @classmethod
@@ -190,15 +192,16 @@ class BookingRow(msgspec.Struct, kw_only=True):
         """Show an entry of the ledger as the seller's bank would."""
         title, icon, text = _TITLES.get(booking.kind, (booking.kind.partition(".")[2].replace("_", " ").capitalize(), "columns-3", ""))
         comes_in = booking.amount.is_positive
-        public = public_id("pay", booking.source_id) if booking.source_type == "payment" else ""
+        prefix = {"payment": "pay", "payout": "po"}.get(booking.source_type)
+        public = public_id(prefix, booking.source_id) if prefix else ""
         return cls(
             at=booking.at,
             on=booking.effective_on,
             title=title,
             text=booking.description or text,
             icon=icon,
-            href=f"/payments/{public}" if public else None,
-            reference=f"pay_…{public[-6:]}" if public else "",
+            href=f"/{booking.source_type}s/{public}" if public else None,
+            reference=f"{prefix}_…{public[-6:]}" if public else "",
             money_in=booking.amount if comes_in else None,
             money_out=None if comes_in else -booking.amount,
             balance=booking.balance,
@@ -213,6 +216,12 @@ _TITLES: dict[str, tuple[str, str, str]] = {
     "refund.requested": ("Refund", "undo-2", "On its way back to the buyer"),
     "refund.failed": ("Refund failed", "rotate-ccw", "The money is back in the wallet"),
     "refund.returned": ("Refund came back", "rotate-ccw", ""),
+    "payout.requested": ("Payout", "landmark", "Set aside for the bank account"),
+    "payout.released": ("Payout stopped", "rotate-ccw", "The money is back in the wallet"),
+    "payout.sent": ("Payout sent", "arrow-right", "On its way to the bank"),
+    "payout.failed": ("Payout refused", "rotate-ccw", "The money is back in the wallet"),
+    "payout.returned": ("Payout came back", "undo-2", "Parked until the bank account is put right"),
+    "payout.freed": ("Returned payout freed", "undo-2", "To be paid out again"),
     "reserve.held": ("Reserve held", "lock-keyhole", ""),
     "reserve.released": ("Reserve released", "lock-keyhole", ""),
     "ledger.reversed": ("Reversal", "undo-2", ""),

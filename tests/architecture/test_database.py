@@ -135,6 +135,11 @@ WHOSE_TURN = {
     "funds_due",
     "orders_expired",
     "payments_expired",
+    "payout_attempts_due",
+    "payout_holds_expiring",
+    "payout_schedules_due",
+    "payouts_due",
+    "payouts_expiring",
     "reports_due",
 }  # the clock asks across merchants and gets ids only
 # Only these functions may write the books; what they write is checked by the database itself.

@@ -30,6 +30,9 @@ SAMPLES = {
     "member_id": "select id from membership where merchant_id = %s and role <> 'owner'",
     "order_id": "select distinct on (status) id from sales_order where merchant_id = %s",
     "payment_id": "select distinct on (status) id from payment where merchant_id = %s",
+    "bank_account_id": "select distinct on (status) id from bank_account where merchant_id = %s",
+    "payout_id": "select distinct on (status) id from payout where merchant_id = %s",
+    "batch_id": "select id from payout_batch where merchant_id = %s",
     "transaction_id": "select max(id) from ledger.txn where merchant_id = %s group by kind",
     "account_id": "select max(id) from ledger.account where merchant_id = %s group by code",
 }
@@ -41,6 +44,8 @@ VARIANTS = (
     "/orders?q=zzzz",
     "/wallets?q=zzzz",
     "/sellers?q=zzzz",
+    "/payouts?q=zzzz",
+    "/payouts/calendar?code=FED&month=2026-07",
     "/audit?q=zzzz",
     "/no-such-page",
 )
@@ -88,7 +93,7 @@ def _samples(house: House, person: Resident, name: str) -> list[str]:
     if name in NUMBERED:
         return [f"{NUMBERED[name]}_{row[0]}" for row in rows][:4]
     ids = [public_id(PREFIXES[name], row[0]) for row in rows]  # type: ignore[arg-type]
-    return ids if name in {"payment_id", "order_id"} else ids[:1]
+    return ids if name in {"payment_id", "order_id", "payout_id", "bank_account_id"} else ids[:1]
 
 
 async def look_at(window: Window, paths: Iterable[str], *, width: int) -> dict[str, list[str]]:

@@ -19,6 +19,8 @@ from app.psp.service import connections
 from app.tenancy.domain import Role
 from app.web import sessions
 from tests.support.factories.api_access import make_key
+from tests.support.factories.bank_accounts import propose, somebody
+from tests.support.factories.payouts import furnish_payouts
 from tests.support.factories.tenancy import make_member
 from tests.support.shop import SETTINGS, ScriptedPsp, Shop, open_shop
 
@@ -37,6 +39,11 @@ PREFIXES = {
     "capture_id": "cap",
     "refund_id": "ref",
     "merchant_id": "mer",
+    "bank_account_id": "ba",
+    "payout_id": "po",
+    "batch_id": "pob",
+    "hold_id": "poh",
+    "schedule_id": "psc",
 }
 NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing"}
 """Path parameters that name something all merchants share."""
@@ -73,13 +80,17 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
     captured = await shop.pay()
     await shop.refund(captured.payment_id, 500)
     found = await _look_up(shop, PersonId(member.id))
+    # by somebody else, so that the owner may approve it
+    bank_account = await propose(somebody(shop.actor), shop.bert)
+    paying_out = await furnish_payouts(shop)
     ids = {
         "key_id": key.id,
         "connection_id": shop.connection_id,
         "seller_id": shop.anna,
         "order_id": order_id,
         "payment_id": authorised.payment_id,
-    }
+        "bank_account_id": bank_account.id,
+    } | paying_out
     ids |= {"merchant_id": shop.merchant_id} | found
     return shop, {name: public_id(PREFIXES[name], value) for name, value in ids.items()} | _ledger_ids(shop) | NOT_AN_ID
 

@@ -21,17 +21,26 @@ from tests.support.shop import ScriptedPsp, Shop
 from tests.support.toy import create_toy_app
 from tests.support.web import Browser
 
-BODIES: dict[str, dict[str, object]] = {"payments:api_capture": {}, "payments:api_refund": {}, "payments:api_void": {}}
+BODIES: dict[str, dict[str, object]] = {
+    "payouts:api_cancel": {},
+    "payments:api_capture": {},
+    "payments:api_refund": {},
+    "payments:api_void": {},
+}
 # fields without which a form is refused before anybody looks whose object it is
 FORMS: dict[str, dict[str, str]] = {
     "connections:approve_change": {"digest": "0"},
     "sellers:remove_fee": {"currency": "EUR"},
+    "payouts:approve": {"digest": "0"},
+    "payouts:reject": {"digest": "0", "reason": "No"},
+    "bank_accounts:approve": {"digest": "0"},
+    "bank_accounts:verify": {"verified_by": "call_back"},
     "payments:collect": {"idempotency_key": "k"},
 }
 # what opens by proof instead of by sign-in: a webhook by its signature, the way back from a PSP by the key in its address
 NOT_OWNED = {"psp:webhook", "payments:return", "static", "static/head"}
 # these end the object, so the positive control reaches them last
-LAST = ("/end", "/remove", "/revoke", "/cancel", "/void", "/reject", "/enter")
+LAST = ("/withdraw", "/end", "/remove", "/revoke", "/cancel", "/void", "/reject", "/enter")
 
 
 class Side(msgspec.Struct, kw_only=True):
@@ -174,7 +183,7 @@ class TestCrawler:
 
     async def test_searching_for_anothers_id_finds_nothing(self, whole_app: Litestar, sides: tuple[Side, Side]) -> None:
         mine, theirs = sides
-        for path in ("/payments", "/orders", "/sellers", "/audit", "/psp-events"):
+        for path in ("/payments", "/orders", "/sellers", "/payouts", "/audit", "/psp-events"):
             for name, value in theirs.ids.items():
                 if name in NOT_AN_ID:
                     continue

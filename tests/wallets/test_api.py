@@ -16,7 +16,7 @@ class TestListWallets:
         answer = await call_api(shop.merchant_id, "GET", f"/v1/sellers/{seller}/wallets")
         euros = {"currency": "EUR"}
         nothing = {"minor": 0, **euros}
-        expected = dict.fromkeys(("reserve", "dispute_hold", "payout_reserved", "receivable"), nothing)
+        expected = dict.fromkeys(("reserve", "dispute_hold", "payout_reserved", "payout_returned", "receivable"), nothing)
         expected |= {"seller": seller, **euros, "available": {"minor": 5700, **euros}, "pending": {"minor": 5700, **euros}}
         assert answer.json() == {"items": [expected]}
 

@@ -117,6 +117,13 @@ class Kind(StrEnum):
     RESERVE_RELEASED = "reserve.released"
     SETTLEMENT_REPORTED = "settlement.reported"
     SETTLEMENT_RECEIVED = "settlement.received"
+    PAYOUT_REQUESTED = "payout.requested"
+    PAYOUT_RELEASED = "payout.released"
+    PAYOUT_SENT = "payout.sent"
+    PAYOUT_PAID = "payout.paid"
+    PAYOUT_FAILED = "payout.failed"
+    PAYOUT_RETURNED = "payout.returned"
+    PAYOUT_FREED = "payout.freed"
     REVERSED = "ledger.reversed"
     ADJUSTED = "ledger.adjusted"
 

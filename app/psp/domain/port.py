@@ -81,6 +81,7 @@ class EventKind(StrEnum):
     CAPTURE_FAILED = "capture.failed"
     REFUND_SUCCEEDED = "refund.succeeded"
     REFUND_FAILED = "refund.failed"
+    PAYOUT = "payout.updated"
     OTHER = "other"
 
 

@@ -218,6 +218,12 @@ async def adapter_for(
     return adapter_of(connection)
 
 
+async def values_for(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> tuple[str, dict[str, str]]:
+    """The provider of a connection and its settings, credentials in clear, for another port to the same provider."""
+    connection = await queries.connection(session, merchant_id=merchant_id, connection_id=connection_id)
+    return connection.psp, connection.config | _secrets(connection)
+
+
 def adapter_of(connection: Connection) -> PspAdapter:
     """The adapter of a connection that was read already."""
     config = msgspec.json.encode(connection.config)

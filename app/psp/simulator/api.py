@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from app.psp.simulator import operations, payments, views
+from app.psp.simulator import operations, payments, transfers, views
 from app.psp.simulator.domain import (
     BEFORE,
     Account,
@@ -18,6 +18,8 @@ from app.psp.simulator.domain import (
     Payment,
     PaymentStatus,
     Refusal,
+    Transfer,
+    TransferStatus,
     behaviour,
 )
 from app.psp.simulator.operations import OperationRequest
@@ -32,6 +34,7 @@ FAULT_SECONDS = 30.0
 CUTS = frozenset({Fault.LOST_ANSWER, Fault.RESET_BEFORE, Fault.RESET_AFTER, Fault.TIMEOUT_BEFORE, Fault.TIMEOUT_AFTER})
 
 _payment_request = msgspec.json.Decoder(PaymentRequest)
+_transfer_request = msgspec.json.Decoder(transfers.TransferRequest)
 _operation_request = msgspec.json.Decoder(OperationRequest)
 _encode = msgspec.json.Encoder().encode
 
@@ -156,10 +159,13 @@ class Api:
 
     def _post(self, call: Call, fault: FaultRule | None) -> Reply:
         kind = fault.fault if fault else None
-        subject: Payment | Operation
+        subject: Payment | Operation | Transfer
         if call.operation == "authorise":
             subject = payments.create(self.world, call.account, _payment_request.decode(call.body), fault=kind)
             refused = subject.status is PaymentStatus.DECLINED
+        elif call.operation == "payout":
+            subject = transfers.send(self.world, call.account, _transfer_request.decode(call.body), fault=kind)
+            refused = subject.status is TransferStatus.REFUSED
         elif call.operation in VERBS:
             request = _operation_request.decode(call.body)
             payment_id = request.payment if call.operation == "refund" else call.path[1]
@@ -180,6 +186,9 @@ class Api:
                 reference = unquote(call.query.removeprefix("reference="))
                 found = self.world.store.found(call.account.name, reference)
                 return 200, _encode({"data": [views.view(self.world, subject) for subject in found]})
+            case ["payouts"]:
+                order = self.world.store.by_order.get((call.account.name, unquote(call.query.removeprefix("end_to_end_id="))))
+                return 200, _encode({"data": [views.view(self.world, order)] if order else []})
             case ["events"]:
                 events = [event for event in self.world.store.events.values() if event.account == call.account.name]
                 return 200, _encode({"data": [msgspec.Raw(event.body.encode()) for event in events[-100:]]})
@@ -249,6 +258,8 @@ def _operation(method: str, path: list[str]) -> str:
             return "void"
         case ["refunds"]:
             return "refund"
+        case ["payouts"]:
+            return "payout"
         case _:
             return "unknown"
 

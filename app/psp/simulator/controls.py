@@ -8,8 +8,8 @@ from litestar import Request, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 
-from app.psp.simulator import payments, views
-from app.psp.simulator.domain import Account, Payment, PaymentStatus
+from app.psp.simulator import payments, transfers, views
+from app.psp.simulator.domain import Account, Payment, PaymentStatus, TransferStatus
 from app.psp.simulator.scenario import Dice, Scenario
 from app.psp.simulator.world import EVERYBODY, World
 
@@ -44,6 +44,12 @@ class ReviewRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What was decided about a payment that was held."""
 
     approve: bool
+
+
+class TransferControl(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What shall become of an order to a bank account."""
+
+    become: TransferStatus
 
 
 def open_account(world: World, wanted: AccountRequest) -> Account:
@@ -141,6 +147,34 @@ async def get_operations(request: Req, reference: str = "", account: str = "") -
     return {"count": len(subjects), "operations": [views.view(world, operation) for operation in subjects[-1000:]]}
 
 
+@get("/_payouts")
+async def get_payouts(request: Req, account: str = "", reference: str = "") -> Json:
+    """List the orders to bank accounts that were really taken, so that a test can say “exactly once”."""
+    world = _world(request)
+    found = [
+        transfer
+        for transfer in world.store.transfers.values()
+        if account in ("", transfer.account) and reference in ("", transfer.reference)
+    ]
+    return {
+        "count": len(found),
+        "amount": sum(transfer.amount for transfer in found),
+        "payouts": [views.view(world, transfer) for transfer in found[-1000:]],
+    }
+
+
+@post("/_payouts/{reference:str}")
+async def post_payout(request: Req, reference: str, data: TransferControl) -> Json:
+    """Bring an order to a state, as its bank would."""
+    world = _world(request)
+    for transfer in world.store.transfers.values():
+        if transfer.reference == reference:
+            transfers.move(world, transfer, data.become)
+            world.store.commit()
+            return views.view(world, transfer)
+    raise NotFoundException("There is no such order.")
+
+
 @post("/_webhooks/deliver")
 async def deliver(request: Req) -> Json:
     """Send every webhook that waits, now."""
@@ -179,6 +213,8 @@ ROUTES = [
     post_clock,
     get_charges,
     get_operations,
+    get_payouts,
+    post_payout,
     deliver,
     redeliver,
     review,

@@ -8,7 +8,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from app.core import outbound
-from app.psp.simulator import operations, payments
+from app.psp.simulator import operations, payments, transfers
 from app.psp.simulator.domain import Event
 from app.psp.simulator.world import World
 
@@ -43,6 +43,8 @@ class Courier:
         for object_id in self.world.due():
             if object_id in self.world.store.operations:
                 operations.later(self.world, self.world.store.operations[object_id])
+            elif object_id in self.world.store.transfers:
+                transfers.later(self.world, self.world.store.transfers[object_id])
             elif object_id in self.world.store.payments:
                 payments.later(self.world, self.world.store.payments[object_id])
         self.world.store.commit()

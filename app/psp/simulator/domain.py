@@ -124,6 +124,34 @@ class Operation(msgspec.Struct, kw_only=True):
     fee: int = 0
 
 
+class TransferStatus(StrEnum):
+    """Where an order to a bank account stands."""
+
+    ACCEPTED = "accepted"
+    IN_TRANSIT = "in_transit"
+    PAID = "paid"
+    REFUSED = "refused"
+    RETURNED = "returned"
+
+
+class Transfer(msgspec.Struct, kw_only=True):
+    """Money sent to a bank account; its reference is the sender's end-to-end id, and one id is one order for ever."""
+
+    id: str
+    account: str
+    reference: str
+    amount: int
+    currency: str
+    creditor: str
+    number: str
+    routing: str
+    status: TransferStatus
+    created_at: float
+    ends_as: TransferStatus = TransferStatus.PAID
+    code: str | None = None
+    due_at: float | None = None
+
+
 class Event(msgspec.Struct, kw_only=True):
     """Something that happened, to be told to the merchant's webhook address."""
 

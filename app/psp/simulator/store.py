@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.psp.simulator.domain import Account, Event, Operation, Payment
+from app.psp.simulator.domain import Account, Event, Operation, Payment, Transfer
 
 DAY = 86_400.0
 
@@ -30,11 +30,12 @@ class Sequence(msgspec.Struct, kw_only=True):
     number: int = 0
 
 
-Record = Account | Payment | Operation | Event | Answer | Sequence
+Record = Account | Payment | Operation | Transfer | Event | Answer | Sequence
 _KINDS: dict[str, type[Record]] = {
     "account": Account,
     "payment": Payment,
     "operation": Operation,
+    "transfer": Transfer,
     "event": Event,
     "answer": Answer,
     "sequence": Sequence,
@@ -50,6 +51,8 @@ class Store:
         self.by_key: dict[str, Account] = {}
         self.payments: dict[str, Payment] = {}
         self.operations: dict[str, Operation] = {}
+        self.transfers: dict[str, Transfer] = {}
+        self.by_order: dict[tuple[str, str], Transfer] = {}
         self.by_reference: dict[tuple[str, str], list[str]] = {}
         self.by_payment: dict[str, list[str]] = {}
         self.events: dict[str, Event] = {}
@@ -92,7 +95,7 @@ class Store:
     def everything(self) -> Iterable[Record]:
         """All objects, in an order in which they can be read back."""
         yield self.sequence
-        for group in (self.accounts, self.payments, self.operations, self.events, self.answers):
+        for group in (self.accounts, self.payments, self.operations, self.transfers, self.events, self.answers):
             yield from group.values()
 
     def _open(self, path: Path) -> None:
@@ -126,6 +129,9 @@ class Store:
                     self.by_reference.setdefault((record.account, record.reference), []).append(record.id)
                     self.by_payment.setdefault(record.payment, []).append(record.id)
                 self.operations[record.id] = record
+            case Transfer():
+                self.transfers[record.id] = record
+                self.by_order[record.account, record.reference] = record
             case Event():
                 self.events[record.id] = record
             case Answer():

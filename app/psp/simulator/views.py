@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Protocol
 
-from app.psp.simulator.domain import Operation, Payment, PaymentStatus, Refusal
+from app.psp.simulator.domain import Operation, Payment, PaymentStatus, Refusal, Transfer
 from app.psp.simulator.store import Store
 
 Json = dict[str, object]
@@ -18,8 +18,10 @@ class Desk(Protocol):
     def base_url(self) -> str: ...
 
 
-def view(desk: Desk, subject: Payment | Operation) -> Json:
-    """A payment or an operation as JSON."""
+def view(desk: Desk, subject: Payment | Operation | Transfer) -> Json:
+    """A payment, an operation or an order to a bank as JSON."""
+    if isinstance(subject, Transfer):
+        return _transfer(subject)
     return _payment(desk, subject) if isinstance(subject, Payment) else _operation(desk, subject)
 
 
@@ -65,6 +67,23 @@ def _operation(desk: Desk, operation: Operation) -> Json:
     }
     if operation.fails_with is not None:
         shown["failure"] = {"code": operation.fails_with}
+    return shown
+
+
+def _transfer(transfer: Transfer) -> Json:
+    shown: Json = {
+        "id": transfer.id,
+        "object": "payout",
+        "status": transfer.status,
+        "reference": transfer.reference,
+        "amount": transfer.amount,
+        "currency": transfer.currency,
+        "creditor": transfer.creditor,
+        "last4": transfer.number[-4:],
+        "created_at": _iso(transfer.created_at),
+    }
+    if transfer.code is not None:
+        shown["failure"] = {"code": transfer.code}
     return shown
 
 

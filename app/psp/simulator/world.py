@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from app.psp.simulator import views
-from app.psp.simulator.domain import Event, Operation, Payment
+from app.psp.simulator.domain import Event, Operation, Payment, Transfer
 from app.psp.simulator.scenario import Dice, Scenario, SimulatedClock
 from app.psp.simulator.store import Store
 
@@ -47,9 +47,10 @@ class World:
         self.running: set[tuple[str, str]] = set()
         self.outbox: list[Event] = [event for event in store.events.values() if not event.delivered]
         self._due: list[tuple[float, str]] = []
-        for operation in store.operations.values():
-            if operation.due_at is not None:
-                self.at(operation.due_at, operation.id)
+        waiting: list[Operation | Transfer] = [*store.operations.values(), *store.transfers.values()]
+        for subject in waiting:
+            if subject.due_at is not None:
+                self.at(subject.due_at, subject.id)
 
     def of(self, account: str) -> Dice:
         """The scenario that applies to an account: its own, or everybody's."""
@@ -70,7 +71,7 @@ class World:
             taken.append(heapq.heappop(self._due)[1])
         return taken
 
-    def publish(self, kind: str, subject: Payment | Operation) -> None:
+    def publish(self, kind: str, subject: Payment | Operation | Transfer) -> None:
         """Record an event; the courier takes it to the merchant's webhook address, if there is one."""
         event_id = self.store.next_id("evt")
         moment = self.clock.now()

@@ -38,6 +38,16 @@ select 'change', c.name, c.id, c.name, 1, g.requested_at, null, null from psp_cr
   join psp_connection c on c.merchant_id = g.merchant_id and c.id = g.connection_id
  where g.merchant_id = :merchant and g.status = 'pending'
 union all
+select 'payout', p.status, null, null, w.n, w.since, null, null
+from (values ('pending_approval'), ('on_hold'), ('unknown'), ('returned')) p(status)
+cross join lateral (select count(*) as n, min(updated_at) as since from
+  (select updated_at from payout o where merchant_id = :merchant and status = p.status
+      and not (p.status = 'returned' and exists (select from payout c where c.merchant_id = o.merchant_id and c.parent_id = o.id))
+    order by id desc limit :most) x) w
+union all
+select 'account', '', null, null, count(*), min(requested_at), null, null from (
+  select requested_at from bank_account where merchant_id = :merchant and status = 'proposed' order by id limit :most) x
+union all
 select 'health', '', c.id, c.name, sum(h.calls)::bigint, max(h.failed_at), sum(h.technical)::bigint, max(h.succeeded_at) from psp_health h
   join psp_connection c on c.merchant_id = h.merchant_id and c.id = h.connection_id and c.status = 'active'
  where h.merchant_id = :merchant and h.minute_at > :health group by c.id, c.name
@@ -61,6 +71,14 @@ _NEEDS = {
     "webhook": "connections.read",
     "change": "connections.read",
     "health": "connections.read",
+    "payout": "payouts.read",
+    "account": "payouts.read",
+}
+_PAYOUTS = {
+    "pending_approval": ("needs approval", "need approval", "hourglass", "warn", "waiting"),
+    "on_hold": ("is on hold", "are on hold", "pause", "warn", "held"),
+    "unknown": ("has an unknown outcome", "have an unknown outcome", "circle-help", "bad", "unknown"),
+    "returned": ("came back", "came back", "undo-2", "bad", "wrong"),
 }
 _PAYMENTS = {
     "unknown": ("has an unknown outcome", "have an unknown outcome", "hourglass", "warn", "The PSP is being asked"),
@@ -77,6 +95,11 @@ def _items(row: Record, moment: datetime) -> list[Attention]:
             return [_first_payment(row)]
         case "uncaptured":
             return [_uncaptured(row)]
+        case "payout":
+            return [_payouts(row)]
+        case "account":
+            title = f"{_many(row.n, 'bank account')} {'waits' if row.n == 1 else 'wait'} for approval"
+            return [Attention(title=title, text=f"First proposed {_at(row.since)}", href="/bank-accounts", icon="landmark")]
         case "webhook":
             title = f"{_many(row.n, 'webhook')} could not be applied"
             return [
@@ -101,6 +124,12 @@ def _payments(row: Record) -> Attention:
         icon=icon,
         tone=tone,
     )
+
+
+def _payouts(row: Record) -> Attention:
+    one, several, icon, tone, view = _PAYOUTS[row.what]
+    title = f"{_many(row.n, 'payout')} {one if row.n == 1 else several}"
+    return Attention(title=title, text=f"First since {_at(row.since)}", href=f"/payouts?view={view}", icon=icon, tone=tone)
 
 
 def _first_payment(row: Record) -> Attention:

@@ -66,6 +66,11 @@ EVENTS: dict[str, EventKind] = {
     "capture.failed": EventKind.CAPTURE_FAILED,
     "refund.succeeded": EventKind.REFUND_SUCCEEDED,
     "refund.failed": EventKind.REFUND_FAILED,
+    "payout.accepted": EventKind.PAYOUT,
+    "payout.in_transit": EventKind.PAYOUT,
+    "payout.paid": EventKind.PAYOUT,
+    "payout.refused": EventKind.PAYOUT,
+    "payout.returned": EventKind.PAYOUT,
 }
 
 

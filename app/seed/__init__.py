@@ -28,6 +28,7 @@ from app.payments import flows
 from app.payments.domain import CaptureMode
 from app.psp.service import connections
 from app.reports import flows as reports
+from app.seed import payouts
 from app.sellers import service as sellers
 from app.sellers.domain import FeeTerms
 from app.tenancy import service as tenancy
@@ -92,20 +93,37 @@ class House(msgspec.Struct, kw_only=True):
     actor: Actor
     connection_id: ConnectionId
     sellers: list[SellerId]
+    team: dict[Role, Actor]
+
+    def who(self, role: Role) -> Actor:
+        """Somebody with the role, having just shown the second factor."""
+        return msgspec.structs.replace(self.team[role], factor_at=now())
 
 
 async def plant(*, simulator_url: str, days: int = DAYS) -> dict[str, object]:
     """Fill an empty house with the demo's merchants, people and a month of business; returns how to use it."""
     dice = random.Random(1494)  # noqa: S311 - repeatable demo data, nothing secret
     try:
-        with travel(timedelta(days=-days, hours=-1)):
+        # early enough for the bank accounts to have cooled off on the first day
+        with travel(timedelta(days=-days - 4, hours=-1)):
             people, halden, halden_key = await _open_merchant("Halden & Rowe", PEOPLE, simulator_url)
             others, northlight, northlight_key = await _open_merchant(
                 "Northlight Coffee", (("nora.berg", "Nora Berg", Role.OWNER),), simulator_url
             )
-        await _history(halden, dice, per_day=3, days=days)
+            await payouts.open_payouts(
+                halden.merchant_id,
+                owner=halden.who(Role.OWNER),
+                finance=halden.who(Role.FINANCE),
+                approver=halden.who(Role.APPROVER),
+                connection_id=halden.connection_id,
+                sellers=halden.sellers,
+            )
+        await _history(halden, dice, per_day=3, days=days, pays_by=simulator_url)
         await _history(northlight, dice, per_day=1, days=days)
         await _today(halden, dice)
+        await payouts.leave_for_today(
+            halden.merchant_id, finance=halden.who(Role.FINANCE), approver=halden.who(Role.APPROVER), sellers=halden.sellers
+        )
         for house in (halden, northlight):
             await reports.count_again(house.merchant_id)
     finally:
@@ -144,10 +162,16 @@ async def _open_merchant(
             factor_at=now(),
         )
         house, key = await _furnish(actor, simulator_url, name="Simulator test" if is_sandbox else "Simulator EU")
+        house.team = {Role(each.role): _acting(actor, each, is_sandbox) for each in known}
         houses.append(house)
         mode, connection = "test" if is_sandbox else "live", public_id("con", house.connection_id)
         keys.append({"merchant": name, "mode": mode, "id": public_id("mer", merchant_id), "connection": connection, "key": key})
     return known, houses[0], keys
+
+
+def _acting(owner: Actor, person: Person, is_sandbox: bool) -> Actor:
+    permissions = permissions_of(Role(person.role), sandbox=is_sandbox)
+    return msgspec.structs.replace(owner, id=person.id, name=person.name, permissions=permissions)
 
 
 async def _add_person(merchant: str, handle: str, name: str, role: Role) -> Person:
@@ -169,7 +193,7 @@ async def _furnish(actor: Actor, simulator_url: str, *, name: str) -> tuple[Hous
             if basis_points is not None:
                 await sellers.set_fee(session, actor, currency="EUR", terms=FeeTerms(basis_points=basis_points), seller_id=SellerId(row.id))
         _, key = await api_access.issue_key(session, actor, name="Storefront", scopes=SCOPES)
-    return House(merchant_id=actor.merchant, actor=actor, connection_id=connection_id, sellers=added), key
+    return House(merchant_id=actor.merchant, actor=actor, connection_id=connection_id, sellers=added, team={}), key
 
 
 async def _connect(actor: Actor, simulator_url: str, *, name: str) -> ConnectionId:
@@ -224,9 +248,9 @@ async def _pay(house: House, order_id: OrderId, *, token: str | None, mode: Capt
     return await flows.pay(house.actor, order_id=order_id, token=token, capture_mode=mode, key=f"demo:{new_id().hex}", request=b"demo")
 
 
-async def _history(house: House, dice: random.Random, *, per_day: int, days: int) -> None:
-    """A month of orders: most are paid, some declined, a few refunded; each day's funds become available."""
-    number = 0
+async def _history(house: House, dice: random.Random, *, per_day: int, days: int, pays_by: str = "") -> None:
+    """A month of orders: most are paid, some declined, a few refunded; each day's funds become available, and are paid out where there is a bank."""
+    number, came_back = 0, False
     for day in range(days, 0, -1):
         with travel(timedelta(days=-day, minutes=dice.randrange(-300, 300))):
             for _ in range(dice.randrange(per_day, per_day * 2)):
@@ -238,6 +262,10 @@ async def _history(house: House, dice: random.Random, *, per_day: int, days: int
                         house.actor, payment_id=paid.payment_id, reason="Returned", key=f"demo:{new_id().hex}", request=b"demo"
                     )
             await wallets.release_due()
+            if pays_by:
+                due = not came_back and day <= max(2, days // 4)
+                approver = house.who(Role.APPROVER)
+                came_back |= await payouts.pay_day(house.merchant_id, approver=approver, simulator_url=pays_by, comes_back=due)
     await wallets.release_due()
 
 

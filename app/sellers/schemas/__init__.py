@@ -107,6 +107,12 @@ CHANGES = {
     "seller.unblocked": ("check", "May sell again"),
     "seller.fee_set": ("receipt-text", "Own fee set"),
     "seller.fee_removed": ("undo-2", "Own fee removed"),
+    "seller.bank_account_proposed": ("landmark", "Bank account proposed"),
+    "seller.bank_account_approved": ("check", "Bank account approved"),
+    "seller.bank_account_rejected": ("ban", "Bank account not accepted"),
+    "seller.bank_account_retired": ("ban", "Bank account retired"),
+    "seller.bank_account_verified": ("shield-check", "Bank account verified"),
+    "seller.bank_account_verification_failed": ("triangle-alert", "A bank sent money back"),
 }
 
 

@@ -1,0 +1,141 @@
+"""What crosses the edge about payouts."""
+
+from datetime import date, datetime
+from typing import Annotated
+
+import msgspec
+
+from app.core.ids import SellerId, parse_id, public_id
+from app.core.money import Money
+from app.payouts.domain import PayoutStatus, Source
+from app.payouts.models import Payout
+from app.sellers.domain.bank_accounts import BankAccountKind, Destination
+
+Text = Annotated[str, msgspec.Meta(max_length=140)]
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Key = Annotated[str, msgspec.Meta(max_length=200)]
+Digest = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class PayoutRequestBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A payout as an API client requests it."""
+
+    seller: Annotated[str, msgspec.Meta(min_length=5, max_length=40)]
+    amount: Money
+    text: Text = ""
+
+    def seller_id(self) -> SellerId:
+        """The seller whose money it is."""
+        return SellerId(parse_id("sel", self.seller))
+
+
+class CancelBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Why a payout is taken back."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class PayoutForm(msgspec.Struct, kw_only=True):
+    """A payout as a person requests it; the currency is the amount's."""
+
+    amount: Money
+    statement_text: Text = ""
+    idempotency_key: Key = ""
+
+
+class EditForm(msgspec.Struct, kw_only=True):
+    """What may be changed about a payout that is not approved in full."""
+
+    amount: Money
+    statement_text: Text = ""
+
+
+class DecisionForm(msgspec.Struct, kw_only=True):
+    """A yes to exactly what was shown."""
+
+    digest: Digest
+    reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class RejectForm(msgspec.Struct, kw_only=True):
+    """A no, and why."""
+
+    digest: Digest
+    reason: Reason
+
+
+class ReasonForm(msgspec.Struct, kw_only=True):
+    """Why something is stopped or let go on."""
+
+    reason: Reason
+
+
+class HoldForm(msgspec.Struct, kw_only=True):
+    """Why a payout is held, and until when; without a day, until somebody releases it."""
+
+    reason: Reason
+    expires_on: date | None = None
+
+
+class BulkForm(msgspec.Struct, kw_only=True):
+    """Several payouts, each with the hash of what was shown: ``po_…:digest``."""
+
+    payout: Annotated[list[Annotated[str, msgspec.Meta(max_length=120)]], msgspec.Meta(min_length=1, max_length=50)]
+
+
+class PayoutView(msgspec.Struct, kw_only=True):
+    """A payout as the API shows it."""
+
+    id: str
+    seller: str
+    amount: Money
+    fee: Money
+    status: PayoutStatus
+    source: Source
+    bank_account: str
+    account_last4: str
+    end_to_end_id: str
+    text: str
+    approvals_required: int
+    value_on: date | None
+    failure_code: str | None
+    failure_message: str | None
+    parent: str | None
+    created_at: datetime
+    sent_at: datetime | None
+    paid_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Payout, last4: str) -> "PayoutView":
+        """Show a row."""
+        return cls(
+            id=public_id("po", row.id),
+            seller=public_id("sel", row.seller_id),
+            amount=Money(row.amount_minor, row.currency),
+            fee=Money(row.fee_minor, row.currency),
+            status=PayoutStatus(row.status),
+            source=Source(row.source),
+            bank_account=public_id("ba", row.bank_account_id),
+            account_last4=last4,
+            end_to_end_id=row.end_to_end_id,
+            text=row.statement_text,
+            approvals_required=row.approvals_required,
+            value_on=row.value_on,
+            failure_code=row.failure_code,
+            failure_message=row.failure_message,
+            parent=public_id("po", row.parent_id) if row.parent_id else None,
+            created_at=row.created_at,
+            sent_at=row.sent_at,
+            paid_at=row.paid_at,
+        )
+
+
+def masked(account: Destination) -> str:
+    """An account number as far as it may be shown."""
+    start = account.country if account.kind is BankAccountKind.IBAN else account.routing
+    return f"{start} •••• {account.last4}"
+
+
+def bank_of(account: Destination) -> str:
+    """The bank by its name, else by its code, else by its country."""
+    return account.bank_name or account.bic or account.country

@@ -1,0 +1,158 @@
+"""The merchant's rules for payouts as pages show and take them."""
+
+from typing import Annotated
+
+import msgspec
+
+from app.core.ids import ConnectionId, parse_id
+from app.core.money import Money
+from app.payouts.domain import Rail
+from app.payouts.domain.approvals import MAX_APPROVALS, Limits, Threshold
+from app.payouts.domain.calendars import CALENDARS
+from app.sellers.schemas.bank_accounts import AccountNumber
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
+RAIL_NAMES = {
+    Rail.API: "By calls through a connection",
+    Rail.SEPA: "SEPA file (pain.001.001.09)",
+    Rail.ACH: "ACH file (NACHA)",
+    Rail.CSV: "CSV file",
+}
+ROWS = 4
+"""How many thresholds the form has room for."""
+
+
+class LimitsForm(msgspec.Struct, kw_only=True):
+    """How much may be paid out how fast, in one currency."""
+
+    least: Money | None = None
+    most: Money | None = None
+    fee: Money | None = None
+    day_count: Count | None = None
+    day: Money | None = None
+    week: Money | None = None
+    first_payouts: Count = 0
+    change_hours: Annotated[int, msgspec.Meta(ge=0, le=720)] = 0
+
+    def limits(self) -> Limits:
+        """As the rules take them."""
+        return Limits(
+            min_minor=self.least.minor if self.least else 1,
+            max_minor=self.most.minor if self.most else None,
+            fee_minor=self.fee.minor if self.fee else 0,
+            day_count=self.day_count,
+            day_minor=self.day.minor if self.day else None,
+            week_minor=self.week.minor if self.week else None,
+            first_payouts=self.first_payouts,
+            change_hours=self.change_hours,
+        )
+
+
+class ThresholdsForm(msgspec.Struct, kw_only=True):
+    """From which amounts how many people must agree; rows without an amount are left out."""
+
+    from_1: Money | None = None
+    people_1: Annotated[int, msgspec.Meta(ge=0, le=MAX_APPROVALS)] = 1
+    from_2: Money | None = None
+    people_2: Annotated[int, msgspec.Meta(ge=0, le=MAX_APPROVALS)] = 1
+    from_3: Money | None = None
+    people_3: Annotated[int, msgspec.Meta(ge=0, le=MAX_APPROVALS)] = 1
+    from_4: Money | None = None
+    people_4: Annotated[int, msgspec.Meta(ge=0, le=MAX_APPROVALS)] = 1
+
+    def thresholds(self) -> list[Threshold]:
+        """The rows that say something."""
+        rows = [
+            (self.from_1, self.people_1),
+            (self.from_2, self.people_2),
+            (self.from_3, self.people_3),
+            (self.from_4, self.people_4),
+        ]
+        return [Threshold(from_minor=amount.minor, approvals=people) for amount, people in rows if amount is not None]
+
+
+class FundingForm(msgspec.Struct, kw_only=True):
+    """An account to pay from."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+    rail: Rail
+    connection: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    holder_name: Annotated[str, msgspec.Meta(max_length=70)] = ""
+    number: AccountNumber | None = None
+    routing: AccountNumber | None = None
+    company_id: Annotated[str, msgspec.Meta(max_length=10)] = ""
+    calendar: Annotated[str, msgspec.Meta(max_length=20)] = ""
+    cutoff: Annotated[str, msgspec.Meta(min_length=5, max_length=5)] = "16:30"
+    timezone: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] = "UTC"
+
+    def connection_id(self) -> ConnectionId | None:
+        """The connection, if one was chosen."""
+        return ConnectionId(parse_id("con", self.connection)) if self.connection else None
+
+
+class FundingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One account to pay from."""
+
+    currency: str
+    name: str
+    rail: str
+    account: str
+    calendar: str
+    cutoff: str
+    timezone: str
+
+
+class RulesPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules for payouts in one currency."""
+
+    currency: str
+    currencies: list[str]
+    limits: Limits
+    thresholds: list[Threshold]
+    funding: list[FundingRow]
+    connections: list[tuple[str, str]]
+
+    @property
+    def segments(self) -> list[tuple[str, str, bool]]:
+        """The currencies to choose from."""
+        return [(code, f"/payouts/rules?currency={code}", code == self.currency) for code in self.currencies]
+
+    @property
+    def rails(self) -> list[tuple[str, str]]:
+        """The ways to a bank."""
+        return [(rail.value, name) for rail, name in RAIL_NAMES.items()]
+
+    @property
+    def calendars(self) -> list[tuple[str, str]]:
+        """The calendars of bank days."""
+        return list(CALENDARS.items())
+
+    @property
+    def rows(self) -> list[tuple[int, str, int]]:
+        """The thresholds with empty rows for more: number, amount, people."""
+        shown = [(self.amount(each.from_minor) or "0", each.approvals) for each in self.thresholds]
+        return [(number, *(shown[number - 1] if number <= len(shown) else ("", 1))) for number in range(1, ROWS + 1)]
+
+    def amount(self, minor: int | None) -> str:
+        """An amount as a field shows it; none is empty."""
+        return Money(minor, self.currency).decimal() if minor else ""
+
+
+class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch in a list."""
+
+    id: str
+    rail: str
+    status: str
+    total: Money
+    payouts: int
+    value_on: str
+    funding: str
+
+
+class BatchListPage(msgspec.Struct, frozen=True, kw_only=True):
+    """All batches."""
+
+    batches: list[BatchRow]
+    next: str | None
+    previous: str | None

@@ -1,0 +1,228 @@
+"""Schedules: sellers who are paid out by themselves. A due row is claimed by one scheduler, and a day is run once whoever runs it."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import audit
+from app.core.actors import Actor
+from app.core.clock import now
+from app.core.errors import AppError
+from app.core.ids import MerchantId, SellerId, new_id, public_id
+from app.core.money import Money, exponent
+from app.payouts import queries
+from app.payouts.domain import PayoutId, PayoutScheduleId, Source
+from app.payouts.domain.calendars import BankDays, calendar_of, check_codes
+from app.payouts.domain.schedules import (
+    MAX_DELAY_DAYS,
+    SCHEDULE,
+    Amounts,
+    Plan,
+    Run,
+    ScheduleInvalid,
+    ScheduleStatus,
+    check_amounts,
+    check_plan,
+    next_runs,
+    payable,
+)
+from app.payouts.models import CalendarOverride, PayoutSchedule, PayoutScheduleRun
+from app.payouts.queries import schedules as schedule_queries
+from app.payouts.queries.calendars import bank_days
+from app.payouts.service import requests
+from app.sellers import queries as sellers
+from app.sellers.domain.bank_accounts import BankAccountNeedsPerson
+from app.wallets import queries as wallets
+
+_DUE = text("select merchant_id, id from payout_schedules_due(:moment, :most)")
+
+
+async def set_schedule(
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    seller_id: SellerId,
+    currency: str,
+    plan: Plan,
+    amounts: Amounts,
+    delay_days: int = 0,
+    calendars: Sequence[str] = (),
+) -> PayoutSchedule:
+    """Set when a seller is paid out in a currency. Whoever set it counts as the requester of its payouts, and cannot approve them."""
+    exponent(currency)
+    if actor.id is None:
+        raise BankAccountNeedsPerson("A person sets a schedule.")
+    check_plan(plan)
+    check_amounts(amounts)
+    if not 0 <= delay_days <= MAX_DELAY_DAYS:
+        detail = f"Use 0 to {MAX_DELAY_DAYS} bank days."
+        raise ScheduleInvalid(detail, fields={"delay_days": detail})
+    await sellers.seller(session, merchant_id=actor.merchant, seller_id=seller_id)
+    codes = check_codes(calendars or [calendar_of(currency)])
+    coming = await _next(session, actor.merchant, plan, codes)
+    values = _values(plan, amounts) | {"delay_days": delay_days, "calendars": codes, "status": ScheduleStatus.ACTIVE, **_planned(coming)}
+    values |= {"edited_by": actor.id, "edited_by_name": actor.name, "updated_at": now()}
+    row = upsert(PayoutSchedule).values(
+        merchant_id=actor.merchant, id=new_id(), seller_id=seller_id, currency=currency, created_at=now(), **values
+    )
+    statement = row.on_conflict_do_update(index_elements=["merchant_id", "seller_id", "currency"], set_=values).returning(PayoutSchedule)
+    schedule = (await session.execute(statement, execution_options={"populate_existing": True})).scalar_one()
+    after = {"currency": currency, **_values(plan, amounts), "delay_days": delay_days, "calendars": codes}
+    await audit.record(session, actor, action="payout.schedule_set", object_type="seller", object_id=seller_id, after=after)
+    return schedule
+
+
+def _values(plan: Plan, amounts: Amounts) -> dict[str, object]:
+    return {
+        "interval": plan.interval,
+        "weekly_days": [str(day) for day in plan.weekly_days],
+        "monthly_days": [str(day) for day in plan.monthly_days],
+        "rule": plan.rule,
+        "cutoff": plan.cutoff,
+        "timezone": plan.timezone,
+        "min_minor": amounts.min_minor,
+        "keep_minor": amounts.keep_minor,
+        "max_minor": amounts.max_minor,
+    }
+
+
+def _planned(coming: Run | None) -> dict[str, object]:
+    return {"next_run_on": coming.on if coming else None, "next_run_at": coming.at if coming else None}
+
+
+async def _next(session: AsyncSession, merchant_id: MerchantId, plan: Plan, codes: Sequence[str]) -> Run | None:
+    days = await bank_days(session, merchant_id=merchant_id, codes=codes)
+    return next(iter(next_runs(plan, days, after=now(), count=1)), None)
+
+
+async def change_status(session: AsyncSession, actor: Actor, *, schedule_id: PayoutScheduleId, event: str) -> PayoutSchedule:
+    """Pause a schedule, or let it go on with its next day; days that passed meanwhile are not made up for."""
+    statement = select(PayoutSchedule).where(PayoutSchedule.merchant_id == actor.merchant, PayoutSchedule.id == schedule_id)
+    schedule = (await session.execute(statement.with_for_update())).scalar_one_or_none()
+    if schedule is None:
+        schedule = await schedule_queries.schedule(session, merchant_id=actor.merchant, schedule_id=schedule_id)
+    before = schedule.status
+    schedule.status = SCHEDULE.next(ScheduleStatus(before), event)
+    coming = None
+    if schedule.status == ScheduleStatus.ACTIVE:
+        coming = await _next(session, actor.merchant, schedule_queries.plan_of(schedule), schedule.calendars)
+    schedule.next_run_on, schedule.next_run_at = (coming.on, coming.at) if coming else (None, None)
+    schedule.updated_at = now()
+    await audit.record(
+        session,
+        actor,
+        action=f"payout.schedule_{event}d",
+        object_type="seller",
+        object_id=schedule.seller_id,
+        before={"status": before},
+        after={"status": schedule.status, "currency": schedule.currency},
+    )
+    return schedule
+
+
+async def due_schedules(session: AsyncSession, *, most: int = 500) -> list[tuple[MerchantId, PayoutScheduleId]]:
+    """Schedules of all merchants whose time has come."""
+    rows = await session.execute(_DUE, {"moment": now(), "most": most})
+    return [(MerchantId(row.merchant_id), PayoutScheduleId(row.id)) for row in rows]
+
+
+async def run_schedule(session: AsyncSession, *, merchant_id: MerchantId, schedule_id: PayoutScheduleId) -> PayoutId | None:
+    """Run one due schedule and plan its next day; None when another scheduler has it, or there was nothing to pay."""
+    statement = select(PayoutSchedule).where(
+        PayoutSchedule.merchant_id == merchant_id,
+        PayoutSchedule.id == schedule_id,
+        PayoutSchedule.status == ScheduleStatus.ACTIVE,
+        PayoutSchedule.next_run_at <= now(),
+    )
+    schedule = (await session.execute(statement.with_for_update(skip_locked=True))).scalar_one_or_none()
+    if schedule is None or schedule.next_run_on is None:
+        return None
+    run_on = schedule.next_run_on
+    days = await bank_days(session, merchant_id=merchant_id, codes=schedule.calendars)
+    payout_id, outcome = await _pay(session, merchant_id, schedule, run_on, days)
+    row = {
+        "merchant_id": merchant_id,
+        "id": new_id(),
+        "schedule_id": schedule.id,
+        "run_on": run_on,
+        "payout_id": payout_id,
+        "outcome": outcome,
+        "at": now(),
+    }
+    await session.execute(insert(PayoutScheduleRun).values(row))
+    coming = next(iter(next_runs(schedule_queries.plan_of(schedule), days, after=now(), count=1)), None)
+    schedule.next_run_on, schedule.next_run_at = (coming.on, coming.at) if coming else (None, None)
+    return payout_id
+
+
+async def _pay(
+    session: AsyncSession, merchant_id: MerchantId, schedule: PayoutSchedule, run_on: date, days: BankDays
+) -> tuple[PayoutId | None, str]:
+    """Pay what is there by the schedule's rules, or say why not."""
+    seller_id = SellerId(schedule.seller_id)
+    available = await requests.lock_wallet(session, merchant_id=merchant_id, seller_id=seller_id, currency=schedule.currency)
+    fresh = _fresh_since(schedule, run_on, days)
+    recent = await wallets.released_since(session, merchant_id=merchant_id, seller_id=seller_id, currency=schedule.currency, moment=fresh)
+    limits = await queries.limits(session, merchant_id=merchant_id, currency=schedule.currency)
+    amounts = Amounts(min_minor=schedule.min_minor, keep_minor=schedule.keep_minor, max_minor=schedule.max_minor)
+    minor = payable(max(0, available - limits.fee_minor), recent=recent, amounts=amounts)
+    if minor == 0:
+        least = Money(schedule.min_minor, schedule.currency).format()
+        return None, f"Nothing to pay: less than {least} is free"
+    cause = requests.Cause(
+        source=Source.SCHEDULE,
+        requested_by=schedule.edited_by,
+        requested_by_name=f"Schedule of {schedule.edited_by_name}",
+        schedule_id=PayoutScheduleId(schedule.id),
+        run_on=run_on,
+    )
+    amount = Money(minor, schedule.currency)
+    try:
+        async with session.begin_nested():
+            actor = Actor.system(merchant_id, "the payout schedule")
+            payout = await requests.request_payout(session, actor, seller_id=seller_id, amount=amount, cause=cause)
+    except AppError as refused:
+        return None, f"Not paid: {refused.detail}"
+    return PayoutId(payout.id), f"Paid out {amount.format()}"
+
+
+def _fresh_since(schedule: PayoutSchedule, run_on: date, days: BankDays) -> datetime:
+    """What was captured from this moment on is too fresh: fewer than the schedule's bank days have passed since."""
+    last = days.back(run_on, schedule.delay_days) if schedule.delay_days else run_on
+    return datetime.combine(last + timedelta(days=1), time(), tzinfo=ZoneInfo(schedule.timezone)).astimezone(UTC)
+
+
+async def override_day(session: AsyncSession, actor: Actor, *, calendar: str, on_date: date, is_open: bool, reason: str) -> None:
+    """Say that banks work, or do not work, on a day, against what the calendar says; coming runs are planned anew."""
+    check_codes([calendar])
+    row = {
+        "merchant_id": actor.merchant,
+        "id": new_id(),
+        "calendar": calendar,
+        "on_date": on_date,
+        "is_open": is_open,
+        "reason": reason,
+        "set_by_name": actor.name,
+        "set_at": now(),
+    }
+    await session.execute(insert(CalendarOverride).values(row))
+    statement = select(PayoutSchedule).where(
+        PayoutSchedule.merchant_id == actor.merchant,
+        PayoutSchedule.status == ScheduleStatus.ACTIVE,
+        PayoutSchedule.calendars.contains([calendar]),
+    )
+    known: dict[tuple[str, ...], BankDays] = {}
+    for schedule in (await session.execute(statement.order_by(PayoutSchedule.id).with_for_update())).scalars().all():
+        codes = tuple(schedule.calendars)
+        if codes not in known:
+            known[codes] = await bank_days(session, merchant_id=actor.merchant, codes=codes)
+        coming = next(iter(next_runs(schedule_queries.plan_of(schedule), known[codes], after=now(), count=1)), None)
+        schedule.next_run_on, schedule.next_run_at = (coming.on, coming.at) if coming else (None, None)
+    after = {"calendar": calendar, "on": on_date.isoformat(), "is_open": is_open, "merchant": public_id("mer", actor.merchant)}
+    await audit.record(
+        session, actor, action="payout.calendar_set", object_type="payout_policy", object_id=actor.merchant, after=after, reason=reason
+    )
