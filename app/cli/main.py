@@ -27,6 +27,7 @@ COMMANDS = {
     "code": "app.cli.people:code",
     "ledger": "app.cli.books:ledger",
     "psp": "app.cli.providers:psp",
+    "recon": "app.cli.settlements:recon",
     "outbox": "app.cli.outbox:outbox",
     "keys": "app.cli.operations:keys",
     "settings": "app.cli.operations:show_settings",
