@@ -193,7 +193,8 @@ class TestPlanted:
             ends.append(state_of(desk))
         assert [end for end in ends if end != ends[0]] == []
         found = sorted(str(kind) for kind, *_ in ends[0][0])  # type: ignore[index]
-        assert found == sorted([*KINDS[1:], "amount", "bank_unidentified", "missing_in_bank"])
+        # rounding is settled by rule; the bank paid one batch short and one credit belongs to nobody
+        assert found == sorted([*(kind for kind in KINDS[1:] if kind != "rounding"), "amount", "bank_unidentified", "missing_in_bank"])
         violations = superuser.execute(
             "select merchant_id, match_id, currency, sum(minor) from recon_match_item where is_live group by 1, 2, 3 having sum(minor) <> 0"
         ).fetchall()

@@ -17,18 +17,19 @@ from app.core.money import Money
 from app.ledger import service as ledger
 from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting
 from app.reconciliation import queries
+from app.reconciliation.breaks import service as breaks
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import SLA_DAYS, Policy, business_days_after
 from app.reconciliation.domain.journals import Reported, netted
 from app.reconciliation.domain.lines import LineKind
 from app.reconciliation.models import Run
+from app.reconciliation.queries import BANK, CONNECTION, SOURCE_OWNER
 
 RULES_VERSION = 1
 MINUTES = 10
 LINES_AT_ONCE = 1_000
 LINES_PER_TRANSACTION = 250
 RUN = "recon_run"
-CONNECTION, BANK, SOURCE = "connection", "bank_account", "recon_source"
 
 _LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:merchant as text), 4218))")
 _STEPS = (
@@ -134,6 +135,7 @@ async def compare(session: AsyncSession, actor: Actor, *, policy: Policy | None 
     run_id = new_id()
     await _Books(session, actor, run_id, policy).write()
     await _find_breaks(session, merchant_id, policy, began)
+    await breaks.settle_rounding(session, actor, policy=policy)
     return await _record(session, actor, run_id, began, policy)
 
 
@@ -232,7 +234,7 @@ class _Books:
             moved: list[Line] = []
             fees: list[Line] = []
             for row in rows[start : start + LINES_PER_TRANSACTION]:
-                psp, source = Owner(CONNECTION, row.connection_id), Owner(SOURCE, row.source_id)
+                psp, source = Owner(CONNECTION, row.connection_id), Owner(SOURCE_OWNER, row.source_id)
                 line = _reported(row, batch)
                 if row.posted_key is None:
                     settled += journals.report(line, psp=psp, source=source)
