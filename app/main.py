@@ -17,6 +17,7 @@ from app.payments import api as payments_api
 from app.payments import pages as payments
 from app.psp import api as psp_api
 from app.psp import pages as psp
+from app.reconciliation import pages as reconciliation
 from app.reports import pages as reports
 from app.sellers import api as sellers_api
 from app.sellers import pages as sellers
@@ -45,6 +46,7 @@ FEATURES = (
     orders_api,
     payments,
     payments_api,
+    reconciliation,
     reports,
 )
 

@@ -176,6 +176,11 @@ class FileNotFound(NotFound):
     title = "There is no such file"
 
 
+class RunNotFound(NotFound):
+    code = "reconciliation_run_not_found"
+    title = "There is no such run"
+
+
 class SourceNameTaken(Conflict):
     code = "reconciliation_source_name_taken"
     title = "Another source has this name"

@@ -1,5 +1,6 @@
 """Taking files in: read as a stream, kept line by line, refused whole when they do not prove themselves."""
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from itertools import islice
@@ -73,12 +74,14 @@ async def import_file(session: AsyncSession, actor: Actor, *, source: Source, na
     before = await _imported(session, source, digest)
     if before is not None:
         return before
+    # a large file takes longer than a page may
     await session.execute(text(f"set local statement_timeout = '{MINUTES}min'"))
+    await session.execute(text(f"set local idle_in_transaction_session_timeout = '{MINUTES}min'"))
     mapping = msgspec.convert(source.mapping, ColumnMapping) if source.mapping else None
     file = _file(actor, source, name, digest, size)
     try:
         # read twice, so that nothing of a refused file ever reaches a table
-        tally = formats.prove(source.format, content, mapping=mapping)
+        tally = await asyncio.to_thread(formats.prove, source.format, content, mapping=mapping)
     except Invalid as error:
         return await _refuse(session, actor, file, error)
     file.lines, file.problems = tally.lines, tally.problems

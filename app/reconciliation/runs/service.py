@@ -22,6 +22,7 @@ from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import SLA_DAYS, Policy, business_days_after
 from app.reconciliation.domain.journals import Reported, netted
 from app.reconciliation.domain.lines import LineKind
+from app.reconciliation.domain.sums import Sums
 from app.reconciliation.models import Run
 from app.reconciliation.queries import BANK, CONNECTION, SOURCE_OWNER
 
@@ -107,21 +108,6 @@ select currency, sum(ledger)::bigint as ledger, sum(psp)::bigint as psp, sum(ban
     from recon_item i where i.merchant_id = :merchant) s group by currency order by currency
 """)
 _OPEN = text("select count(*) from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval')")
-
-
-class Sums(msgspec.Struct, kw_only=True):
-    """What the three say in one currency, in minor units. ``waiting`` is what the provider has not reported and need not have yet."""
-
-    ledger: int
-    psp: int
-    due: int
-    bank: int
-    waiting: int
-
-    @property
-    def unexplained(self) -> int:
-        """What the provider reported less than the ledger expected by now."""
-        return self.psp - (self.ledger - self.waiting)
 
 
 async def compare(session: AsyncSession, actor: Actor, *, policy: Policy | None = None) -> Run:

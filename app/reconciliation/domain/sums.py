@@ -1,0 +1,18 @@
+"""What the three sources say in all, in one currency."""
+
+import msgspec
+
+
+class Sums(msgspec.Struct, kw_only=True):
+    """Minor units. ``waiting`` is what the provider has not reported and need not have yet; ``due`` is what its batches should bring to the bank."""
+
+    ledger: int
+    psp: int
+    due: int
+    bank: int
+    waiting: int
+
+    @property
+    def unexplained(self) -> int:
+        """What the provider reported more (or, negative, less) than the ledger expected by now."""
+        return self.psp - (self.ledger - self.waiting)
