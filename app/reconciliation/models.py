@@ -186,6 +186,23 @@ class WantedMatch(Base):
     currency: Mapped[str]
 
 
+class Difference(Base):
+    """Two items that are the same money told differently, as the last run found them; ``minor`` is what the item has more than the other."""
+
+    __tablename__ = "recon_difference"
+    __table_args__ = (
+        ForeignKeyConstraint(["merchant_id", "item_id"], ["recon_item.merchant_id", "recon_item.id"]),
+        ForeignKeyConstraint(["merchant_id", "other_id"], ["recon_item.merchant_id", "recon_item.id"]),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    item_id: Mapped[UUID] = mapped_column(primary_key=True)
+    other_id: Mapped[UUID]
+    leg: Mapped[str]
+    rule: Mapped[str]
+    minor: Mapped[int]
+
+
 class Break(Base):
     """Something the sources do not agree on. ``minor`` is what the other side has more than the ledger."""
 

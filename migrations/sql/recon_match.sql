@@ -71,9 +71,10 @@ END $$;
 -- The pairs the rules make of ledger items and provider lines, best rule first. Equal money under one key is paired in the order it happened;
 -- a rule that goes by our reference alone pairs only what is unique on both sides.
 CREATE FUNCTION recon_line_pairs(p_merchant uuid) RETURNS TABLE (ledger_id uuid, other_id uuid, rule text, difference bigint)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
   WITH free AS MATERIALIZED (
-    SELECT i.* FROM recon_item i WHERE i.merchant_id = p_merchant AND i.side IN ('ledger', 'psp')
+    SELECT i.id, i.source_id, i.side, i.kind, i.ext_id, i.object_ref, i.parent_ref, i.our_id, i.payment_id, i.merchant_ref, i.currency, i.gross_minor,
+           i.happened_at, i.day FROM recon_item i WHERE i.merchant_id = p_merchant AND i.side IN ('ledger', 'psp')
        AND i.kind IN ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal')
        AND NOT EXISTS (SELECT FROM recon_match_item x JOIN recon_match m ON m.merchant_id = x.merchant_id AND m.id = x.match_id AND m.is_manual
                         WHERE x.merchant_id = p_merchant AND x.item_id = i.id AND x.is_live)),
@@ -81,8 +82,9 @@ LANGUAGE sql STABLE AS $$
   p AS MATERIALIZED (SELECT * FROM free WHERE side = 'psp'),
   -- P0: the provider's own reference, the line's before the payment's
   l0 AS (SELECT id, row_number() OVER w AS n, source_id, object_ref AS ref, kind, currency, gross_minor FROM l WHERE object_ref IS NOT NULL
+           AND object_ref IN (SELECT ext_id FROM p)
          WINDOW w AS (PARTITION BY source_id, object_ref, kind, currency, gross_minor ORDER BY happened_at, ext_id)),
-  p0 AS (SELECT id, row_number() OVER w AS n, source_id, ext_id AS ref, kind, currency, gross_minor FROM p
+  p0 AS (SELECT id, row_number() OVER w AS n, source_id, ext_id AS ref, kind, currency, gross_minor FROM p WHERE ext_id IN (SELECT object_ref FROM l)
          WINDOW w AS (PARTITION BY source_id, ext_id, kind, currency, gross_minor ORDER BY happened_at, ext_id)),
   m0 AS MATERIALIZED (SELECT l0.id AS l, p0.id AS p, 'P0'::text AS rule FROM l0 JOIN p0 USING (source_id, ref, kind, currency, gross_minor, n)),
   l1 AS (SELECT id, row_number() OVER w AS n, source_id, object_ref AS ref, kind, currency, gross_minor FROM l
@@ -111,20 +113,24 @@ LANGUAGE sql STABLE AS $$
   m3 AS MATERIALIZED (SELECT l, p, 'P1'::text AS rule FROM (SELECT l, p, count(*) OVER (PARTITION BY l) AS of_l, count(*) OVER (PARTITION BY p) AS of_p FROM near) t
                        WHERE of_l = 1 AND of_p = 1 UNION ALL SELECT * FROM m2),
   -- what is left under one key without agreeing on the amount is the same money told differently, when there is one of it on each side
+  lr AS MATERIALIZED (SELECT * FROM l WHERE NOT EXISTS (SELECT FROM m3 WHERE m3.l = l.id)),
+  pr AS MATERIALIZED (SELECT * FROM p WHERE NOT EXISTS (SELECT FROM m3 WHERE m3.p = p.id)),
   rest AS (
-    SELECT DISTINCT l.id AS l, p.id AS p FROM l JOIN p ON p.source_id = l.source_id AND p.kind = l.kind
-       AND (p.ext_id = l.object_ref OR p.parent_ref = l.object_ref OR p.parent_ref = l.parent_ref OR p.our_id = l.our_id OR p.our_id = l.payment_id)
-     WHERE NOT EXISTS (SELECT FROM m3 WHERE m3.l = l.id) AND NOT EXISTS (SELECT FROM m3 WHERE m3.p = p.id)),
+    SELECT lr.id AS l, pr.id AS p FROM lr JOIN pr ON (pr.source_id, pr.kind, pr.ext_id) = (lr.source_id, lr.kind, lr.object_ref)
+    UNION SELECT lr.id, pr.id FROM lr JOIN pr ON (pr.source_id, pr.kind, pr.parent_ref) = (lr.source_id, lr.kind, lr.object_ref)
+    UNION SELECT lr.id, pr.id FROM lr JOIN pr ON (pr.source_id, pr.kind, pr.parent_ref) = (lr.source_id, lr.kind, lr.parent_ref)
+    UNION SELECT lr.id, pr.id FROM lr JOIN pr ON (pr.source_id, pr.kind, pr.our_id) = (lr.source_id, lr.kind, lr.our_id)
+    UNION SELECT lr.id, pr.id FROM lr JOIN pr ON (pr.source_id, pr.kind, pr.our_id) = (lr.source_id, lr.kind, lr.payment_id)),
   told AS (SELECT l, p FROM (SELECT l, p, count(*) OVER (PARTITION BY l) AS of_l, count(*) OVER (PARTITION BY p) AS of_p FROM rest) t WHERE of_l = 1 AND of_p = 1)
   SELECT m3.l, m3.p, m3.rule, 0::bigint FROM m3
   UNION ALL
   SELECT told.l, told.p, CASE WHEN l.currency <> p.currency THEN 'currency' ELSE 'amount' END, p.gross_minor - l.gross_minor
-    FROM told JOIN l ON l.id = told.l JOIN p ON p.id = told.p
+    FROM told JOIN lr l ON l.id = told.l JOIN pr p ON p.id = told.p
 $$;
 
 -- Which bank lines pay which batches: named in the line (P2), the same sum within days and the only one (P3), or several of either (P4).
 CREATE FUNCTION recon_batch_pairs(p_merchant uuid) RETURNS TABLE (bank_id uuid, batch_id uuid, rule text, difference bigint)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
   WITH free AS MATERIALIZED (
     SELECT i.* FROM recon_item i WHERE i.merchant_id = p_merchant AND (i.side = 'bank' OR i.kind = 'batch') AND i.net_minor <> 0
        AND NOT EXISTS (SELECT FROM recon_match_item x JOIN recon_match m ON m.merchant_id = x.merchant_id AND m.id = x.match_id AND m.is_manual
@@ -158,22 +164,32 @@ $$;
 
 -- Make the live matches those that the rules want; what people matched is left alone. A match is known by its items: one that is wanted and
 -- there already stays as it is, with the rule that made it.
-CREATE FUNCTION recon_rematch(p_merchant uuid, p_leg text, p_at timestamptz, p_version integer) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION recon_rematch(p_merchant uuid, p_leg text, p_at timestamptz, p_version integer) RETURNS void LANGUAGE plpgsql
+SET enable_nestloop = off SET work_mem = '64MB' AS $$
 BEGIN
   DELETE FROM recon_wanted WHERE merchant_id = p_merchant;
+  DELETE FROM recon_difference WHERE merchant_id = p_merchant AND leg = p_leg;
   IF p_leg = 'line' THEN
+    WITH pair AS MATERIALIZED (SELECT * FROM recon_line_pairs(p_merchant)),
+    told AS (INSERT INTO recon_difference (merchant_id, item_id, other_id, leg, rule, minor)
+      SELECT p_merchant, other_id, ledger_id, 'line', rule, difference FROM pair WHERE rule IN ('amount', 'currency')),
+    part AS (SELECT ledger_id || '|' || other_id AS key, rule, ledger_id AS id, -1 AS sign FROM pair WHERE rule IN ('P0', 'P1')
+             UNION ALL SELECT ledger_id || '|' || other_id, rule, other_id, 1 FROM pair WHERE rule IN ('P0', 'P1'))
     INSERT INTO recon_wanted (merchant_id, key, rule, item_id, minor, currency)
-      SELECT p_merchant, w.ledger_id || '|' || w.other_id, w.rule, i.id, CASE i.side WHEN 'ledger' THEN -i.gross_minor ELSE i.gross_minor END, i.currency
-        FROM recon_line_pairs(p_merchant) w JOIN recon_item i ON i.merchant_id = p_merchant AND i.id IN (w.ledger_id, w.other_id)
-       WHERE w.rule IN ('P0', 'P1');
+      SELECT p_merchant, part.key, part.rule, i.id, part.sign * i.gross_minor, i.currency
+        FROM part JOIN recon_item i ON i.merchant_id = p_merchant AND i.id = part.id;
   ELSE
     -- several batches in one credit, or one batch in several, are one match: it is named after the side there is one of
-    INSERT INTO recon_wanted (merchant_id, key, rule, item_id, minor, currency)
-      SELECT p_merchant, w.key, min(w.rule), i.id, CASE i.side WHEN 'bank' THEN i.net_minor ELSE -i.net_minor END, i.net_currency
-        FROM (SELECT bank_id, batch_id, rule, CASE WHEN count(*) OVER (PARTITION BY batch_id) > 1 THEN batch_id::text
+    WITH pair AS MATERIALIZED (SELECT * FROM recon_batch_pairs(p_merchant)),
+    told AS (INSERT INTO recon_difference (merchant_id, item_id, other_id, leg, rule, minor)
+      SELECT p_merchant, bank_id, batch_id, 'batch', rule, difference FROM pair WHERE rule = 'amount'),
+    named AS (SELECT bank_id, batch_id, rule, CASE WHEN count(*) OVER (PARTITION BY batch_id) > 1 THEN batch_id::text
                      WHEN count(*) OVER (PARTITION BY bank_id) > 1 THEN bank_id::text ELSE bank_id || '|' || batch_id END AS key
-                FROM recon_batch_pairs(p_merchant) WHERE rule IN ('P2', 'P3', 'P4')) w
-        JOIN recon_item i ON i.merchant_id = p_merchant AND i.id IN (w.bank_id, w.batch_id) GROUP BY w.key, i.id, i.side, i.net_minor, i.net_currency;
+                FROM pair WHERE rule IN ('P2', 'P3', 'P4')),
+    part AS (SELECT key, rule, bank_id AS id, 1 AS sign FROM named UNION ALL SELECT key, rule, batch_id, -1 FROM named)
+    INSERT INTO recon_wanted (merchant_id, key, rule, item_id, minor, currency)
+      SELECT p_merchant, part.key, min(part.rule), i.id, part.sign * i.net_minor, i.net_currency
+        FROM part JOIN recon_item i ON i.merchant_id = p_merchant AND i.id = part.id GROUP BY part.key, part.sign, i.id, i.net_minor, i.net_currency;
   END IF;
   -- a match whose items changed is another match
   UPDATE recon_match m SET undone_at = p_at WHERE m.merchant_id = p_merchant AND m.leg = p_leg AND m.undone_at IS NULL AND NOT m.is_manual
@@ -192,14 +208,15 @@ BEGIN
 END $$;
 
 -- Which key of 1100 a provider's line clears: its ledger item's, also when the two differ in amount; its own when there is none.
-CREATE FUNCTION recon_line_keys(p_merchant uuid) RETURNS TABLE (item_id uuid, key text, ledger_fee bigint) LANGUAGE sql STABLE AS $$
+CREATE FUNCTION recon_line_keys(p_merchant uuid) RETURNS TABLE (item_id uuid, key text, ledger_fee bigint) LANGUAGE sql STABLE
+SET enable_nestloop = off SET work_mem = '64MB' AS $$
   WITH paired AS (
     SELECT o.item_id AS p, l.id AS l FROM recon_match m JOIN recon_match_item o ON o.merchant_id = m.merchant_id AND o.match_id = m.id
       JOIN recon_match_item x ON x.merchant_id = m.merchant_id AND x.match_id = m.id AND x.item_id <> o.item_id
       JOIN recon_item l ON l.merchant_id = x.merchant_id AND l.id = x.item_id AND l.side = 'ledger'
      WHERE m.merchant_id = p_merchant AND m.leg = 'line' AND m.undone_at IS NULL
     UNION ALL
-    SELECT other_id, ledger_id FROM recon_line_pairs(p_merchant) WHERE rule = 'amount')
+    SELECT d.item_id, d.other_id FROM recon_difference d WHERE d.merchant_id = p_merchant AND d.leg = 'line' AND d.rule = 'amount')
   SELECT i.id, coalesce(l.clear_key, i.clear_key), l.fee_minor
     FROM recon_item i LEFT JOIN paired ON paired.p = i.id LEFT JOIN recon_item l ON l.merchant_id = p_merchant AND l.id = paired.l
    WHERE i.merchant_id = p_merchant AND i.side = 'psp' AND i.kind <> 'batch'
@@ -208,57 +225,51 @@ $$;
 -- Everything the sources do not agree on now. ``minor`` is what the other side has more than the ledger.
 CREATE FUNCTION recon_wanted_breaks(p_merchant uuid, p_today date, p_fee_minor bigint, p_fee_bps bigint, p_rounding bigint, p_settle_days integer, p_bank_days integer)
 RETURNS TABLE (kind text, subject text, source_id uuid, item_id uuid, other_id uuid, reference text, currency text, minor bigint)
-LANGUAGE sql STABLE AS $$
-  WITH item AS MATERIALIZED (SELECT * FROM recon_item WHERE merchant_id = p_merchant),
-  matched AS MATERIALIZED (SELECT x.item_id, m.leg, m.id AS match_id FROM recon_match_item x JOIN recon_match m ON m.merchant_id = x.merchant_id AND m.id = x.match_id
-                WHERE x.merchant_id = p_merchant AND x.is_live),
-  pair AS MATERIALIZED (SELECT * FROM recon_line_pairs(p_merchant) WHERE rule IN ('amount', 'currency')),
-  bank_pair AS MATERIALIZED (SELECT * FROM recon_batch_pairs(p_merchant) WHERE rule = 'amount'),
-  line AS MATERIALIZED (SELECT * FROM item i WHERE i.side = 'psp' AND i.kind NOT IN ('batch', 'payout', 'fee')
-             AND NOT EXISTS (SELECT FROM matched m WHERE m.item_id = i.id) AND NOT EXISTS (SELECT FROM pair WHERE pair.other_id = i.id)),
-  expected AS MATERIALIZED (SELECT * FROM item i WHERE i.side = 'ledger'
-             AND NOT EXISTS (SELECT FROM matched m WHERE m.item_id = i.id) AND NOT EXISTS (SELECT FROM pair WHERE pair.ledger_id = i.id)),
-  twin AS (SELECT DISTINCT i.source_id, i.kind, i.currency, i.gross_minor, k.ref FROM item i JOIN matched m ON m.item_id = i.id
-            CROSS JOIN LATERAL (VALUES (i.parent_ref), (i.our_id::text)) k(ref) WHERE i.side = 'psp' AND k.ref IS NOT NULL),
-  known AS (SELECT DISTINCT i.source_id, k.ref FROM item i CROSS JOIN LATERAL (VALUES (i.parent_ref), (i.object_ref)) k(ref)
-             WHERE i.side = 'ledger' AND i.kind = 'charge' AND k.ref IS NOT NULL),
-  own_twin AS (SELECT DISTINCT i.source_id, i.kind, i.currency, i.gross_minor, i.object_ref FROM item i JOIN matched m ON m.item_id = i.id
-                WHERE i.side = 'ledger' AND i.object_ref IS NOT NULL)
+LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
+  WITH settled AS MATERIALIZED (
+    SELECT x.item_id FROM recon_match_item x WHERE x.merchant_id = p_merchant AND x.is_live
+    UNION ALL SELECT d.item_id FROM recon_difference d WHERE d.merchant_id = p_merchant
+    UNION ALL SELECT d.other_id FROM recon_difference d WHERE d.merchant_id = p_merchant),
+  loose AS MATERIALIZED (SELECT * FROM recon_item i WHERE i.merchant_id = p_merchant AND NOT EXISTS (SELECT FROM settled s WHERE s.item_id = i.id)),
+  line AS (SELECT * FROM loose WHERE side = 'psp' AND loose.kind NOT IN ('batch', 'payout', 'fee')),
+  expected AS (SELECT * FROM loose WHERE side = 'ledger' AND day + p_settle_days < p_today),
+  -- only what a loose item could be a copy of is looked up
+  twin AS MATERIALIZED (SELECT i.source_id, i.kind, i.currency, i.gross_minor, i.parent_ref, i.our_id FROM recon_item i JOIN settled s ON s.item_id = i.id
+            WHERE i.merchant_id = p_merchant AND i.side = 'psp' AND i.kind <> 'batch' AND (i.parent_ref IN (SELECT parent_ref FROM line) OR i.our_id IN (SELECT our_id FROM line))),
+  own_twin AS MATERIALIZED (SELECT i.source_id, i.kind, i.currency, i.gross_minor, i.object_ref FROM recon_item i JOIN settled s ON s.item_id = i.id
+            WHERE i.merchant_id = p_merchant AND i.side = 'ledger' AND i.object_ref IN (SELECT object_ref FROM expected)),
+  known AS MATERIALIZED (SELECT i.source_id, i.parent_ref, i.object_ref FROM recon_item i WHERE i.merchant_id = p_merchant AND i.side = 'ledger' AND i.kind = 'charge'
+             AND (i.parent_ref IN (SELECT parent_ref FROM line) OR i.object_ref IN (SELECT parent_ref FROM line)))
   SELECT CASE WHEN l.kind = 'payout_reversal' THEN 'payout_returned'
               WHEN l.kind NOT IN ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal') THEN 'unknown_type'
-              WHEN EXISTS (SELECT FROM twin t WHERE (t.source_id, t.kind, t.currency, t.gross_minor) = (l.source_id, l.kind, l.currency, l.gross_minor)
-                            AND t.ref IN (l.parent_ref, l.our_id::text)) THEN 'duplicate_psp'
+              WHEN (l.source_id, l.kind, l.currency, l.gross_minor, l.parent_ref) IN (SELECT t.source_id, t.kind, t.currency, t.gross_minor, t.parent_ref FROM twin t)
+                OR (l.source_id, l.kind, l.currency, l.gross_minor, l.our_id) IN (SELECT t.source_id, t.kind, t.currency, t.gross_minor, t.our_id FROM twin t) THEN 'duplicate_psp'
               WHEN l.kind = 'charge' THEN 'missing_in_ledger'
-              WHEN EXISTS (SELECT FROM known k WHERE k.source_id = l.source_id AND k.ref = l.parent_ref) THEN 'status'
+              WHEN (l.source_id, l.parent_ref) IN (SELECT k.source_id, k.parent_ref FROM known k)
+                OR (l.source_id, l.parent_ref) IN (SELECT k.source_id, k.object_ref FROM known k) THEN 'status'
               WHEN l.kind IN ('dispute', 'dispute_reversal') THEN 'orphan_dispute' ELSE 'orphan_refund' END,
          'item:' || l.id, l.source_id, l.id, NULL::uuid, coalesce(l.parent_ref, l.ext_id), l.currency, l.gross_minor FROM line l
   UNION ALL
-  SELECT CASE WHEN EXISTS (SELECT FROM own_twin t WHERE (t.source_id, t.kind, t.currency, t.gross_minor, t.object_ref)
-                                                      = (e.source_id, e.kind, e.currency, e.gross_minor, e.object_ref)) THEN 'duplicate_ledger'
-              ELSE 'missing_in_psp' END,
-         'item:' || e.id, e.source_id, e.id, NULL, coalesce(e.object_ref, e.clear_key), e.currency, -e.gross_minor
-    FROM expected e WHERE e.day + p_settle_days < p_today
+  SELECT CASE WHEN (e.source_id, e.kind, e.currency, e.gross_minor, e.object_ref) IN
+                   (SELECT t.source_id, t.kind, t.currency, t.gross_minor, t.object_ref FROM own_twin t) THEN 'duplicate_ledger' ELSE 'missing_in_psp' END,
+         'item:' || e.id, e.source_id, e.id, NULL, coalesce(e.object_ref, e.clear_key), e.currency, -e.gross_minor FROM expected e
   UNION ALL
-  SELECT CASE WHEN pair.rule = 'currency' THEN 'currency' WHEN abs(pair.difference) <= p_rounding THEN 'rounding' ELSE 'amount' END,
-         'item:' || pair.other_id, o.source_id, pair.other_id, pair.ledger_id, coalesce(o.parent_ref, o.ext_id), o.currency,
-         CASE WHEN pair.rule = 'currency' THEN o.gross_minor ELSE pair.difference END
-    FROM pair JOIN item o ON o.id = pair.other_id
+  SELECT CASE WHEN d.rule = 'currency' THEN 'currency' WHEN abs(d.minor) <= p_rounding THEN 'rounding' ELSE 'amount' END, 'item:' || d.item_id, o.source_id, d.item_id,
+         d.other_id, CASE d.leg WHEN 'batch' THEN t.batch_ref ELSE coalesce(o.parent_ref, o.ext_id) END, CASE d.leg WHEN 'batch' THEN o.net_currency ELSE o.currency END,
+         CASE WHEN d.rule = 'currency' THEN o.gross_minor ELSE d.minor END
+    FROM recon_difference d JOIN recon_item o ON o.merchant_id = d.merchant_id AND o.id = d.item_id
+    JOIN recon_item t ON t.merchant_id = d.merchant_id AND t.id = d.other_id WHERE d.merchant_id = p_merchant
   UNION ALL
   SELECT 'fee', 'item:' || o.id, o.source_id, o.id, l.id, coalesce(o.parent_ref, o.ext_id), o.currency, l.fee_minor - o.fee_minor
-    FROM matched m JOIN item o ON o.id = m.item_id AND o.side = 'psp' JOIN matched n ON n.match_id = m.match_id AND n.item_id <> m.item_id
-    JOIN item l ON l.id = n.item_id AND l.side = 'ledger'
-   WHERE m.leg = 'line' AND o.net_currency = o.currency AND l.fee_minor <> 0 AND o.fee_minor <> l.fee_minor
+    FROM recon_match m JOIN recon_match_item x ON x.merchant_id = m.merchant_id AND x.match_id = m.id
+    JOIN recon_item o ON o.merchant_id = x.merchant_id AND o.id = x.item_id AND o.side = 'psp'
+    JOIN recon_match_item y ON y.merchant_id = m.merchant_id AND y.match_id = m.id
+    JOIN recon_item l ON l.merchant_id = y.merchant_id AND l.id = y.item_id AND l.side = 'ledger'
+   WHERE m.merchant_id = p_merchant AND m.leg = 'line' AND m.undone_at IS NULL AND o.net_currency = o.currency AND l.fee_minor <> 0 AND o.fee_minor <> l.fee_minor
      AND (abs(o.fee_minor - l.fee_minor) > p_fee_minor OR abs(o.fee_minor - l.fee_minor) * 10000 > abs(o.gross_minor) * p_fee_bps)
   UNION ALL
   SELECT 'missing_in_bank', 'item:' || b.id, b.source_id, b.id, NULL, b.batch_ref, b.net_currency, -b.net_minor
-    FROM item b WHERE b.kind = 'batch' AND b.net_minor <> 0 AND b.day + p_bank_days < p_today
-     AND NOT EXISTS (SELECT FROM matched m WHERE m.item_id = b.id) AND NOT EXISTS (SELECT FROM bank_pair x WHERE x.batch_id = b.id)
+    FROM loose b WHERE b.kind = 'batch' AND b.net_minor <> 0 AND b.day + p_bank_days < p_today
   UNION ALL
-  SELECT 'bank_unidentified', 'item:' || b.id, b.source_id, b.id, NULL, b.ext_id, b.net_currency, b.net_minor
-    FROM item b WHERE b.side = 'bank' AND b.net_minor <> 0
-     AND NOT EXISTS (SELECT FROM matched m WHERE m.item_id = b.id) AND NOT EXISTS (SELECT FROM bank_pair x WHERE x.bank_id = b.id)
-  UNION ALL
-  SELECT CASE WHEN abs(x.difference) <= p_rounding THEN 'rounding' ELSE 'amount' END, 'item:' || x.bank_id, b.source_id, x.bank_id, x.batch_id, t.batch_ref,
-         b.net_currency, x.difference
-    FROM bank_pair x JOIN item b ON b.id = x.bank_id JOIN item t ON t.id = x.batch_id
+  SELECT 'bank_unidentified', 'item:' || b.id, b.source_id, b.id, NULL, b.ext_id, b.net_currency, b.net_minor FROM loose b WHERE b.side = 'bank' AND b.net_minor <> 0
 $$;

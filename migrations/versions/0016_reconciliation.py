@@ -22,7 +22,9 @@ TABLES = (
     "recon_line",
     "recon_match_item",
     "recon_resolution",
+    "recon_difference",
 )
+REPLACED = ("recon_wanted", "recon_difference")
 WRITTEN_ONCE = ("recon_line", "recon_resolution", "recon_run")
 KINDS = {
     "settlement.assigned": "Settlement line assigned",
@@ -317,6 +319,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_resolution")),
     )
     op.create_index("ix_recon_resolution_break", "recon_resolution", ["merchant_id", "break_id", "id"], unique=False)
+    op.create_table(
+        "recon_difference",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("item_id", sa.Uuid(), nullable=False),
+        sa.Column("other_id", sa.Uuid(), nullable=False),
+        sa.Column("leg", sa.Text(), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("minor", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "item_id"],
+            ["recon_item.merchant_id", "recon_item.id"],
+            name=op.f("fk_recon_difference_merchant_id_item_id_recon_item"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "other_id"],
+            ["recon_item.merchant_id", "recon_item.id"],
+            name=op.f("fk_recon_difference_merchant_id_other_id_recon_item"),
+        ),
+        sa.PrimaryKeyConstraint("merchant_id", "item_id", name=op.f("pk_recon_difference")),
+    )
     for table in TABLES:
         protect(
             op,
@@ -324,7 +346,7 @@ def upgrade() -> None:
             grants="SELECT, INSERT"
             if table in WRITTEN_ONCE
             else "SELECT, INSERT, UPDATE, DELETE"
-            if table == "recon_wanted"
+            if table in REPLACED
             else "SELECT, INSERT, UPDATE",
         )
     for table in WRITTEN_ONCE:

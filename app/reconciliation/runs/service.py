@@ -64,9 +64,9 @@ with paired as (
     join recon_item t on t.merchant_id = y.merchant_id and t.id = y.item_id and t.kind = 'batch'
    where m.merchant_id = :merchant and m.leg = 'batch' and m.undone_at is null
   union all
-  select w.bank_id, w.batch_id, t.clear_key, t.source_id, b.net_minor from recon_batch_pairs(:merchant) w
-    join recon_item b on b.merchant_id = :merchant and b.id = w.bank_id join recon_item t on t.merchant_id = :merchant and t.id = w.batch_id
-   where w.rule = 'amount'),
+  select d.item_id, d.other_id, t.clear_key, t.source_id, b.net_minor from recon_difference d
+    join recon_item b on b.merchant_id = d.merchant_id and b.id = d.item_id join recon_item t on t.merchant_id = d.merchant_id and t.id = d.other_id
+   where d.merchant_id = :merchant and d.leg = 'batch'),
 wanted as (
   select b.id, b.source_id, b.net_currency, b.ext_id, b.clear_key, b.posted_key,
          coalesce((select jsonb_object_agg(p.clear_key, p.minor) from paired p where p.bank = b.id)::text,
