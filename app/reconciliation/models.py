@@ -278,3 +278,15 @@ class Run(Base):
     rules: Mapped[dict[str, Any]]
     sums: Mapped[dict[str, Any]]
     open_breaks: Mapped[int]
+
+
+class InvariantCheck(Base):
+    """One time every invariant was checked, with what each found."""
+
+    __tablename__ = "recon_check"
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    checked_at: Mapped[datetime]
+    checked_by: Mapped[str]
+    proof: Mapped[dict[str, Any]]

@@ -21,6 +21,8 @@ from app.reconciliation.domain.formats import CSV
 from app.reconciliation.domain.formats.mapped import ColumnMapping
 from app.reconciliation.domain.journals import Target
 from app.reconciliation.files import service as files
+from app.reconciliation.invariants import queries as invariant_queries
+from app.reconciliation.invariants import service as invariants
 from app.reconciliation.runs import queries as run_queries
 from app.reconciliation.runs import service as runs
 from app.reconciliation.schemas.forms import AdjustForm, ApproveForm, LinkForm, MappingForm, ReasonForm, SourceForm
@@ -300,7 +302,23 @@ async def show_file(
     return render(request, "reconciliation/file.html", await source_queries.file_page(session, merchant_id=actor.merchant, file_id=found))
 
 
+@get(f"{BASE}/invariants", name="reconciliation:invariants", guards=[requires(READ)])
+async def show_invariants(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+    """The nightly proof."""
+    page = await invariant_queries.invariant_page(session, merchant_id=actor.merchant)
+    return render(request, "reconciliation/invariants.html", page)
+
+
+@post(f"{BASE}/invariants", name="reconciliation:prove", status_code=200, guards=[requires(WRITE)])
+async def check_invariants(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+    """Prove it now."""
+    proof = await invariants.check(session, actor)
+    return redirect(request, f"{BASE}/invariants", toast="Everything holds" if proof.is_sound else "Something does not hold")
+
+
 ROUTES = [
+    show_invariants,
+    check_invariants,
     show_overview,
     compare,
     show_run,

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations.tools import append_only, protect, run_sql
+from migrations.tools import append_only, due, protect, run_sql
 
 revision = "0016"
 down_revision: str | None = "0011"
@@ -23,9 +23,10 @@ TABLES = (
     "recon_match_item",
     "recon_resolution",
     "recon_difference",
+    "recon_check",
 )
 REPLACED = ("recon_wanted", "recon_difference")
-WRITTEN_ONCE = ("recon_line", "recon_resolution", "recon_run")
+WRITTEN_ONCE = ("recon_line", "recon_resolution", "recon_run", "recon_check")
 KINDS = {
     "settlement.assigned": "Settlement line assigned",
     "settlement.fee_corrected": "PSP fee corrected",
@@ -339,6 +340,15 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("merchant_id", "item_id", name=op.f("pk_recon_difference")),
     )
+    op.create_table(
+        "recon_check",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("checked_by", sa.Text(), nullable=False),
+        sa.Column("proof", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_check")),
+    )
     for table in TABLES:
         protect(
             op,
@@ -354,9 +364,11 @@ def upgrade() -> None:
     kinds = sa.table("txn_kind", sa.column("code"), sa.column("name"), schema="ledger")
     op.bulk_insert(kinds, [{"code": code, "name": name} for code, name in KINDS.items()])
     run_sql(op, "recon_match")
+    due(op, "recon_sources_due", table="recon_source", where="t.created_at <= moment", order="t.merchant_id, t.id")
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION recon_sources_due(timestamptz, integer)")
     for function in FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")
     for table in reversed(TABLES):

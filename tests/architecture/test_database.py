@@ -135,6 +135,7 @@ WHOSE_TURN = {
     "funds_due",
     "orders_expired",
     "payments_expired",
+    "recon_sources_due",
     "reports_due",
 }  # the clock asks across merchants and gets ids only
 # Only these functions may write the books; what they write is checked by the database itself.

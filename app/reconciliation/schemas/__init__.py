@@ -276,6 +276,40 @@ class BreakPage(msgspec.Struct, kw_only=True):
         return TARGET_NAMES
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that must never be true and is."""
+
+    merchant: str
+    subject: str
+    detail: str
+
+
+class InvariantRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One time every invariant was checked."""
+
+    at: datetime
+    by: str
+    milliseconds: int
+    is_sound: bool
+    results: list[tuple[str, list[Finding]]]
+
+    @property
+    def broken(self) -> int:
+        """How many do not hold."""
+        return sum(bool(found) for _, found in self.results)
+
+
+class InvariantPage(msgspec.Struct, kw_only=True):
+    """The nightly proof."""
+
+    checks: list[InvariantRow]
+
+    @property
+    def latest(self) -> InvariantRow | None:
+        """The last one."""
+        return self.checks[0] if self.checks else None
+
+
 class SourceListPage(msgspec.Struct, kw_only=True):
     """Every source."""
 
