@@ -27,7 +27,7 @@ class TestHandingIn:
         assert words(page.select_one("h1")) == "day.csv"
         assert "set_1 3 €140.00 €0.60 €139.40 By the file" in words(page)
         overview = text_of(await owner.get(BASE))
-        assert "PSP reported €140.00 − Ledger expects €150.00 = Unexplained −€10.00" in overview
+        assert "Ledger expects €150.00 − PSP settled €140.00 = Unexplained €10.00 short" in overview
         listed = rows(soup(await owner.get(f"{BASE}/breaks")), "tbody")
         assert len(listed) == 1
         assert listed[0].startswith(f"Amount differs {other.reference} Open €50.00 €40.00 −€10.00")

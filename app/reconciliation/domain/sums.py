@@ -13,6 +13,6 @@ class Sums(msgspec.Struct, kw_only=True):
     waiting: int
 
     @property
-    def unexplained(self) -> int:
-        """What the provider reported more (or, negative, less) than the ledger expected by now."""
-        return self.psp - (self.ledger - self.waiting)
+    def expected(self) -> int:
+        """What the ledger expects the provider to have reported by now."""
+        return self.ledger - self.waiting

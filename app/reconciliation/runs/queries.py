@@ -94,7 +94,5 @@ def _row(run: Run) -> RunRow:
 
 
 def _sum(currency: str, sums: Sums) -> SumRow:
-    ledger, waiting, psp, due, bank, unexplained = (
-        Money(minor, currency) for minor in (sums.ledger, sums.waiting, sums.psp, sums.due, sums.bank, sums.unexplained)
-    )
-    return SumRow(ledger=ledger, waiting=waiting, psp=psp, due=due, bank=bank, unexplained=unexplained)
+    expected, waiting, psp, due, bank = (Money(minor, currency) for minor in (sums.expected, sums.waiting, sums.psp, sums.due, sums.bank))
+    return SumRow(expected=expected, waiting=waiting, psp=psp, due=due, bank=bank)

@@ -11,7 +11,7 @@ from app.core.paging import Page
 from app.reconciliation.domain.breaks import BreakKind, BreakStatus
 from app.reconciliation.domain.formats import CSV, FORMATS
 from app.reconciliation.domain.journals import Target
-from app.web.charts import AreaChart, ColumnChart
+from app.web.charts import AreaChart, ColumnChart, shares
 
 KIND_NAMES: dict[BreakKind, tuple[str, str]] = {
     BreakKind.MISSING_IN_PSP: ("Missing in file", "file-x"),
@@ -67,14 +67,23 @@ TARGET_NAMES: list[tuple[str, str]] = [
 
 
 class SumRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What the three say in one currency."""
+    """What the three say in one currency: the ledger against the provider, and the provider against the bank."""
 
-    ledger: Money
+    expected: Money
     waiting: Money
     psp: Money
     due: Money
     bank: Money
-    unexplained: Money
+
+    @property
+    def unexplained(self) -> Money:
+        """What the provider settled less than the ledger expected by now."""
+        return self.expected - self.psp
+
+    @property
+    def at_bank(self) -> Money:
+        """What the provider paid out and the bank has not shown."""
+        return self.due - self.bank
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +97,11 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     rules: list[tuple[str, int]]
     open_breaks: int
     sums: list[SumRow]
+
+    @property
+    def shares(self) -> list[tuple[float, str]]:
+        """How much is matched and how much is open, for the meter."""
+        return shares([self.matches, self.open_breaks], ["c-ok", "c-bad"])
 
 
 class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
