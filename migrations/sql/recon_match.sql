@@ -164,7 +164,7 @@ $$;
 
 -- Make the live matches those that the rules want; what people matched is left alone. A match is known by its items: one that is wanted and
 -- there already stays as it is, with the rule that made it.
-CREATE FUNCTION recon_rematch(p_merchant uuid, p_leg text, p_at timestamptz, p_version integer) RETURNS void LANGUAGE plpgsql
+CREATE FUNCTION recon_rematch(p_merchant uuid, p_leg text, p_at timestamptz, p_version integer, p_sums jsonb DEFAULT '[]') RETURNS void LANGUAGE plpgsql
 SET enable_nestloop = off SET work_mem = '64MB' AS $$
 BEGIN
   DELETE FROM recon_wanted WHERE merchant_id = p_merchant;
@@ -183,9 +183,11 @@ BEGIN
     WITH pair AS MATERIALIZED (SELECT * FROM recon_batch_pairs(p_merchant)),
     told AS (INSERT INTO recon_difference (merchant_id, item_id, other_id, leg, rule, minor)
       SELECT p_merchant, bank_id, batch_id, 'batch', rule, difference FROM pair WHERE rule = 'amount'),
+    -- P5 comes from outside: the only choice of unnamed batches that adds up to an unnamed credit
+    chosen AS (SELECT bank_id, batch_id, rule FROM pair WHERE rule IN ('P2', 'P3', 'P4')
+               UNION ALL SELECT (s ->> 'bank')::uuid, b::uuid, 'P5' FROM jsonb_array_elements(p_sums) s, jsonb_array_elements_text(s -> 'batches') b),
     named AS (SELECT bank_id, batch_id, rule, CASE WHEN count(*) OVER (PARTITION BY batch_id) > 1 THEN batch_id::text
-                     WHEN count(*) OVER (PARTITION BY bank_id) > 1 THEN bank_id::text ELSE bank_id || '|' || batch_id END AS key
-                FROM pair WHERE rule IN ('P2', 'P3', 'P4')),
+                     WHEN count(*) OVER (PARTITION BY bank_id) > 1 THEN bank_id::text ELSE bank_id || '|' || batch_id END AS key FROM chosen),
     part AS (SELECT key, rule, bank_id AS id, 1 AS sign FROM named UNION ALL SELECT key, rule, batch_id, -1 FROM named)
     INSERT INTO recon_wanted (merchant_id, key, rule, item_id, minor, currency)
       SELECT p_merchant, part.key, min(part.rule), i.id, part.sign * i.net_minor, i.net_currency
@@ -272,4 +274,16 @@ LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
     FROM loose b WHERE b.kind = 'batch' AND b.net_minor <> 0 AND b.day + p_bank_days < p_today
   UNION ALL
   SELECT 'bank_unidentified', 'item:' || b.id, b.source_id, b.id, NULL, b.ext_id, b.net_currency, b.net_minor FROM loose b WHERE b.side = 'bank' AND b.net_minor <> 0
+$$;
+
+-- Bank lines and batches that no rule pairs, for the search of sums: few, or the search is not made.
+CREATE FUNCTION recon_unpaired(p_merchant uuid) RETURNS TABLE (id uuid, side text, currency text, minor bigint, day date, ext_id text)
+LANGUAGE sql STABLE SET enable_nestloop = off AS $$
+  WITH pair AS MATERIALIZED (SELECT bank_id, batch_id FROM recon_batch_pairs(p_merchant))
+  SELECT i.id, i.side, i.net_currency, i.net_minor, i.day, i.ext_id FROM recon_item i
+   WHERE i.merchant_id = p_merchant AND (i.side = 'bank' OR i.kind = 'batch') AND i.net_minor > 0
+     AND NOT EXISTS (SELECT FROM pair WHERE pair.bank_id = i.id) AND NOT EXISTS (SELECT FROM pair WHERE pair.batch_id = i.id)
+     AND NOT EXISTS (SELECT FROM recon_match_item x JOIN recon_match m ON m.merchant_id = x.merchant_id AND m.id = x.match_id AND m.is_manual
+                      WHERE x.merchant_id = p_merchant AND x.item_id = i.id AND x.is_live)
+   ORDER BY i.day, i.ext_id
 $$;

@@ -35,7 +35,8 @@ KINDS = {
 FUNCTIONS = (
     "recon_wanted_breaks(uuid, date, bigint, bigint, bigint, integer, integer)",
     "recon_line_keys(uuid)",
-    "recon_rematch(uuid, text, timestamptz, integer)",
+    "recon_unpaired(uuid)",
+    "recon_rematch(uuid, text, timestamptz, integer, jsonb)",
     "recon_batch_pairs(uuid)",
     "recon_line_pairs(uuid)",
     "recon_batches(uuid, timestamptz)",

@@ -20,8 +20,8 @@ from app.reconciliation.domain.breaks import (
     ResolutionImpossible,
     business_days_after,
     business_days_between,
-    subset_of,
 )
+from app.reconciliation.domain.choices import subset_of
 from app.reconciliation.domain.journals import Target
 from app.reconciliation.models import Break
 from app.tenancy.domain import Role

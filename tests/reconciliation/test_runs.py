@@ -97,6 +97,15 @@ class TestBank:
         assert [kind for kind, *_ in desk.breaks()] == ["bank_unidentified"]
         assert -desk.balance("2400") == due
 
+    async def test_an_unnamed_credit_for_several_batches_is_matched_when_one_choice_adds_up(self, desk: Desk) -> None:
+        first, second, third = [await self.batch(desk, f"set_{i}", amount) for i, amount in enumerate((1_000, 2_500, 4_700))]
+        await desk.hand_in(statement(("together", first + third)), to=desk.bank)
+        assert (await desk.compare()).rules == {"P0": 3, "P5": 1}
+        assert [(code, minor) for (code, _), minor in desk.left_over().items()] == [("1210", second)]
+        # another batch makes a second choice possible: nothing is certain any more
+        await self.batch(desk, "set_3", 1_000)
+        assert "P5" not in (await desk.compare()).rules
+
     async def test_a_bank_that_pays_less_leaves_the_difference_on_its_way(self, desk: Desk) -> None:
         due = await self.batch(desk, "set_1", 1_000)
         await desk.hand_in(statement(("set_1", due - 300)), to=desk.bank)

@@ -144,23 +144,6 @@ def age_of(days: int) -> int:
     return next(place for place, (most, _) in enumerate(AGES) if most is None or days <= most)
 
 
-def subset_of(amounts: list[int], target: int, *, most: int = 20) -> list[int] | None:
-    """The places of the amounts that add up to the target, when exactly one choice does; at most twenty amounts are tried.
-
-    Sums are built up one amount at a time and each is kept with the number of ways that lead to it, so the work is bounded by the
-    distinct sums and not by the number of choices.
-    """
-    if len(amounts) > most:
-        return None
-    ways: dict[int, tuple[int, int]] = {0: (1, 0)}
-    for place, amount in enumerate(amounts):
-        for reached, (count, chosen) in list(ways.items()):
-            known = ways.get(reached + amount)
-            ways[reached + amount] = (count + (known[0] if known else 0), known[1] if known else chosen | 1 << place)
-    count, chosen = ways.get(target, (0, 0))
-    return [place for place in range(len(amounts)) if chosen >> place & 1] if count == 1 and target else None
-
-
 class SourceNotFound(NotFound):
     code = "reconciliation_source_not_found"
     title = "There is no such source"

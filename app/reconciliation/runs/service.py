@@ -20,6 +20,7 @@ from app.reconciliation import queries
 from app.reconciliation.breaks import service as breaks
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import SLA_DAYS, Policy, business_days_after
+from app.reconciliation.domain.choices import Loose, choices
 from app.reconciliation.domain.journals import Reported, netted
 from app.reconciliation.domain.lines import LineKind
 from app.reconciliation.domain.sums import Sums
@@ -37,8 +38,9 @@ _STEPS = (
     text("select recon_expect(:merchant, :at)"),
     text("select recon_batches(:merchant, :at)"),
     text("select recon_rematch(:merchant, 'line', :at, :version)"),
-    text("select recon_rematch(:merchant, 'batch', :at, :version)"),
 )
+_LOOSE = text("select id, side, currency, minor, day from recon_unpaired(:merchant)")
+_REMATCH_BATCHES = text("select recon_rematch(:merchant, 'batch', :at, :version, cast(:sums as jsonb))")
 _DUE_LINES = text("""
 select * from (
   select i.id, i.source_id, i.kind, i.currency, i.gross_minor, i.net_currency, i.fee_minor, i.net_minor, i.batch_ref, i.ext_id, i.posted_key,
@@ -118,11 +120,21 @@ async def compare(session: AsyncSession, actor: Actor, *, policy: Policy | None 
     await session.execute(_LOCK, {"merchant": str(merchant_id)})
     for step in _STEPS:
         await session.execute(step, {"merchant": merchant_id, "at": began, "version": RULES_VERSION})
+    await _match_batches(session, merchant_id, began)
     run_id = new_id()
     await _Books(session, actor, run_id, policy).write()
     await _find_breaks(session, merchant_id, policy, began)
     await breaks.settle_rounding(session, actor, policy=policy)
     return await _record(session, actor, run_id, began, policy)
+
+
+async def _match_batches(session: AsyncSession, merchant_id: MerchantId, at: datetime) -> None:
+    """Match bank lines and batches. What the database cannot do in sets, choosing batches that add up to a credit, is done here for the few left."""
+    loose: dict[str, list[Loose]] = {"bank": [], "psp": []}
+    for row in await session.execute(_LOOSE, {"merchant": merchant_id}):
+        loose[row.side].append(Loose(id=row.id, currency=row.currency, minor=row.minor, day=row.day))
+    sums = msgspec.json.encode(choices(loose["bank"], loose["psp"])).decode()
+    await session.execute(_REMATCH_BATCHES, {"merchant": merchant_id, "at": at, "version": RULES_VERSION, "sums": sums})
 
 
 async def _find_breaks(session: AsyncSession, merchant_id: MerchantId, policy: Policy, at: datetime) -> None:
