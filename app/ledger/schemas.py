@@ -21,8 +21,21 @@ PUBLIC_PREFIXES = {
     "refund": "ref",
     "capture": "cap",
     "attempt": "att",
+    "recon_run": "rrn",
+    "recon_break": "brk",
+    "recon_source": "rsc",
+    "bank_account": "rsc",
 }
-PAGES = {"seller": "/sellers", "connection": "/connections", "payment": "/payments", "order": "/orders"}
+PAGES = {
+    "seller": "/sellers",
+    "connection": "/connections",
+    "payment": "/payments",
+    "order": "/orders",
+    "recon_run": "/reconciliation/runs",
+    "recon_break": "/reconciliation/breaks",
+    "recon_source": "/reconciliation/sources",
+    "bank_account": "/reconciliation/sources",
+}
 
 CLASS_NAMES = {
     AccountClass.ASSET: "Assets",
