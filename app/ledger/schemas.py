@@ -21,9 +21,9 @@ PUBLIC_PREFIXES = {
     "refund": "ref",
     "capture": "cap",
     "attempt": "att",
-    "recon_run": "rrn",
-    "recon_break": "brk",
-    "recon_source": "rsc",
+    "run": "rrn",
+    "break": "brk",
+    "source": "rsc",
     "bank_account": "rsc",
 }
 PAGES = {
@@ -31,9 +31,9 @@ PAGES = {
     "connection": "/connections",
     "payment": "/payments",
     "order": "/orders",
-    "recon_run": "/reconciliation/runs",
-    "recon_break": "/reconciliation/breaks",
-    "recon_source": "/reconciliation/sources",
+    "run": "/reconciliation/runs",
+    "break": "/reconciliation/breaks",
+    "source": "/reconciliation/sources",
     "bank_account": "/reconciliation/sources",
 }
 

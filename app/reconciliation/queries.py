@@ -15,7 +15,7 @@ from app.reconciliation.domain.lines import Side
 from app.reconciliation.models import Break, Item, Source, SourceFile
 
 SOURCE, FILE, BREAK = "rsc", "rfi", "brk"
-CONNECTION, BANK, SOURCE_OWNER = "connection", "bank_account", "recon_source"
+CONNECTION, BANK, SOURCE_OWNER = "connection", "bank_account", "source"
 """How the ledger knows the owners of what providers owe, of bank accounts, and of what waits in suspense."""
 NO_SOURCE = "There is no source with this id for this merchant."
 NO_BREAK = "There is no break with this id for this merchant."

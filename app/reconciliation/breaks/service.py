@@ -28,7 +28,7 @@ from app.reconciliation.domain.journals import TARGETS, Target, netted
 from app.reconciliation.models import Break, Item, Match, MatchItem, Resolution
 from app.reconciliation.queries import CONNECTION, Place
 
-BREAK_SOURCE = "recon_break"
+BREAK_SOURCE = "break"
 
 
 async def claim(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Break:
@@ -327,7 +327,7 @@ async def _keep(
     await session.flush()
     after = {"status": found.status, "amount": money.decimal() if money else None, "transaction": transaction}
     name = f"reconciliation.break_{action}"
-    await audit.record(session, actor, action=name, object_type=BREAK_SOURCE, object_id=found.id, after=after, reason=reason or None)
+    await audit.record(session, actor, action=name, object_type="recon_break", object_id=found.id, after=after, reason=reason or None)
 
 
 def _resolution(

@@ -158,7 +158,11 @@ async def _make_items(session: AsyncSession, file: SourceFile, source: Source) -
     scope: dict[str, object] = {"merchant": file.merchant_id, "file": file.id}
     values = {**scope, "source": source.id, "at": file.imported_at, "today": today()}
     file.new_lines = int(await session.scalar(_ITEMS, values) or 0)
-    for row in await session.execute(_RESTATED, {**scope, "source": source.id}):
+    # the new lines have no statistics yet; guessing that they are few, the planner would compare each with every item
+    await session.execute(text("set local enable_nestloop = off"))
+    restated = list(await session.execute(_RESTATED, {**scope, "source": source.id}))
+    await session.execute(text("set local enable_nestloop = on"))
+    for row in restated:
         subject = f"line:{file.id}:{row.ordinal}"
         session.add(
             _broken(file, BreakKind.RESTATED, subject, item_id=row.id, reference=row.reference, currency=row.currency, minor=row.minor)

@@ -31,7 +31,7 @@ RULES_VERSION = 1
 MINUTES = 10
 LINES_AT_ONCE = 1_000
 LINES_PER_TRANSACTION = 250
-RUN = "recon_run"
+RUN = "run"
 
 _LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:merchant as text), 4218))")
 _STEPS = (
