@@ -241,7 +241,10 @@ LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
   own_twin AS MATERIALIZED (SELECT i.source_id, i.kind, i.currency, i.gross_minor, i.object_ref FROM recon_item i JOIN settled s ON s.item_id = i.id
             WHERE i.merchant_id = p_merchant AND i.side = 'ledger' AND i.object_ref IN (SELECT object_ref FROM expected)),
   known AS MATERIALIZED (SELECT i.source_id, i.parent_ref, i.object_ref FROM recon_item i WHERE i.merchant_id = p_merchant AND i.side = 'ledger' AND i.kind = 'charge'
-             AND (i.parent_ref IN (SELECT parent_ref FROM line) OR i.object_ref IN (SELECT parent_ref FROM line)))
+             AND (i.parent_ref IN (SELECT parent_ref FROM line) OR i.object_ref IN (SELECT parent_ref FROM line))),
+  told AS MATERIALIZED (SELECT f.source_id, t.* FROM recon_file f
+    CROSS JOIN jsonb_to_recordset(f.totals) AS t(batch text, account text, statement text, currency text, opening_minor bigint, closing_minor bigint)
+     WHERE f.merchant_id = p_merchant AND f.status = 'imported' AND t.account IS NOT NULL AND t.opening_minor IS NOT NULL AND t.batch IS NOT NULL)
   SELECT CASE WHEN l.kind = 'payout_reversal' THEN 'payout_returned'
               WHEN l.kind NOT IN ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal') THEN 'unknown_type'
               WHEN (l.source_id, l.kind, l.currency, l.gross_minor, l.parent_ref) IN (SELECT t.source_id, t.kind, t.currency, t.gross_minor, t.parent_ref FROM twin t)
@@ -272,6 +275,12 @@ LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
   UNION ALL
   SELECT 'missing_in_bank', 'item:' || b.id, b.source_id, b.id, NULL, b.batch_ref, b.net_currency, -b.net_minor
     FROM loose b WHERE b.kind = 'batch' AND b.net_minor <> 0 AND b.day + p_bank_days < p_today
+  UNION ALL
+  -- a statement that opens with a balance no other closed with, and is not the first of its account: one is missing before it
+  SELECT 'file_gap', 'gap:' || g.source_id || ':' || g.batch, g.source_id, NULL, NULL, g.batch, g.currency, 0
+    FROM (SELECT t.*, row_number() OVER (PARTITION BY t.source_id, t.account, t.currency ORDER BY length(t.statement), t.statement) AS place FROM told t
+           WHERE (t.source_id, t.account, t.currency, t.opening_minor) NOT IN (
+             SELECT o.source_id, o.account, o.currency, o.closing_minor FROM told o WHERE o.batch <> t.batch)) g WHERE g.place > 1
   UNION ALL
   SELECT 'bank_unidentified', 'item:' || b.id, b.source_id, b.id, NULL, b.ext_id, b.net_currency, b.net_minor FROM loose b WHERE b.side = 'bank' AND b.net_minor <> 0
 $$;

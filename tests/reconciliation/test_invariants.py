@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 from app.cli.main import run
 from app.core.clock import travel
 from app.core.db import unit_of_work
-from app.core.ids import new_id
+from app.core.ids import new_id, public_id
 from app.reconciliation import flows
 from app.reconciliation.invariants import service as invariants
 from app.reconciliation.invariants.queries import INVARIANTS, Proof
@@ -77,3 +78,16 @@ async def test_the_command_says_so_with_its_exit_code(desk: Desk, superuser: psy
     superuser.execute(TAMPERED["I7"])
     assert await asyncio.to_thread(run, ["check", "invariants"]) == 1
     assert "✗ I7" in capfd.readouterr().out
+
+
+async def test_a_folder_is_handed_in_from_the_command_line(desk: Desk, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (taken,) = await desk.take(10_000)
+    (tmp_path / "good.csv").write_bytes(settlement([line_of(taken)]))
+    (tmp_path / "bad.csv").write_bytes(settlement([line_of(taken)]).replace(b"10000,30,9970", b"10001,30,9971"))
+    names = ["--merchant", public_id("mer", desk.shop.merchant_id), "--source", public_id("rsc", desk.psp.id)]
+    call = ["recon", "import", *names]
+    assert await asyncio.to_thread(run, [*call, str(tmp_path / "good.csv")]) == 0
+    assert await asyncio.to_thread(run, [*call, str(tmp_path / "good.csv"), str(tmp_path / "bad.csv")], as_json=True) == 1
+    assert "does not add up" in capfd.readouterr().out
+    assert [kind for kind, *_ in desk.breaks()] == ["batch_total"]
+    assert desk.query("select count(*)::int from recon_match") == [(1,)]

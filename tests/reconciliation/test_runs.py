@@ -7,6 +7,7 @@ import psycopg
 
 from app.core.clock import travel
 from tests.reconciliation.conftest import LATER, Desk, SettlementLine, Taken, line_of, open_desk, settlement, statement
+from tests.reconciliation.files import camt053
 from tests.support.shop import ScriptedPsp, ok, open_shop
 
 
@@ -105,6 +106,18 @@ class TestBank:
         # another batch makes a second choice possible: nothing is certain any more
         await self.batch(desk, "set_3", 1_000)
         assert "P5" not in (await desk.compare()).rules
+
+    async def test_a_missing_statement_is_noticed_until_it_arrives(self, desk: Desk) -> None:
+        first = camt053([], opening=100, number=7)
+        second = camt053([100], opening=100, number=8)
+        third = camt053([100], opening=200, number=9)
+        for content in (third, first):
+            await desk.hand_in(content, to=desk.bank)
+        await desk.compare()
+        assert ("file_gap", "DE02120300000000202051/9", 0) in desk.breaks()
+        await desk.hand_in(second, to=desk.bank)
+        await desk.compare()
+        assert [kind for kind, *_ in desk.breaks() if kind == "file_gap"] == []
 
     async def test_a_bank_that_pays_less_leaves_the_difference_on_its_way(self, desk: Desk) -> None:
         due = await self.batch(desk, "set_1", 1_000)

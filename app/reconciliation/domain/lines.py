@@ -102,6 +102,9 @@ class ControlTotal(msgspec.Struct, kw_only=True, tag="total"):
     paid_out_minor: int = 0
     is_proven: bool = False
     """Whether the file states a total of its own that the lines add up to."""
+    account: str | None = None
+    statement: str | None = None
+    """The number of a bank's statement; with the balances, what tells whether one is missing."""
     opening_minor: int | None = None
     closing_minor: int | None = None
 

@@ -86,7 +86,7 @@ with wanted as materialized (
   select * from recon_wanted_breaks(:merchant, :today, :fee_minor, :fee_bps, :rounding, :settle_days, :bank_days)),
 cleared as (
   update recon_break b set status = 'cleared', closed_at = :at
-   where b.merchant_id = :merchant and b.status in ('open', 'parked', 'awaiting_approval') and b.kind not in ('restated', 'unreadable', 'batch_total', 'file_gap')
+   where b.merchant_id = :merchant and b.status in ('open', 'parked', 'awaiting_approval') and b.kind not in ('restated', 'unreadable', 'batch_total')
      and not exists (select from wanted w where w.kind = b.kind and w.subject = b.subject))
 insert into recon_break as b (merchant_id, id, source_id, kind, subject, item_id, other_id, reference, currency, minor, status, opened_on, due_on, opened_at)
   select :merchant, new_id(:at), w.source_id, w.kind, w.subject, w.item_id, w.other_id, w.reference, w.currency, w.minor, 'open', :today,

@@ -50,6 +50,7 @@ class Chain:
             said = f"opening balance and entries come to {expected.decimal()}, the closing balance is {statement.closing.decimal()}"
             raise FileRefused(f"statement {statement.batch}: {said} {statement.currency}.", line=statement.line)
         total.is_proven = True
+        total.account, total.statement = statement.account, statement.number
         total.opening_minor, total.closing_minor = statement.opening.minor, statement.closing.minor
 
     @staticmethod
