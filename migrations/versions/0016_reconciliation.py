@@ -362,6 +362,24 @@ def upgrade() -> None:
         )
     for table in WRITTEN_ONCE:
         append_only(op, table)
+    op.create_table(
+        "seal",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("after_txn", sa.BigInteger(), nullable=False),
+        sa.Column("through_txn", sa.BigInteger(), nullable=False),
+        sa.Column("transactions", sa.BigInteger(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("previous", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("signature", sa.Text(), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "number", name=op.f("pk_seal")),
+        schema="ledger",
+    )
+    protect(op, "ledger.seal", grants="SELECT, INSERT")
+    append_only(op, "ledger.seal")
+    run_sql(op, "ledger_seals")
     kinds = sa.table("txn_kind", sa.column("code"), sa.column("name"), schema="ledger")
     op.bulk_insert(kinds, [{"code": code, "name": name} for code, name in KINDS.items()])
     run_sql(op, "recon_match")
@@ -369,6 +387,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION ledger.books_to_seal(timestamptz)")
+    op.execute("DROP FUNCTION ledger.content_hash(uuid, bigint, bigint)")
+    op.drop_table("seal", schema="ledger")
     op.execute("DROP FUNCTION recon_sources_due(timestamptz, integer)")
     for function in FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")

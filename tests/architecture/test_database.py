@@ -151,7 +151,14 @@ BOOKS = {
         "ledger.open_account",
         "ledger.open_accounts",
     ),
-    *("ledger.set_account_status", "ledger.close_period", "ledger.lock_available", "ledger.roll_up", "ledger.books_to_roll_up"),
+    *(
+        "ledger.set_account_status",
+        "ledger.close_period",
+        "ledger.lock_available",
+        "ledger.roll_up",
+        "ledger.books_to_roll_up",
+        "ledger.books_to_seal",
+    ),
     *("ledger.check_transaction", "ledger.ensure_partitions"),
 }
 DOORS = WHO_IS_IT | WHOSE_TURN | BOOKS

@@ -117,6 +117,9 @@ class Kind(StrEnum):
     RESERVE_RELEASED = "reserve.released"
     SETTLEMENT_REPORTED = "settlement.reported"
     SETTLEMENT_RECEIVED = "settlement.received"
+    SETTLEMENT_ASSIGNED = "settlement.assigned"
+    SETTLEMENT_FEE_CORRECTED = "settlement.fee_corrected"
+    BREAK_RESOLVED = "reconciliation.resolved"
     REVERSED = "ledger.reversed"
     ADJUSTED = "ledger.adjusted"
 

@@ -13,7 +13,7 @@ from app.core.clock import now, today
 from app.core.ids import MerchantId, new_id
 from app.core.money import Money
 from app.ledger import service as ledger
-from app.ledger.domain import AccountRef, Code, Line, Owner, Posting, TransactionId
+from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting, TransactionId
 from app.reconciliation import queries
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import (
@@ -279,7 +279,7 @@ async def _write_off(session: AsyncSession, actor: Actor, found: Break, left: Mo
 
 def _posting(actor: Actor, break_id: UUID, lines: Sequence[Line], event_key: str) -> Posting:
     return Posting(
-        kind=journals.RESOLVED,
+        kind=Kind.BREAK_RESOLVED,
         source_type=BREAK_SOURCE,
         source_id=break_id,
         event_key=event_key,

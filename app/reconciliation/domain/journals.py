@@ -15,10 +15,6 @@ from app.ledger.domain import AccountRef, Code, Line, Owner
 from app.ledger.domain.journals import signed
 from app.reconciliation.domain.lines import LineKind
 
-ASSIGNED = "settlement.assigned"
-FEE_CORRECTED = "settlement.fee_corrected"
-RESOLVED = "reconciliation.resolved"
-
 EXPECTED_KINDS = frozenset(
     {LineKind.CHARGE, LineKind.REFUND, LineKind.REFUND_REVERSAL, LineKind.DISPUTE, LineKind.DISPUTE_REVERSAL},
 )

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.ids import MerchantId, public_id
 from app.ledger.queries.checks import INVARIANTS as BOOKS
 from app.ledger.queries.checks import Invariant
+from app.ledger.seals import queries as seals
 from app.reconciliation.models import InvariantCheck
 from app.reconciliation.schemas import Finding, InvariantPage, InvariantRow
 
@@ -118,10 +119,10 @@ def _scoped(statement: str) -> str:
 
 
 async def invariant_page(session: AsyncSession, *, merchant_id: MerchantId) -> InvariantPage:
-    """The last proof, and the ones before it."""
+    """The last proof, the ones before it, and the head of the book's seal."""
     statement = select(InvariantCheck).where(InvariantCheck.merchant_id == merchant_id).order_by(InvariantCheck.id.desc()).limit(SHOWN)
     checks = [_row(row) for row in (await session.execute(statement)).scalars()]
-    return InvariantPage(checks=checks)
+    return InvariantPage(checks=checks, seal=await seals.head(session, merchant_id=merchant_id))
 
 
 def _row(row: InvariantCheck) -> InvariantRow:

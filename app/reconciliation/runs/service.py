@@ -242,8 +242,8 @@ class _Books:
                 fees += journals.correct_fee(psp=psp, fee=-before, key=row.posted_key or row.key)
                 fees += journals.correct_fee(psp=psp, fee=Money(row.fee_due, row.currency), key=row.key)
             self._add(Kind.SETTLEMENT_REPORTED, batch, settled)
-            self._add(journals.ASSIGNED, f"assign:{batch}", moved)
-            self._add(journals.FEE_CORRECTED, f"pspfee:{batch}", fees)
+            self._add(Kind.SETTLEMENT_ASSIGNED, f"assign:{batch}", moved)
+            self._add(Kind.SETTLEMENT_FEE_CORRECTED, f"pspfee:{batch}", fees)
 
     def _receive(self, row: Row[tuple[object, ...]]) -> None:
         bank = Owner(BANK, row.source_id)

@@ -8,6 +8,7 @@ import msgspec
 
 from app.core.money import Money
 from app.core.paging import Page
+from app.ledger.domain.seals import Block
 from app.reconciliation.domain.breaks import BreakKind, BreakStatus
 from app.reconciliation.domain.formats import CSV, FORMATS
 from app.reconciliation.domain.journals import Target
@@ -317,6 +318,7 @@ class InvariantPage(msgspec.Struct, kw_only=True):
     """The nightly proof."""
 
     checks: list[InvariantRow]
+    seal: Block | None
 
     @property
     def latest(self) -> InvariantRow | None:
