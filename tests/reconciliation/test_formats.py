@@ -210,6 +210,13 @@ class TestQuirks:
         with pytest.raises(FileRefused, match=reason):
             totals_of(name, content)
 
+    def test_a_refused_statement_names_the_line_it_ends_in(self) -> None:
+        content = files.camt053([100, 200], closing=7).replace(b"<Ntry>", b"\n<Ntry>").replace(b"</Stmt>", b"\n</Stmt>")
+        with pytest.raises(FileRefused) as refused:
+            totals_of("camt053", content)
+        assert refused.value.line == content.count(b"\n", 0, content.index(b"</Stmt>")) + 1
+        assert [line.number for line in lines_of("camt053", files.camt053([100, 200]).replace(b"<Ntry>", b"\n<Ntry>"))] == [3, 4]
+
     def test_a_collective_entry_is_read_by_its_parts(self) -> None:
         parts = "".join(
             f'<TxDtls><Refs><EndToEndId>E{i}</EndToEndId></Refs><Amt Ccy="EUR">{size}</Amt><CdtDbtInd>CRDT</CdtDbtInd></TxDtls>'

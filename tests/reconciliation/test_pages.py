@@ -47,6 +47,10 @@ class TestHandingIn:
         assert desk.query("select count(*) from recon_item") == [(0,)]
         assert [kind for kind, *_ in desk.breaks()] == ["batch_total"]
 
+    async def test_a_file_may_be_larger_than_other_forms(self, owner: Browser, desk: Desk) -> None:
+        said = text_of(await upload(owner, public_id(SOURCE, desk.psp.id), b"batch,line\n" + b"x,y\n" * 500_000))
+        assert "Refused at line 1" in said
+
     async def test_an_empty_form_says_what_is_missing(self, owner: Browser, desk: Desk) -> None:
         source = public_id(SOURCE, desk.psp.id)
         await owner.get(f"{BASE}/sources/{source}")

@@ -19,13 +19,29 @@ BOOKED = ("BOOK", "")
 IDS = ("EndToEndId", "TxId", "InstrId", "MsgId", "PmtInfId", "MndtId", "AcctSvcrRef", "UETR", "ChqNb", "Prtry/Ref")
 
 
+class _Lines:
+    """Gives the parser one line at a time, so that whatever it reports is known to stand in the line it was given last."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._is_new = True
+        self.number = 0
+
+    def read(self, size: int) -> bytes:
+        """The next line, or as much of it as is asked for."""
+        line = self._source.readline(size)
+        self.number += self._is_new and bool(line)
+        self._is_new = line.endswith(b"\n")
+        return line
+
+
 def read(source: BinaryIO, tally: Tally) -> Iterator[Line]:
     """Every booked entry; a statement that does not add up, or does not follow the one before it, refuses the file."""
-    chain, number, seen = Chain(tally), 0, 0
+    chain, number, seen, lines = Chain(tally), 0, 0, _Lines(source)
     statement = Statement(account="", currency="")
     path: list[str] = []
     try:
-        for event, element in iterparse(source, events=("start", "end"), forbid_dtd=True):
+        for event, element in iterparse(lines, events=("start", "end"), forbid_dtd=True):
             name = element.tag.rpartition("}")[2]
             if event == "start":
                 path.append(name)
@@ -36,11 +52,11 @@ def read(source: BinaryIO, tally: Tally) -> Iterator[Line]:
             _take(statement, path, name, element)
             if name == "Ntry" and path[-1:] == ["Stmt"]:
                 number += 1
-                yield from _entries(element, number, statement)
+                yield from _entries(element, number, lines.number, statement)
                 element.clear()
             elif name == "Stmt":
                 seen += 1
-                statement.line = number or None
+                statement.line = lines.number
                 chain.close(statement)
                 element.clear()
     except DefusedXmlException:
@@ -81,17 +97,17 @@ def _balance(statement: Statement, element: Element) -> None:
         statement.opening = balance
 
 
-def _entries(entry: Element, number: int, statement: Statement) -> Iterator[Line]:
+def _entries(entry: Element, number: int, place: int, statement: Statement) -> Iterator[Line]:
     status = _text(entry, "Sts/Cd") or _text(entry, "Sts")
     if status not in BOOKED:
         return  # pending entries are announced, not booked: they are in no balance
     details = _all(entry, "NtryDtls/TxDtls")
-    row = Row(number, {"NtryRef": _text(entry, "NtryRef"), "Amt": _text(entry, "Amt")})
+    row = Row(place, {"Ntry": str(number), "Amt": _text(entry, "Amt")})
     whole = line_of(row, lambda row: _line(entry, entry, row, statement), ext_id=_text(entry, "AcctSvcrRef"), raw_type=_code(entry))
     if whole.net is None:
-        raise FileRefused(f"entry {number} has no amount that can be read: {whole.problem}")
+        raise FileRefused(f"entry {number} has no amount that can be read: {whole.problem}", line=place)
     if whole.net.currency != statement.currency:
-        raise FileRefused(f"entry {number} is in {whole.net.currency}, the account in {statement.currency}.")
+        raise FileRefused(f"entry {number} is in {whole.net.currency}, the account in {statement.currency}.", line=place)
     statement.entries_minor += whole.net.minor
     parts = [] if len(details) < 2 else [_part(entry, detail, index, whole, statement) for index, detail in enumerate(details, 1)]
     sums = [part.net.minor for part in parts if part.net is not None and part.net.currency == whole.net.currency]
@@ -102,7 +118,7 @@ def _entries(entry: Element, number: int, statement: Statement) -> Iterator[Line
 
 
 def _part(entry: Element, detail: Element, index: int, whole: Line, statement: Statement) -> Line:
-    row = Row(whole.number, {"detail": str(index)})
+    row = Row(whole.number, {"Ntry": whole.ext_id, "detail": str(index)})
     build: Callable[[Row], Line] = lambda row: _line(entry, detail, row, statement, part=index)  # noqa: E731
     return line_of(row, build, ext_id=f"{whole.ext_id}#{index}", raw_type=whole.raw_type)
 
@@ -112,7 +128,7 @@ def _line(entry: Element, detail: Element, row: Row, statement: Statement, *, pa
     scope = [detail] if part else [entry, *_all(entry, "NtryDtls/TxDtls")]
     ids = [value for name in IDS for element in scope for value in _found(element, name)]
     references = list(dict.fromkeys(value for value in ids if value not in {"NOTPROVIDED", "NONREF"}))
-    account_reference = _text(entry, "AcctSvcrRef") or _text(entry, "NtryRef") or f"{statement.number}.{row.number}"
+    account_reference = _text(entry, "AcctSvcrRef") or _text(entry, "NtryRef") or f"{statement.number}.{row['Ntry']}"
     reason = _text(detail, "RtrInf/Rsn/Cd") or _text(entry, "NtryDtls/TxDtls/RtrInf/Rsn/Cd")
     return Line(
         number=row.number,
