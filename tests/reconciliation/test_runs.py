@@ -21,7 +21,15 @@ class TestAgreement:
         assert desk.breaks() == []
         assert desk.left_over() == {}
         assert desk.balance("1201") == 13_409
-        assert run.sums["EUR"] == {"ledger": 13_499, "psp": 13_499, "due": 13_409, "bank": 13_409, "waiting": 0}
+        assert run.sums["EUR"] == {
+            "ledger": 13_499,
+            "psp": 13_499,
+            "due": 13_409,
+            "bank": 13_409,
+            "waiting": 0,
+            "fee_booked": 90,
+            "fee_charged": 90,
+        }
 
     async def test_running_again_and_importing_again_change_nothing(self, desk: Desk) -> None:
         taken = await desk.take(10_000, 2_500)

@@ -11,6 +11,10 @@ class Sums(msgspec.Struct, kw_only=True):
     due: int
     bank: int
     waiting: int
+    fee_booked: int = 0
+    """What the provider told its fees would be, when the payments were captured."""
+    fee_charged: int = 0
+    """What its files say it took."""
 
     @property
     def expected(self) -> int:

@@ -94,5 +94,7 @@ def _row(run: Run) -> RunRow:
 
 
 def _sum(currency: str, sums: Sums) -> SumRow:
-    expected, waiting, psp, due, bank = (Money(minor, currency) for minor in (sums.expected, sums.waiting, sums.psp, sums.due, sums.bank))
-    return SumRow(expected=expected, waiting=waiting, psp=psp, due=due, bank=bank)
+    told = {
+        name: Money(getattr(sums, name), currency) for name in ("expected", "waiting", "psp", "due", "bank", "fee_booked", "fee_charged")
+    }
+    return SumRow(**told)

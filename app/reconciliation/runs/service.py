@@ -99,10 +99,13 @@ _RULES = text(
     "select rule, count(*) as matches from recon_match where merchant_id = :merchant and undone_at is null group by rule order by rule"
 )
 _SUMS = text("""
-select currency, sum(ledger)::bigint as ledger, sum(psp)::bigint as psp, sum(bank)::bigint as bank, sum(due)::bigint as due, sum(waiting)::bigint as waiting from (
+select currency, sum(ledger)::bigint as ledger, sum(psp)::bigint as psp, sum(bank)::bigint as bank, sum(due)::bigint as due, sum(waiting)::bigint as waiting,
+       sum(fee_booked)::bigint as fee_booked, sum(fee_charged)::bigint as fee_charged from (
   select i.currency, case when i.side = 'ledger' then i.gross_minor else 0 end as ledger,
          case when i.side = 'psp' and i.kind in ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal') then i.gross_minor else 0 end as psp,
          case when i.side = 'bank' then i.net_minor else 0 end as bank, case when i.kind = 'batch' then i.net_minor else 0 end as due,
+         case when i.side = 'ledger' then i.fee_minor else 0 end as fee_booked,
+         case when i.side = 'psp' and i.currency = i.net_currency then i.fee_minor else 0 end as fee_charged,
          case when i.side = 'ledger' and i.day + :settle_days >= :today and not exists (
            select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
            and not exists (select from recon_break b where b.merchant_id = i.merchant_id and (b.item_id = i.id or b.other_id = i.id) and b.status <> 'cleared')
@@ -155,7 +158,7 @@ async def _record(session: AsyncSession, actor: Actor, run_id: UUID, began: date
     rules = {row.rule: row.matches for row in await session.execute(_RULES, values)}
     when = {"settle_days": policy.settle_days, "today": today()}
     sums = {
-        row.currency: msgspec.to_builtins(Sums(ledger=row.ledger, psp=row.psp, due=row.due, bank=row.bank, waiting=row.waiting))
+        row.currency: {name: getattr(row, name) for name in Sums.__struct_fields__}
         for row in await session.execute(_SUMS, {**values, **when})
     }
     found = int(await session.scalar(_OPEN, values) or 0)

@@ -75,6 +75,8 @@ class SumRow(msgspec.Struct, frozen=True, kw_only=True):
     psp: Money
     due: Money
     bank: Money
+    fee_booked: Money
+    fee_charged: Money
 
     @property
     def unexplained(self) -> Money:
