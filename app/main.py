@@ -20,6 +20,7 @@ from app.payouts import api as payouts_api
 from app.payouts import pages as payouts
 from app.psp import api as psp_api
 from app.psp import pages as psp
+from app.reconciliation import pages as reconciliation
 from app.reports import pages as reports
 from app.sellers import api as sellers_api
 from app.sellers import pages as sellers
@@ -50,6 +51,7 @@ FEATURES = (
     payments_api,
     payouts,
     payouts_api,
+    reconciliation,
     reports,
     ops,
 )

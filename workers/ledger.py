@@ -14,3 +14,9 @@ async def roll_up(_message: Message) -> None:
 async def ensure_partitions(_message: Message) -> None:
     """Make room for the entries to come."""
     await flows.ensure_partitions()
+
+
+@job
+async def seal(_message: Message) -> None:
+    """Seal what was posted, so that nobody can change it unseen."""
+    await flows.seal_due()

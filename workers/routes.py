@@ -16,6 +16,8 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "clock.balances_due": ("ledger.roll_up",),
     "clock.partitions_due": ("ledger.ensure_partitions",),
     "clock.figures_due": ("reports.count_events",),
+    "clock.seals_due": ("ledger.seal",),
+    "clock.reconciliation_due": ("reconciliation.compare_all",),
     "clock.tidying_due": ("identity.tidy", "upkeep.forget_jobs"),
 }
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
@@ -62,6 +64,8 @@ CALENDAR: dict[str, Recurring] = {
     "clock.balances_due": Recurring("*/5 * * * * *"),
     "clock.partitions_due": Recurring("7 * * * *"),
     "clock.figures_due": Recurring("*/30 * * * * *"),
+    "clock.seals_due": Recurring("12 * * * *"),
+    "clock.reconciliation_due": Recurring("30 4 * * *"),
     "clock.tidying_due": Recurring("17 * * * *"),
 }
 """Topic the scheduler publishes -> when."""

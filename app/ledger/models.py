@@ -215,3 +215,20 @@ class BalanceSnapshot(Base):
     debits: Mapped[int]
     credits: Mapped[int]
     taken_at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class Seal(Base):
+    """A block of transactions as it was when it was sealed."""
+
+    __tablename__ = "seal"
+    __table_args__ = LEDGER
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    after_txn: Mapped[int]
+    through_txn: Mapped[int]
+    transactions: Mapped[int]
+    content: Mapped[str]
+    previous: Mapped[str]
+    hash: Mapped[str]
+    signature: Mapped[str]
+    made_at: Mapped[datetime]

@@ -22,8 +22,22 @@ PUBLIC_PREFIXES = {
     "capture": "cap",
     "attempt": "att",
     "payout": "po",
+    "run": "rrn",
+    "break": "brk",
+    "source": "rsc",
+    "bank_account": "rsc",
 }
-PAGES = {"seller": "/sellers", "connection": "/connections", "payment": "/payments", "order": "/orders", "payout": "/payouts"}
+PAGES = {
+    "seller": "/sellers",
+    "connection": "/connections",
+    "payment": "/payments",
+    "order": "/orders",
+    "payout": "/payouts",
+    "run": "/reconciliation/runs",
+    "break": "/reconciliation/breaks",
+    "source": "/reconciliation/sources",
+    "bank_account": "/reconciliation/sources",
+}
 
 CLASS_NAMES = {
     AccountClass.ASSET: "Assets",

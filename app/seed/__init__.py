@@ -4,6 +4,7 @@ A month of history is made by travelling: the clock is set to each past day, ord
 been, and each day's funds become available.
 """
 
+import io
 import random
 import secrets as randomness
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,10 @@ from app.orders.domain import NewLine
 from app.payments import flows
 from app.payments.domain import CaptureMode
 from app.psp.service import connections
+from app.reconciliation.files import service as files
+from app.reconciliation.invariants import service as invariants
+from app.reconciliation.runs import service as runs
+from app.reconciliation.sources import service as sources
 from app.reports import flows as reports
 from app.seed import payouts
 from app.sellers import service as sellers
@@ -124,6 +129,7 @@ async def plant(*, simulator_url: str, days: int = DAYS) -> dict[str, object]:
         await payouts.leave_for_today(
             halden.merchant_id, finance=halden.who(Role.FINANCE), approver=halden.who(Role.APPROVER), sellers=halden.sellers
         )
+        await _reconcile(halden, simulator_url)
         for house in (halden, northlight):
             await reports.count_again(house.merchant_id)
     finally:
@@ -278,3 +284,30 @@ async def _today(house: House, dice: random.Random) -> None:
     await _pay(house, await _order(house, dice, 903), token=HELD)
     await _pay(house, await _order(house, dice, 904), token=None)
     await _order(house, dice, 905)
+
+
+PLANTED = "amount,fee,duplicate,dispute,unknown_type,bank_stray"
+"""What the demo's provider and bank get wrong, so that there is something to resolve."""
+
+
+async def _reconcile(house: House, simulator_url: str) -> None:
+    """The provider's files and the bank's statement, as they were fetched, handed in and compared; the simulator charged everything in real time."""
+    async with unit_of_work(house.merchant_id) as session:
+        provider = await sources.add_source(
+            session, house.actor, name="Simulator EU", format="simulated", connection_id=house.connection_id
+        )
+        bank = await sources.add_source(session, house.actor, name="House bank EUR", format="camt053")
+    account, today = public_id("mer", house.merchant_id), now().date()
+    days = (today - timedelta(days=1), today)
+    async with httpx2.AsyncClient(base_url=simulator_url, timeout=30) as simulator:
+        for day in days:
+            asked = {"account": account, "day": day.isoformat(), "plant_breaks": PLANTED if day == today else ""}
+            settled = (await simulator.get("/_settlements/file", params=asked)).raise_for_status().content
+            paid = {**asked, "day": (day + timedelta(days=1)).isoformat(), "since": days[0].isoformat()}
+            credited = (await simulator.get("/_settlements/statement", params=paid)).raise_for_status().content
+            async with unit_of_work(house.merchant_id) as session:
+                await files.import_file(session, house.actor, source=provider, name=f"settlement_{day}.csv", content=io.BytesIO(settled))
+                await files.import_file(session, house.actor, source=bank, name=f"statement_{day}.xml", content=io.BytesIO(credited))
+    async with unit_of_work(house.merchant_id) as session:
+        await runs.compare(session, house.actor)
+        await invariants.check(session, house.actor)

@@ -146,7 +146,13 @@ _BY_NOUN: dict[str, dict[str, Status]] = {
     "ledger": {"unbalanced": _wrong("Unbalanced"), "balanced": _done("Balanced")},
     "merchant": {"live": _done("Live"), "sandbox": _waiting("Test", "flask-conical")},
     "session": {"current": _done("This session")},
-    "break": {"open": _wrong("Open", "circle-alert")},
+    "break": {
+        "open": _wrong("Open", "circle-alert"),
+        "parked": _neutral("Parked", "pause"),
+        "awaiting_approval": _waiting("Needs approval", "hourglass"),
+        "cleared": _done("Cleared itself"),
+    },
+    "recon_file": {"imported": _done("Imported"), "refused": _wrong("Refused", "file-x")},
 }
 
 

@@ -140,6 +140,7 @@ WHOSE_TURN = {
     "payout_schedules_due",
     "payouts_due",
     "payouts_expiring",
+    "recon_sources_due",
     "reports_due",
 }  # the clock asks across merchants and gets ids only
 # Only these functions may write the books; what they write is checked by the database itself.
@@ -155,7 +156,14 @@ BOOKS = {
         "ledger.open_account",
         "ledger.open_accounts",
     ),
-    *("ledger.set_account_status", "ledger.close_period", "ledger.lock_available", "ledger.roll_up", "ledger.books_to_roll_up"),
+    *(
+        "ledger.set_account_status",
+        "ledger.close_period",
+        "ledger.lock_available",
+        "ledger.roll_up",
+        "ledger.books_to_roll_up",
+        "ledger.books_to_seal",
+    ),
     *("ledger.check_transaction", "ledger.ensure_partitions"),
 }
 AGAIN = {"jobs_requeue"}  # the application writes events and never changes one

@@ -35,6 +35,10 @@ SAMPLES = {
     "batch_id": "select id from payout_batch where merchant_id = %s",
     "transaction_id": "select max(id) from ledger.txn where merchant_id = %s group by kind",
     "account_id": "select max(id) from ledger.account where merchant_id = %s group by code",
+    "source_id": "select id from recon_source where merchant_id = %s and side = 'psp'",
+    "file_id": "select id from recon_file where merchant_id = %s and lines > 0",
+    "run_id": "select id from recon_run where merchant_id = %s",
+    "break_id": "select id from recon_break where merchant_id = %s and kind = 'amount'",
 }
 """Objects to look at: one of every state, so that every badge, notice and empty place is seen."""
 NUMBERED = {"transaction_id": "txn", "account_id": "acc"}

@@ -4,6 +4,7 @@ The crawler fills every route's path from here, so a new route is crawled withou
 entry in `SAMPLES`: the test that misses it says so.
 """
 
+import io
 import re
 from collections.abc import Mapping
 from uuid import UUID
@@ -11,11 +12,15 @@ from uuid import UUID
 import psycopg
 
 from app.core.db import unit_of_work
-from app.core.ids import ConnectionId, PersonId, new_id, public_id
+from app.core.ids import ConnectionId, PersonId, new_id, parse_id, public_id
 from app.core.settings import settings
 from app.payments.domain import CaptureMode
 from app.psp.domain import ChangePolicy
 from app.psp.service import connections
+from app.reconciliation.breaks import queries as break_queries
+from app.reconciliation.files import service as files
+from app.reconciliation.runs import service as runs
+from app.reconciliation.sources import service as sources
 from app.tenancy.domain import Role
 from app.web import sessions
 from tests.support.factories.api_access import make_key
@@ -44,6 +49,10 @@ PREFIXES = {
     "batch_id": "pob",
     "hold_id": "poh",
     "schedule_id": "psc",
+    "source_id": "rsc",
+    "file_id": "rfi",
+    "run_id": "rrn",
+    "break_id": "brk",
 }
 NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing"}
 """Path parameters that name something all merchants share."""
@@ -79,7 +88,7 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
     authorised = await shop.pay(order_id, mode=CaptureMode.MANUAL)
     captured = await shop.pay()
     await shop.refund(captured.payment_id, 500)
-    found = await _look_up(shop, PersonId(member.id))
+    found = await _look_up(shop, PersonId(member.id)) | await _reconcile(shop)
     # by somebody else, so that the owner may approve it
     bank_account = await propose(somebody(shop.actor), shop.bert)
     paying_out = await furnish_payouts(shop)
@@ -93,6 +102,20 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
     } | paying_out
     ids |= {"merchant_id": shop.merchant_id} | found
     return shop, {name: public_id(PREFIXES[name], value) for name, value in ids.items()} | _ledger_ids(shop) | NOT_AN_ID
+
+
+async def _reconcile(shop: Shop) -> dict[str, UUID]:
+    """A source with a file that names a payment nobody knows: a run and a break."""
+    head = "batch,line,type,payment,reference,currency,gross,fee,net"
+    content = f"{head}\nb,1,charge,nobody,,EUR,100,1,99\nb,out,payout,,,EUR,-99,0,-99\n".encode()
+    async with unit_of_work(shop.merchant_id) as session:
+        source = await sources.add_source(
+            session, shop.actor, name="Files", format="simulated", connection_id=ConnectionId(shop.connection_id)
+        )
+        file = await files.import_file(session, shop.actor, source=source, name="day.csv", content=io.BytesIO(content))
+        run = await runs.compare(session, shop.actor)
+        rows = await break_queries.open_breaks(session, merchant_id=shop.merchant_id)
+    return {"source_id": source.id, "file_id": file.id, "run_id": run.id, "break_id": parse_id("brk", rows[0].id)}
 
 
 async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:

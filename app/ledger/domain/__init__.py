@@ -124,6 +124,9 @@ class Kind(StrEnum):
     PAYOUT_FAILED = "payout.failed"
     PAYOUT_RETURNED = "payout.returned"
     PAYOUT_FREED = "payout.freed"
+    SETTLEMENT_ASSIGNED = "settlement.assigned"
+    SETTLEMENT_FEE_CORRECTED = "settlement.fee_corrected"
+    BREAK_RESOLVED = "reconciliation.resolved"
     REVERSED = "ledger.reversed"
     ADJUSTED = "ledger.adjusted"
 

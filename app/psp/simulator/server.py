@@ -14,7 +14,7 @@ from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.core import outbound
-from app.psp.simulator import console, controls, hosted
+from app.psp.simulator import console, controls, hosted, settlements
 from app.psp.simulator.api import Api
 from app.psp.simulator.courier import Courier
 from app.psp.simulator.store import Store
@@ -48,6 +48,7 @@ def create_simulator(*, base_url: str, journal: Path | None = None, salt: str | 
             *console.ROUTES,
             *controls.ROUTES,
             *hosted.ROUTES,
+            *settlements.ROUTES,
             create_static_files_router(path="/static", directories=[STATIC], include_in_schema=False),
         ],
         lifespan=[run_courier],

@@ -1,0 +1,264 @@
+"""Reads about breaks."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.core.actors import Actor
+from app.core.clock import today
+from app.core.db import unit_of_work
+from app.core.ids import MerchantId, public_id
+from app.core.money import Money
+from app.core.paging import Page, fetch_page
+from app.ledger.domain import Code, Line, Side
+from app.reconciliation import queries
+from app.reconciliation.domain import journals
+from app.reconciliation.domain.breaks import BREAK, UNSETTLED, BreakKind, BreakStatus, Policy, business_days_between
+from app.reconciliation.models import Break, Item, Resolution, Source
+from app.reconciliation.schemas import CAUSES, KIND_NAMES, BreakListPage, BreakPage, BreakRow, Candidate, PreviewLine, StepRow
+from app.reconciliation.sources import queries as sources
+
+ITEM = "rit"
+NEAR_DAYS, MOST_CANDIDATES = 10, 5
+CSV_COLUMNS = ["id", "kind", "reference", "source", "status", "ledger", "other", "difference", "currency", "owner", "opened_on", "due_on"]
+First, Other = aliased(Item), aliased(Item)
+Statement = Select[*tuple[Any, ...]]
+FieldReader = Callable[[Item], str]
+
+
+def _rows(merchant_id: MerchantId) -> Statement:
+    return (
+        select(Break.id, Break, Source.name.label("source"), First, Other)
+        .join(Source, (Source.merchant_id == Break.merchant_id) & (Source.id == Break.source_id))
+        .outerjoin(First, (First.merchant_id == Break.merchant_id) & (First.id == Break.item_id))
+        .outerjoin(Other, (Other.merchant_id == Break.merchant_id) & (Other.id == Break.other_id))
+        .where(Break.merchant_id == merchant_id)
+    )
+
+
+def _narrowed(statement: Statement, status: str, kind: str) -> Statement:
+    wanted = [status] if status in set(BreakStatus) else list(UNSETTLED)
+    statement = statement.where(Break.status.in_(wanted))
+    return statement.where(Break.kind == kind) if kind in set(BreakKind) else statement
+
+
+async def break_list_page(
+    session: AsyncSession, *, merchant_id: MerchantId, status: str = "", kind: str = "", after: str | None = None
+) -> BreakListPage:
+    """The inbox: what is open, newest first."""
+    rows = await fetch_page(session, _narrowed(_rows(merchant_id), status, kind), keys=[Break.id], after=after)
+    counted = select(Break.status, func.count()).where(Break.merchant_id == merchant_id).group_by(Break.status)
+    counts: dict[str, int] = {row.status: row[1] for row in await session.execute(counted)}
+    shown = [("", "Needs work", sum(counts.get(state, 0) for state in UNSETTLED))]
+    shown += [
+        (state.value, _label(state), counts.get(state, 0))
+        for state in (BreakStatus.AWAITING_APPROVAL, BreakStatus.PARKED, BreakStatus.RESOLVED, BreakStatus.CLEARED)
+    ]
+    kinds = [(name.value, KIND_NAMES[name][0]) for name in BreakKind]
+    return BreakListPage(
+        rows=rows.map(_row),
+        status=status if status in set(BreakStatus) else "",
+        kind=kind if kind in set(BreakKind) else "",
+        counts=shown,
+        kinds=kinds,
+    )
+
+
+def _label(state: BreakStatus) -> str:
+    return {"awaiting_approval": "To approve", "cleared": "Cleared"}.get(state.value, state.value.capitalize())
+
+
+async def open_breaks(session: AsyncSession, *, merchant_id: MerchantId, size: int = 10) -> list[BreakRow]:
+    """The newest open breaks."""
+    page: Page[BreakRow] = (await fetch_page(session, _narrowed(_rows(merchant_id), "", ""), keys=[Break.id], size=size)).map(_row)
+    return page.items
+
+
+async def break_rows(merchant_id: MerchantId, *, status: str, kind: str) -> AsyncIterator[Sequence[Sequence[object]]]:
+    """Every break that matches, for a file, a page at a time."""
+    after: str | None = None
+    async with unit_of_work(merchant_id) as session:
+        while True:
+            page = await fetch_page(session, _narrowed(_rows(merchant_id), status, kind), keys=[Break.id], after=after, size=100)
+            yield [_cells(_row(row), row.Break) for row in page.items]
+            if page.next is None:
+                return
+            after = page.next
+
+
+def _cells(row: BreakRow, found: Break) -> list[object]:
+    amounts = [money.decimal() if money else "" for money in (row.ledger, row.other, row.difference)]
+    return [row.id, row.kind, row.reference, row.source, row.status, *amounts, found.currency, row.owner or "", found.opened_on, row.due_on]
+
+
+def _row(row: Any) -> BreakRow:
+    found: Break = row.Break
+    first, second = row[3], row[4]
+    sides = {item.side if item.kind != "batch" else "ledger": item for item in (first, second) if item is not None}
+    ledger = sides.pop("ledger", None)
+    other = next(iter(sides.values()), None)
+    return BreakRow(
+        id=public_id(queries.BREAK, found.id),
+        kind=BreakKind(found.kind),
+        reference=found.reference,
+        source=row.source,
+        ledger=_told(ledger, found),
+        other=_told(other, found),
+        difference=Money(found.minor, found.currency) if found.currency else None,
+        status=found.status,
+        owner=found.owner_name,
+        age_days=business_days_between(found.opened_on, today()),
+        due_on=found.due_on,
+        is_overdue=found.status in set(UNSETTLED) and found.due_on < today(),
+    )
+
+
+def _told(item: Item | None, found: Break) -> Money | None:
+    if item is None:
+        return None
+    if found.kind == BreakKind.FEE:
+        return Money(item.fee_minor, item.net_currency)
+    return (
+        Money(item.net_minor, item.net_currency) if item.side == "bank" or item.kind == "batch" else Money(item.gross_minor, item.currency)
+    )
+
+
+async def break_page(session: AsyncSession, actor: Actor, *, break_id: UUID) -> BreakPage:
+    """One break: both sides next to each other, what is left over in the books, and what may be done."""
+    merchant_id = actor.merchant
+    found = await queries.one_break(session, merchant_id=merchant_id, break_id=break_id)
+    row: Any = (await session.execute(_rows(merchant_id).where(Break.id == break_id))).one()
+    place, left, policy = await queries.place_of(session, found=found), None, Policy()
+    if place is not None and found.currency:
+        left = await queries.residual(session, merchant_id=merchant_id, place=place.account, key=place.key, currency=found.currency)
+    is_left = left is not None and not left.is_zero
+    lines = journals.netted(journals.write_off(place.account, place.key, left)) if place and left and is_left else []
+    steps = await _steps(session, found)
+    return BreakPage(
+        row=_row(row),
+        compared=_compared(row[3], row[4], found),
+        cause=CAUSES[BreakKind(found.kind)],
+        left_over=left if is_left else None,
+        write_off=preview(lines),
+        alone_up_to=Money(policy.write_off_alone_minor, found.currency) if found.currency else None,
+        candidates=await _candidates(session, row[3]) if found.other_id is None else [],
+        steps=steps,
+        requested_by_you=found.requested_by is not None and found.requested_by == actor.id,
+        can_be_undone=BREAK.can(BreakStatus(found.status), "reopen"),
+        file=await sources.file_row(session, merchant_id=merchant_id, file_id=found.file_id) if found.file_id else None,
+    )
+
+
+def preview(lines: Sequence[Line]) -> list[PreviewLine]:
+    """Lines as a person reads them before they are posted."""
+    return [
+        PreviewLine(
+            Code(line.account.code).name.replace("_", " ").capitalize(),
+            line.amount if line.side is Side.DEBIT else None,
+            line.amount if line.side is Side.CREDIT else None,
+        )
+        for line in lines
+    ]
+
+
+def _compared(first: Item | None, other: Item | None, found: Break) -> list[tuple[str, str, str]]:
+    """The two sides field by field: the ledger's (or the batch's) word, then the other's."""
+    items = [item for item in (first, other) if item is not None]
+    ledger = next((item for item in items if item.side == "ledger" or item.kind == "batch"), None)
+    told = next((item for item in items if item is not ledger), None)
+    fields: list[tuple[str, FieldReader]] = [
+        ("Amount", lambda item: (_told(item, found) or Money(0, item.currency)).format()),
+        ("Fee", lambda item: Money(item.fee_minor, item.net_currency).format()),
+        ("Kind", lambda item: item.kind.replace("_", " ")),
+        ("Date", lambda item: item.day.isoformat()),
+        ("Reference", lambda item: item.object_ref or item.parent_ref or item.ext_id),
+        ("Our reference", lambda item: item.merchant_ref or "–"),
+        ("Batch", lambda item: item.batch_ref or "–"),
+    ]
+    return [(label, read(ledger) if ledger else "–", read(told) if told else "–") for label, read in fields] if items else []
+
+
+_CANDIDATES = text("""
+select i.id, i.side, i.kind, i.ext_id, i.object_ref, i.batch_ref, i.day, i.currency, i.gross_minor, i.net_currency, i.net_minor, abs(i.day - :day) as apart
+  from recon_item i where i.merchant_id = :merchant and i.id <> :item and abs(i.day - :day) <= :days
+   and ((:side = 'psp' and i.side = 'ledger' and i.source_id = :source and i.kind = :kind and i.currency = :currency and i.gross_minor = :gross)
+     or (:side = 'ledger' and i.side = 'psp' and i.source_id = :source and i.kind = :kind and i.currency = :currency and i.gross_minor = :gross)
+     or (:side = 'bank' and i.kind = 'batch' and i.net_currency = :net_currency and i.net_minor = :net)
+     or (:side = 'batch' and i.side = 'bank' and i.net_currency = :net_currency and i.net_minor = :net))
+   and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
+ order by apart, i.ext_id limit :most
+""")
+
+
+async def _candidates(session: AsyncSession, item: Item | None) -> list[Candidate]:
+    """What may be the same money (P6): the same sum within days, and free. Suggested only, however sure it looks."""
+    if item is None:
+        return []
+    values = {
+        "merchant": item.merchant_id,
+        "item": item.id,
+        "source": item.source_id,
+        "side": "batch" if item.kind == "batch" else item.side,
+        "kind": item.kind,
+        "day": item.day,
+        "currency": item.currency,
+        "gross": item.gross_minor,
+        "net_currency": item.net_currency,
+        "net": item.net_minor,
+        "days": NEAR_DAYS,
+        "most": MOST_CANDIDATES,
+    }
+    return [_candidate(row) for row in await session.execute(_CANDIDATES, values)]
+
+
+def _candidate(row: Any) -> Candidate:
+    lined = row.side in {"psp", "ledger"} and row.kind != "batch"
+    return Candidate(
+        id=public_id(ITEM, row.id),
+        title=row.batch_ref if row.kind == "batch" else row.object_ref or row.ext_id,
+        amount=Money(row.gross_minor, row.currency) if lined else Money(row.net_minor, row.net_currency),
+        on=row.day,
+        days_apart=row.apart,
+    )
+
+
+async def _steps(session: AsyncSession, found: Break) -> list[StepRow]:
+    statement = (
+        select(Resolution)
+        .where(Resolution.merchant_id == found.merchant_id, Resolution.break_id == found.id)
+        .order_by(Resolution.id.desc())
+    )
+    return [
+        StepRow(
+            action=row.action.replace("_", " ").capitalize(),
+            by=row.actor_name,
+            at=row.at,
+            reason=row.reason,
+            amount=Money(row.minor, row.currency) if row.minor is not None and row.currency else None,
+            transaction=f"txn_{row.transaction_id}" if row.transaction_id else None,
+        )
+        for row in (await session.execute(statement)).scalars()
+    ]
+
+
+_AGES = text(
+    "select opened_on, count(*) as breaks from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval') group by 1"
+)
+_OVERDUE = text(
+    "select count(*) from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval') and due_on < :today"
+)
+
+
+async def ages(session: AsyncSession, *, merchant_id: MerchantId) -> list[tuple[date, int]]:
+    """How many open breaks were opened on which day."""
+    return [(row.opened_on, row.breaks) for row in await session.execute(_AGES, {"merchant": merchant_id})]
+
+
+async def overdue(session: AsyncSession, *, merchant_id: MerchantId) -> int:
+    """How many open breaks should have been dealt with by now."""
+    return int(await session.scalar(_OVERDUE, {"merchant": merchant_id, "today": today()}) or 0)

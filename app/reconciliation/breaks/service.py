@@ -1,0 +1,348 @@
+"""What people do about breaks: every step is kept for good, with the transaction it wrote beside it."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import audit
+from app.core.actors import Actor
+from app.core.clock import now, today
+from app.core.ids import MerchantId, new_id
+from app.core.money import Money
+from app.ledger import service as ledger
+from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting, TransactionId
+from app.reconciliation import queries
+from app.reconciliation.domain import journals
+from app.reconciliation.domain.breaks import (
+    BREAK,
+    Action,
+    BreakStatus,
+    NeedsSecondPerson,
+    Policy,
+    ResolutionImpossible,
+)
+from app.reconciliation.domain.journals import TARGETS, Target, netted
+from app.reconciliation.models import Break, Item, Match, MatchItem, Resolution
+from app.reconciliation.queries import CONNECTION, Place
+
+BREAK_SOURCE = "break"
+
+
+async def claim(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Break:
+    """Say who looks after a break."""
+    found = await _locked(session, actor, break_id)
+    found.owner_id, found.owner_name = actor.id, actor.name
+    await _keep(session, actor, found, Action.CLAIM)
+    return found
+
+
+async def park(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str) -> Break:
+    """Put a break aside until somebody outside has answered."""
+    found = await _locked(session, actor, break_id)
+    return await _step(session, actor, found, "park", Action.PARK, reason=reason)
+
+
+async def unpark(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Break:
+    """Take a parked break up again."""
+    found = await _locked(session, actor, break_id)
+    return await _step(session, actor, found, "unpark", Action.UNPARK)
+
+
+async def write_off(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str, policy: Policy | None = None) -> Break:
+    """Book what is left over as a loss or gain (28). Above the limit a second person has to agree first."""
+    found = await _locked(session, actor, break_id)
+    left = await _left_over(session, found)
+    if abs(left).minor <= (policy or Policy()).write_off_alone_minor:
+        transaction = await _write_off(session, actor, found, left)
+        return await _step(session, actor, found, "resolve", Action.WRITE_OFF, reason=reason, money=left, transaction=transaction)
+    found.requested_by = actor.id
+    return await _step(session, actor, found, "request", Action.REQUEST, reason=reason, money=left)
+
+
+async def approve(session: AsyncSession, actor: Actor, *, break_id: UUID, seen: Money) -> Break:
+    """Agree to somebody else's write-off, of exactly the amount that was shown."""
+    found = await _locked(session, actor, break_id)
+    if actor.id is None or actor.id == found.requested_by:
+        raise NeedsSecondPerson("You asked for this write-off; somebody else has to approve it.")
+    left = await _left_over(session, found)
+    if left != seen:
+        raise ResolutionImpossible(f"{left.format()} is left over now, not {seen.format()}. Look again, then approve.")
+    BREAK.next(BreakStatus(found.status), "approve")
+    found.approved_by = actor.id
+    transaction = await _write_off(session, actor, found, left)
+    return await _step(session, actor, found, "approve", Action.APPROVE, money=left, transaction=transaction)
+
+
+async def reject(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str) -> Break:
+    """Refuse or withdraw a write-off; the break is open again."""
+    found = await _locked(session, actor, break_id)
+    found.requested_by = None
+    return await _step(session, actor, found, "reject", Action.REJECT, reason=reason)
+
+
+async def adjust(session: AsyncSession, actor: Actor, *, break_id: UUID, parts: Mapping[Target, Money], reason: str) -> Break:
+    """Move what is left over where it belongs: to one account, or split over several that come to the same sum."""
+    found = await _locked(session, actor, break_id)
+    place, left = await _place(session, found), await _left_over(session, found)
+    if sum(part.minor for part in parts.values()) != left.minor or any(part.currency != left.currency for part in parts.values()):
+        raise ResolutionImpossible(f"The parts have to come to {left.format()}.", fields={"amount": f"Together {left.format()}."})
+    lines = adjustment(place, found, parts)
+    transaction = await _post(session, actor, found, lines, "adjust")
+    action = Action.SPLIT if len(parts) > 1 else Action.ADJUST
+    return await _step(session, actor, found, "resolve", action, reason=reason, money=left, transaction=transaction)
+
+
+def adjustment(place: Place, found: Break, parts: Mapping[Target, Money]) -> list[Line]:
+    """The lines an adjustment posts. What nobody can name yet is kept under a key of its own, so that it can clear later."""
+    key = f"break:{found.id}"
+    chosen = [
+        (_target(place, target), key if target is Target.UNIDENTIFIED else None, money)
+        for target, money in parts.items()
+        if not money.is_zero
+    ]
+    return netted(journals.move(place.account, place.key, chosen))
+
+
+def _target(place: Place, target: Target) -> AccountRef:
+    code = TARGETS[target]
+    return Owner(place.account.owner_type or CONNECTION, place.owner).account(code) if target is Target.UNIDENTIFIED else AccountRef(code)
+
+
+async def link(session: AsyncSession, actor: Actor, *, break_id: UUID, other_id: UUID, reason: str) -> Break:
+    """Say that two items are the same money: a provider's line and a ledger item, or a bank line and a batch. They must agree to the cent."""
+    found = await _locked(session, actor, break_id)
+    first, second = await _pair(session, found, other_id)
+    match = Match(
+        merchant_id=actor.merchant,
+        id=new_id(),
+        leg="line" if second.side == "ledger" else "batch",
+        rule="manual",
+        rule_version=1,
+        key="|".join(sorted((str(first.id), str(second.id)))),
+        is_manual=True,
+        made_by=actor.name,
+        made_at=now(),
+    )
+    session.add(match)
+    await session.flush()
+    money = Money(first.gross_minor, first.currency) if match.leg == "line" else Money(first.net_minor, first.net_currency)
+    for item, part in ((first, money), (second, -money)):
+        values = {"merchant_id": actor.merchant, "match_id": match.id, "item_id": item.id}
+        session.add(MatchItem(**values, minor=part.minor, currency=part.currency, is_live=True))
+    transaction = await _assign(session, actor, found, first, second)
+    return await _step(session, actor, found, "resolve", Action.LINK, reason=reason, money=money, transaction=transaction)
+
+
+async def _pair(session: AsyncSession, found: Break, other_id: UUID) -> tuple[Item, Item]:
+    """The provider's or bank's item first, what it is linked to second; both free and of the same money."""
+    items = [await _item(session, found, item_id) for item_id in (found.item_id, other_id)]
+    order = {"bank": 0, "psp": 1, "ledger": 2}
+    first, second = sorted(items, key=lambda item: order[item.side])
+    lines = (first.side, second.side) == ("psp", "ledger") and first.kind != "batch"
+    batches = first.side == "bank" and second.kind == "batch"
+    same = (first.currency, first.gross_minor) == (second.currency, second.gross_minor) if lines else first.net_minor == second.net_minor
+    if not (lines or batches) or not same or (batches and first.net_currency != second.net_currency):
+        raise ResolutionImpossible(
+            "Only a provider's line and a ledger item, or a bank line and a batch, of the same amount can be linked."
+        )
+    taken = select(MatchItem.item_id).where(
+        MatchItem.merchant_id == found.merchant_id, MatchItem.item_id.in_([first.id, second.id]), MatchItem.is_live
+    )
+    if (await session.execute(taken)).first() is not None:
+        raise ResolutionImpossible("One of the two is matched already. Unlink it first.")
+    return first, second
+
+
+async def _item(session: AsyncSession, found: Break, item_id: UUID | None) -> Item:
+    item = await session.get(Item, (found.merchant_id, item_id)) if item_id else None
+    if item is None:
+        raise ResolutionImpossible("There is no such item to link.")
+    return item
+
+
+async def _assign(session: AsyncSession, actor: Actor, found: Break, first: Item, second: Item) -> TransactionId | None:
+    """Book a linked item under the key of what it was linked to, if it is in the books already; the next run books the others."""
+    place = await queries.place(session, item=first)
+    if first.posted_key is None or place is None:
+        return None
+    target = await queries.place(session, item=second)
+    assert target is not None
+    converted = first.side == "psp" and first.currency != first.net_currency
+    money = Money(first.gross_minor, first.currency) if converted else Money(first.net_minor, first.net_currency)
+    # a provider's line took its net from 1100 under its own key, a bank line from 2400 under its own: what it took, it takes elsewhere now
+    lines = netted(journals.move(place.account, place.key, [(target.account, target.key, -money)]))
+    first.posted_key = msgspec.json.encode({second.clear_key: money.minor}).decode() if first.side == "bank" else second.clear_key
+    return await _post(session, actor, found, lines, "link")
+
+
+async def unlink(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str) -> Break:
+    """Take a link back: the match stays on record as undone, the break is open again, and its transaction is reversed."""
+    return await reopen(session, actor, break_id=break_id, reason=reason, action=Action.UNLINK)
+
+
+async def reopen(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str, action: Action = Action.REOPEN) -> Break:
+    """Take a resolution back. What it wrote is reversed by a transaction of its own."""
+    found = await _locked(session, actor, break_id)
+    BREAK.next(BreakStatus(found.status), "reopen")
+    latest = select(Resolution).where(Resolution.merchant_id == actor.merchant, Resolution.break_id == found.id)
+    last = (await session.execute(latest.order_by(Resolution.id.desc()).limit(1))).scalar_one()
+    transaction = None
+    if last.transaction_id is not None:
+        transaction = await ledger.reverse(
+            session,
+            merchant_id=actor.merchant,
+            transaction_id=TransactionId(last.transaction_id),
+            effective_on=today(),
+            actor=actor,
+            reason=reason or "Resolution taken back",
+        )
+    if last.action == Action.LINK:
+        await _undo_link(session, found)
+    found.requested_by = found.approved_by = None
+    return await _step(session, actor, found, "reopen", action, reason=reason, transaction=transaction)
+
+
+async def _undo_link(session: AsyncSession, found: Break) -> None:
+    of_item = (MatchItem.merchant_id == found.merchant_id, MatchItem.item_id == found.item_id, MatchItem.is_live)
+    match_id = (await session.execute(select(MatchItem.match_id).where(*of_item))).scalar_one()
+    both = (MatchItem.merchant_id == found.merchant_id, MatchItem.match_id == match_id)
+    ids = list((await session.execute(select(MatchItem.item_id).where(*both))).scalars())
+    await session.execute(update(MatchItem).where(*both).values(is_live=False))
+    await session.execute(update(Match).where(Match.merchant_id == found.merchant_id, Match.id == match_id).values(undone_at=now()))
+    # the books are back where they were before the link: under the item's own key
+    posted = (Item.merchant_id == found.merchant_id, Item.id.in_(ids), Item.posted_key.is_not(None))
+    await session.execute(update(Item).where(*posted, Item.side == "psp").values(posted_key=Item.clear_key))
+    for item in (await session.execute(select(Item).where(*posted, Item.side == "bank"))).scalars():
+        item.posted_key = msgspec.json.encode({item.clear_key: item.net_minor}).decode()
+
+
+_ROUNDED = text("""
+select b.id, b.currency, b.minor, i.side, i.source_id, coalesce(i.batch_ref, i.ext_id) as batch, i.posted_key, o.clear_key as other_key, s.connection_id
+  from recon_break b join recon_item i on i.merchant_id = b.merchant_id and i.id = b.item_id join recon_item o on o.merchant_id = b.merchant_id and o.id = b.other_id
+  join recon_source s on s.merchant_id = b.merchant_id and s.id = case i.side when 'bank' then o.source_id else i.source_id end
+ where b.merchant_id = :merchant and b.kind = 'rounding' and b.status = 'open' and i.posted_key is not null order by b.currency, i.source_id, batch, b.id for update of b
+""")
+
+
+async def settle_rounding(session: AsyncSession, actor: Actor, *, policy: Policy) -> int:
+    """Write off what rounding leaves, by rule, as long as a batch's roundings stay under the cap; returns how many breaks that settled."""
+    rows = list(await session.execute(_ROUNDED, {"merchant": actor.merchant}))
+    sums: dict[tuple[UUID, str, str], int] = {}
+    for row in rows:
+        batch = (row.source_id, row.batch, row.currency)
+        sums[batch] = sums.get(batch, 0) + abs(row.minor)
+    small = [row for row in rows if sums[row.source_id, row.batch, row.currency] <= policy.rounding_cap_minor]
+    postings = []
+    for row in small:
+        psp = Owner(CONNECTION, row.connection_id)
+        place = psp.account(Code.SETTLEMENT_IN_TRANSIT if row.side == "bank" else Code.PSP_RECEIVABLE)
+        lines = netted(journals.write_off(place, row.other_key, Money(-row.minor, row.currency)))
+        postings.append(_posting(actor, row.id, lines, f"rounding:{new_id()}"))
+    transactions = await ledger.post(session, merchant_id=actor.merchant, postings=postings)
+    for row, transaction in zip(small, transactions, strict=True):
+        money = Money(-row.minor, row.currency)
+        session.add(_resolution(actor, row.id, Action.WRITE_OFF, "Rounding, by rule", money, transaction))
+    ids = [row.id for row in small]
+    closed = update(Break).where(Break.merchant_id == actor.merchant, Break.id.in_(ids))
+    await session.execute(closed.values(status=BreakStatus.RESOLVED, closed_at=now()))
+    return len(small)
+
+
+async def _locked(session: AsyncSession, actor: Actor, break_id: UUID) -> Break:
+    return await queries.one_break(session, merchant_id=actor.merchant, break_id=break_id, lock=True)
+
+
+async def _place(session: AsyncSession, found: Break) -> Place:
+    place = await queries.place_of(session, found=found)
+    if place is None:
+        raise ResolutionImpossible("There is nothing in the books for this break yet; nothing can be moved or written off.")
+    return place
+
+
+async def _left_over(session: AsyncSession, found: Break) -> Money:
+    place = await _place(session, found)
+    left = await queries.residual(
+        session, merchant_id=MerchantId(found.merchant_id), place=place.account, key=place.key, currency=found.currency
+    )
+    if left.is_zero:
+        raise ResolutionImpossible("The books have nothing left over here.")
+    return left
+
+
+async def _write_off(session: AsyncSession, actor: Actor, found: Break, left: Money) -> TransactionId:
+    place = await _place(session, found)
+    return await _post(session, actor, found, netted(journals.write_off(place.account, place.key, left)), "writeoff")
+
+
+def _posting(actor: Actor, break_id: UUID, lines: Sequence[Line], event_key: str) -> Posting:
+    return Posting(
+        kind=Kind.BREAK_RESOLVED,
+        source_type=BREAK_SOURCE,
+        source_id=break_id,
+        event_key=event_key,
+        effective_on=today(),
+        lines=list(lines),
+        actor=actor,
+    )
+
+
+async def _post(session: AsyncSession, actor: Actor, found: Break, lines: Sequence[Line], what: str) -> TransactionId:
+    # a break that was reopened may be written off again: each time is an event of its own, guarded by the break's state
+    posting = _posting(actor, found.id, lines, f"{what}:{new_id()}")
+    (transaction,) = await ledger.post(session, merchant_id=actor.merchant, postings=[posting])
+    return transaction
+
+
+async def _step(
+    session: AsyncSession,
+    actor: Actor,
+    found: Break,
+    event: str,
+    action: Action,
+    *,
+    reason: str = "",
+    money: Money | None = None,
+    transaction: TransactionId | None = None,
+) -> Break:
+    found.status = BREAK.next(BreakStatus(found.status), event)
+    found.closed_at = now() if found.status == BreakStatus.RESOLVED else None
+    await _keep(session, actor, found, action, reason=reason, money=money, transaction=transaction)
+    return found
+
+
+async def _keep(
+    session: AsyncSession,
+    actor: Actor,
+    found: Break,
+    action: Action,
+    *,
+    reason: str = "",
+    money: Money | None = None,
+    transaction: TransactionId | None = None,
+) -> None:
+    session.add(_resolution(actor, found.id, action, reason, money, transaction))
+    await session.flush()
+    after = {"status": found.status, "amount": money.decimal() if money else None, "transaction": transaction}
+    name = f"reconciliation.break_{action}"
+    await audit.record(session, actor, action=name, object_type="recon_break", object_id=found.id, after=after, reason=reason or None)
+
+
+def _resolution(
+    actor: Actor, break_id: UUID, action: Action, reason: str, money: Money | None, transaction: TransactionId | None
+) -> Resolution:
+    return Resolution(
+        merchant_id=actor.merchant,
+        id=new_id(),
+        break_id=break_id,
+        action=action,
+        reason=reason,
+        currency=money.currency if money else None,
+        minor=money.minor if money else None,
+        transaction_id=transaction,
+        actor_id=actor.id,
+        actor_name=actor.name,
+        at=now(),
+    )

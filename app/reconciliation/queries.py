@@ -1,0 +1,120 @@
+"""Reads about reconciliation that services need too."""
+
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.ids import MerchantId, path_id
+from app.core.money import Money
+from app.ledger.domain import AccountRef, Code, Owner
+from app.reconciliation.domain.breaks import BreakNotFound, FileNotFound, SourceNotFound
+from app.reconciliation.domain.journals import EXPECTED_KINDS
+from app.reconciliation.domain.lines import Side
+from app.reconciliation.models import Break, Item, Source, SourceFile
+
+SOURCE, FILE, BREAK = "rsc", "rfi", "brk"
+CONNECTION, BANK, SOURCE_OWNER = "connection", "bank_account", "source"
+"""How the ledger knows the owners of what providers owe, of bank accounts, and of what waits in suspense."""
+NO_SOURCE = "There is no source with this id for this merchant."
+NO_BREAK = "There is no break with this id for this merchant."
+
+
+def source_id(value: str) -> UUID:
+    """The source in an address."""
+    return path_id(SOURCE, value, otherwise=SourceNotFound(NO_SOURCE))
+
+
+def break_id(value: str) -> UUID:
+    """The break in an address."""
+    return path_id(BREAK, value, otherwise=BreakNotFound(NO_BREAK))
+
+
+async def source(session: AsyncSession, *, merchant_id: MerchantId, source_id: UUID) -> Source:
+    """One source."""
+    found = await session.get(Source, (merchant_id, source_id))
+    if found is None:
+        raise SourceNotFound(NO_SOURCE)
+    return found
+
+
+async def sources(session: AsyncSession, *, merchant_id: MerchantId) -> list[Source]:
+    """Every source, by name."""
+    return list((await session.execute(select(Source).where(Source.merchant_id == merchant_id).order_by(Source.name))).scalars())
+
+
+async def source_file(session: AsyncSession, *, merchant_id: MerchantId, file_id: UUID) -> SourceFile:
+    """One file that was handed in."""
+    found = await session.get(SourceFile, (merchant_id, file_id))
+    if found is None:
+        raise FileNotFound("There is no file with this id for this merchant.")
+    return found
+
+
+async def one_break(session: AsyncSession, *, merchant_id: MerchantId, break_id: UUID, lock: bool = False) -> Break:
+    """One break as it stands now; ``lock`` keeps others from changing it until the transaction ends."""
+    statement = select(Break).where(Break.merchant_id == merchant_id, Break.id == break_id)
+    fresh = (statement.with_for_update() if lock else statement).execution_options(populate_existing=True)
+    found = (await session.execute(fresh)).scalar_one_or_none()
+    if found is None:
+        raise BreakNotFound(NO_BREAK)
+    return found
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where in the books a break's money is: the account, the key it should clear under, and whose account it is."""
+
+    account: AccountRef
+    key: str
+    owner: UUID
+
+
+async def place_of(session: AsyncSession, *, found: Break) -> Place | None:
+    """Where what a break leaves over is; None when nothing of it is in the books."""
+    merchant_id = MerchantId(found.merchant_id)
+    first = await item(session, merchant_id=merchant_id, item_id=found.item_id) if found.item_id else None
+    if first is None:
+        return None
+    if first.side == Side.BANK and found.other_id is not None:
+        other = await item(session, merchant_id=merchant_id, item_id=found.other_id)
+        return await place(session, item=other) if other else None
+    return await place(session, item=first)
+
+
+async def place(session: AsyncSession, *, item: Item) -> Place | None:
+    """Where an item's money is: what the provider owes (1100), on its way (1210), in suspense (1900) or unidentified (2400)."""
+    of = await source(session, merchant_id=MerchantId(item.merchant_id), source_id=item.source_id)
+    if item.side == Side.BANK:
+        owner = Owner(BANK, of.id)
+        return Place(owner.account(Code.UNIDENTIFIED_RECEIPTS), item.clear_key, of.id) if item.posted_key else None
+    assert of.connection_id is not None
+    psp = Owner(CONNECTION, of.connection_id)
+    if item.kind == "batch":
+        return Place(psp.account(Code.SETTLEMENT_IN_TRANSIT), item.clear_key, psp.id)
+    if item.side == Side.LEDGER:
+        return Place(psp.account(Code.PSP_RECEIVABLE), item.clear_key, psp.id)
+    if item.posted_key is None:
+        return None
+    if item.kind not in EXPECTED_KINDS:
+        return Place(Owner(SOURCE_OWNER, of.id).account(Code.RECONCILIATION_SUSPENSE), item.posted_key, of.id)
+    return Place(psp.account(Code.PSP_RECEIVABLE), item.posted_key, psp.id)
+
+
+async def item(session: AsyncSession, *, merchant_id: MerchantId, item_id: UUID) -> Item | None:
+    """One item."""
+    return await session.get(Item, (merchant_id, item_id))
+
+
+_RESIDUAL = text(
+    "select coalesce(sum(e.side * e.amount), 0)::bigint from ledger.account a"
+    " join ledger.entry e on e.merchant_id = a.merchant_id and e.account_id = a.id and e.phase in (0, 2) and e.clear_key = :key"
+    " where a.merchant_id = :merchant and a.code = :code and a.owner_type = :owner_type and a.owner_id = :owner and a.currency = :currency"
+)
+
+
+async def residual(session: AsyncSession, *, merchant_id: MerchantId, place: AccountRef, key: str, currency: str) -> Money:
+    """What the books have left over at an account under a key, debits positive; nothing when it cleared."""
+    values = {"merchant": merchant_id, "code": str(place.code), "owner_type": place.owner_type, "owner": place.owner_id}
+    minor = await session.scalar(_RESIDUAL, {**values, "currency": currency, "key": key})
+    return Money(int(minor or 0), currency)

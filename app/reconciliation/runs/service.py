@@ -1,0 +1,278 @@
+"""Comparing everything: what the ledger expects, the providers report and the bank shows. Running it twice changes nothing."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.actors import Actor
+from app.core.clock import now, today
+from app.core.ids import MerchantId, new_id
+from app.core.money import Money
+from app.ledger import service as ledger
+from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting
+from app.reconciliation import queries
+from app.reconciliation.breaks import service as breaks
+from app.reconciliation.domain import journals
+from app.reconciliation.domain.breaks import SLA_DAYS, Policy, business_days_after
+from app.reconciliation.domain.choices import Loose, choices
+from app.reconciliation.domain.journals import Reported, netted
+from app.reconciliation.domain.lines import LineKind
+from app.reconciliation.domain.sums import Sums
+from app.reconciliation.models import Run
+from app.reconciliation.queries import BANK, CONNECTION, SOURCE_OWNER
+
+RULES_VERSION = 1
+MINUTES = 10
+LINES_AT_ONCE = 1_000
+LINES_PER_TRANSACTION = 250
+RUN = "run"
+
+_LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:merchant as text), 4218))")
+_STEPS = (
+    text("select recon_expect(:merchant, :at)"),
+    text("select recon_batches(:merchant, :at)"),
+    text("select recon_rematch(:merchant, 'line', :at, :version)"),
+)
+_LOOSE = text("select id, side, currency, minor, day from recon_unpaired(:merchant)")
+_REMATCH_BATCHES = text("select recon_rematch(:merchant, 'batch', :at, :version, cast(:sums as jsonb))")
+_DUE_LINES = text("""
+select * from (
+  select i.id, i.source_id, i.kind, i.currency, i.gross_minor, i.net_currency, i.fee_minor, i.net_minor, i.batch_ref, i.ext_id, i.posted_key,
+         i.posted_fee_minor, k.key, s.connection_id, 'batch:' || i.source_id || ':' || i.batch_ref || '/' || i.net_currency as batch_key,
+         case when k.ledger_fee is null then 0 when i.currency <> i.net_currency then -k.ledger_fee
+              when k.ledger_fee = 0 or (abs(i.fee_minor - k.ledger_fee) <= :fee_minor and abs(i.fee_minor - k.ledger_fee) * 10000 <= abs(i.gross_minor) * :fee_bps)
+              then i.fee_minor - k.ledger_fee else 0 end as fee_due
+    from recon_item i join recon_line_keys(:merchant) k on k.item_id = i.id
+    join recon_source s on s.merchant_id = i.merchant_id and s.id = i.source_id
+   where i.merchant_id = :merchant and i.side = 'psp' and i.kind not in ('batch', 'payout') and i.batch_ref is not null and i.net_minor <> 0) due
+ where posted_key is distinct from key or posted_fee_minor <> fee_due
+ order by source_id, batch_ref, net_currency, ext_id, id
+""")
+_DUE_RECEIPTS = text("""
+with paired as (
+  select b.id as bank, t.id as batch, t.clear_key, t.source_id as batch_source, case when count(*) over (partition by m.id) > 1 and
+         (select count(*) from recon_match_item y join recon_item z on z.merchant_id = y.merchant_id and z.id = y.item_id and z.side = 'bank'
+           where y.merchant_id = m.merchant_id and y.match_id = m.id) = 1 then t.net_minor else b.net_minor end as minor
+    from recon_match m
+    join recon_match_item x on x.merchant_id = m.merchant_id and x.match_id = m.id
+    join recon_item b on b.merchant_id = x.merchant_id and b.id = x.item_id and b.side = 'bank'
+    join recon_match_item y on y.merchant_id = m.merchant_id and y.match_id = m.id
+    join recon_item t on t.merchant_id = y.merchant_id and t.id = y.item_id and t.kind = 'batch'
+   where m.merchant_id = :merchant and m.leg = 'batch' and m.undone_at is null
+  union all
+  select d.item_id, d.other_id, t.clear_key, t.source_id, b.net_minor from recon_difference d
+    join recon_item b on b.merchant_id = d.merchant_id and b.id = d.item_id join recon_item t on t.merchant_id = d.merchant_id and t.id = d.other_id
+   where d.merchant_id = :merchant and d.leg = 'batch'),
+wanted as (
+  select b.id, b.source_id, b.net_currency, b.ext_id, b.clear_key, b.posted_key,
+         coalesce((select jsonb_object_agg(p.clear_key, p.minor) from paired p where p.bank = b.id)::text,
+                  case when b.net_minor > 0 then jsonb_build_object(b.clear_key, b.net_minor)::text end) as key
+    from recon_item b where b.merchant_id = :merchant and b.side = 'bank' and b.net_minor <> 0)
+select * from wanted where posted_key is distinct from key order by source_id, ext_id, id
+""")
+_POSTED = text(
+    "update recon_item i set posted_key = u.key, posted_fee_minor = u.fee, posted_times = posted_times + 1"
+    " from unnest(cast(:ids as uuid[]), cast(:keys as text[]), cast(:fees as bigint[])) u(id, key, fee)"
+    " where i.merchant_id = :merchant and i.id = u.id"
+)
+_BREAKS = text("""
+with wanted as materialized (
+  select * from recon_wanted_breaks(:merchant, :today, :fee_minor, :fee_bps, :rounding, :settle_days, :bank_days)),
+cleared as (
+  update recon_break b set status = 'cleared', closed_at = :at
+   where b.merchant_id = :merchant and b.status in ('open', 'parked', 'awaiting_approval') and b.kind not in ('restated', 'unreadable', 'batch_total')
+     and not exists (select from wanted w where w.kind = b.kind and w.subject = b.subject))
+insert into recon_break as b (merchant_id, id, source_id, kind, subject, item_id, other_id, reference, currency, minor, status, opened_on, due_on, opened_at)
+  select :merchant, new_id(:at), w.source_id, w.kind, w.subject, w.item_id, w.other_id, w.reference, w.currency, w.minor, 'open', :today,
+         (cast(:due as jsonb) ->> w.kind)::date, :at from wanted w
+on conflict (merchant_id, kind, subject) do update
+  set minor = excluded.minor, other_id = excluded.other_id, status = case b.status when 'cleared' then 'open' else b.status end, closed_at = null
+  where b.status = 'cleared' or (b.status in ('open', 'parked') and (b.minor, b.other_id) is distinct from (excluded.minor, excluded.other_id))
+""")
+_RULES = text(
+    "select rule, count(*) as matches from recon_match where merchant_id = :merchant and undone_at is null group by rule order by rule"
+)
+_SUMS = text("""
+select currency, sum(ledger)::bigint as ledger, sum(psp)::bigint as psp, sum(bank)::bigint as bank, sum(due)::bigint as due, sum(waiting)::bigint as waiting,
+       sum(fee_booked)::bigint as fee_booked, sum(fee_charged)::bigint as fee_charged from (
+  select i.currency, case when i.side = 'ledger' then i.gross_minor else 0 end as ledger,
+         case when i.side = 'psp' and i.kind in ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal') then i.gross_minor else 0 end as psp,
+         case when i.side = 'bank' then i.net_minor else 0 end as bank, case when i.kind = 'batch' then i.net_minor else 0 end as due,
+         case when i.side = 'ledger' then i.fee_minor else 0 end as fee_booked,
+         case when i.side = 'psp' and i.currency = i.net_currency then i.fee_minor else 0 end as fee_charged,
+         case when i.side = 'ledger' and i.day + :settle_days >= :today and not exists (
+           select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
+           and not exists (select from recon_break b where b.merchant_id = i.merchant_id and (b.item_id = i.id or b.other_id = i.id) and b.status <> 'cleared')
+           then i.gross_minor else 0 end as waiting
+    from recon_item i where i.merchant_id = :merchant) s group by currency order by currency
+""")
+_OPEN = text("select count(*) from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval')")
+
+
+async def compare(session: AsyncSession, actor: Actor, *, policy: Policy | None = None) -> Run:
+    """Match, book what is certain, and list what is not. Depends on the items and on what people decided, not on when files came."""
+    policy = policy or Policy()
+    began, merchant_id = now(), actor.merchant
+    await session.execute(text(f"set local statement_timeout = '{MINUTES}min'"))
+    await session.execute(_LOCK, {"merchant": str(merchant_id)})
+    for step in _STEPS:
+        await session.execute(step, {"merchant": merchant_id, "at": began, "version": RULES_VERSION})
+    await _match_batches(session, merchant_id, began)
+    run_id = new_id()
+    await _Books(session, actor, run_id, policy).write()
+    await _find_breaks(session, merchant_id, policy, began)
+    await breaks.settle_rounding(session, actor, policy=policy)
+    return await _record(session, actor, run_id, began, policy)
+
+
+async def _match_batches(session: AsyncSession, merchant_id: MerchantId, at: datetime) -> None:
+    """Match bank lines and batches. What the database cannot do in sets, choosing batches that add up to a credit, is done here for the few left."""
+    loose: dict[str, list[Loose]] = {"bank": [], "psp": []}
+    for row in await session.execute(_LOOSE, {"merchant": merchant_id}):
+        loose[row.side].append(Loose(id=row.id, currency=row.currency, minor=row.minor, day=row.day))
+    sums = msgspec.json.encode(choices(loose["bank"], loose["psp"])).decode()
+    await session.execute(_REMATCH_BATCHES, {"merchant": merchant_id, "at": at, "version": RULES_VERSION, "sums": sums})
+
+
+async def _find_breaks(session: AsyncSession, merchant_id: MerchantId, policy: Policy, at: datetime) -> None:
+    due = {str(kind): business_days_after(today(), days).isoformat() for kind, days in SLA_DAYS.items()}
+    values = {"merchant": merchant_id, "today": today(), "at": at, "due": msgspec.json.encode(due).decode()}
+    limits = {
+        "fee_minor": policy.fee_tolerance_minor,
+        "fee_bps": policy.fee_tolerance_bps,
+        "rounding": policy.rounding_minor,
+        "settle_days": policy.settle_days,
+        "bank_days": policy.bank_days,
+    }
+    await session.execute(_BREAKS, {**values, **limits})
+
+
+async def _record(session: AsyncSession, actor: Actor, run_id: UUID, began: datetime, policy: Policy) -> Run:
+    values = {"merchant": actor.merchant}
+    rules = {row.rule: row.matches for row in await session.execute(_RULES, values)}
+    when = {"settle_days": policy.settle_days, "today": today()}
+    sums = {
+        row.currency: {name: getattr(row, name) for name in Sums.__struct_fields__}
+        for row in await session.execute(_SUMS, {**values, **when})
+    }
+    found = int(await session.scalar(_OPEN, values) or 0)
+    run = Run(
+        merchant_id=actor.merchant,
+        id=run_id,
+        started_at=began,
+        finished_at=now(),
+        started_by=actor.name,
+        rules=rules,
+        sums=sums,
+        open_breaks=found,
+    )
+    session.add(run)
+    await session.flush()
+    return run
+
+
+class _Books:
+    """What one run writes into the ledger: settled lines, lines that found their payment, fees, receipts; a thousand lines at a time."""
+
+    def __init__(self, session: AsyncSession, actor: Actor, run_id: UUID, policy: Policy) -> None:
+        self.session, self.actor, self.run_id, self.policy = session, actor, run_id, policy
+        self.merchant_id = actor.merchant
+        self.on = today()
+        self.connections: dict[UUID, UUID | None] = {}
+        self.postings: list[Posting] = []
+        self.number = 0
+
+    async def write(self) -> None:
+        """Write everything that is due."""
+        self.connections = {source.id: source.connection_id for source in await queries.sources(self.session, merchant_id=self.merchant_id)}
+        limits = {"fee_minor": self.policy.fee_tolerance_minor, "fee_bps": self.policy.fee_tolerance_bps}
+        async for rows in self._some(_DUE_LINES, limits):
+            for (_, batch), lines in groupby(rows, key=lambda row: (row.source_id, row.batch_key)):
+                self._settle(batch, list(lines))
+            await self._post([row.id for row in rows], [row.key for row in rows], [row.fee_due for row in rows])
+        async for rows in self._some(_DUE_RECEIPTS, {}):
+            for row in rows:
+                self._receive(row)
+            await self._post([row.id for row in rows], [row.key for row in rows], [0] * len(rows))
+
+    async def _some(self, statement: object, values: dict[str, int]) -> AsyncIterator[Sequence[Row[tuple[object, ...]]]]:
+        result = await self.session.stream(statement, {"merchant": self.merchant_id, **values})  # type: ignore[call-overload]
+        async for rows in result.partitions(LINES_AT_ONCE):
+            yield rows
+
+    async def _post(self, ids: list[UUID], keys: list[str | None], fees: list[int]) -> None:
+        await ledger.post(self.session, merchant_id=self.merchant_id, postings=self.postings)
+        self.postings = []
+        await self.session.execute(_POSTED, {"merchant": self.merchant_id, "ids": ids, "keys": keys, "fees": fees})
+
+    def _add(self, kind: str, what: str, lines: list[Line]) -> None:
+        kept = netted(lines)
+        if not kept:
+            return
+        self.number += 1
+        self.postings.append(
+            Posting(
+                kind=kind,
+                source_type=RUN,
+                source_id=self.run_id,
+                event_key=f"{what}:{self.number}",
+                effective_on=self.on,
+                lines=kept,
+                description=what[:200],
+                actor=self.actor,
+            )
+        )
+
+    def _settle(self, batch: str, rows: Sequence[Row[tuple[object, ...]]]) -> None:
+        for start in range(0, len(rows), LINES_PER_TRANSACTION):
+            settled: list[Line] = []
+            moved: list[Line] = []
+            fees: list[Line] = []
+            for row in rows[start : start + LINES_PER_TRANSACTION]:
+                psp, source = Owner(CONNECTION, row.connection_id), Owner(SOURCE_OWNER, row.source_id)
+                line = _reported(row, batch)
+                if row.posted_key is None:
+                    settled += journals.report(line, psp=psp, source=source)
+                elif row.posted_key != row.key:
+                    moved += journals.reassign(line, psp=psp, before=row.posted_key)
+                before = Money(row.posted_fee_minor, row.currency)
+                fees += journals.correct_fee(psp=psp, fee=-before, key=row.posted_key or row.key)
+                fees += journals.correct_fee(psp=psp, fee=Money(row.fee_due, row.currency), key=row.key)
+            self._add(Kind.SETTLEMENT_REPORTED, batch, settled)
+            self._add(Kind.SETTLEMENT_ASSIGNED, f"assign:{batch}", moved)
+            self._add(Kind.SETTLEMENT_FEE_CORRECTED, f"pspfee:{batch}", fees)
+
+    def _receive(self, row: Row[tuple[object, ...]]) -> None:
+        bank = Owner(BANK, row.source_id)
+        lines = journals.receive(bank=bank, parts=self._parts(row, row.key))
+        back = journals.receive(bank=bank, parts={place: -money for place, money in self._parts(row, row.posted_key).items()})
+        self._add(Kind.SETTLEMENT_RECEIVED, f"bank:{row.ext_id}", [*lines, *back])
+
+    def _parts(self, row: Row[tuple[object, ...]], key: str | None) -> dict[tuple[AccountRef, str], Money]:
+        """A bank line's parts by the account and key they come from."""
+        parts: dict[str, int] = msgspec.json.decode(key, type=dict[str, int]) if key else {}
+        return {self._origin(row.source_id, name): Money(minor, row.net_currency) for name, minor in parts.items()}
+
+    def _origin(self, bank: UUID, key: str) -> tuple[AccountRef, str]:
+        kind, source, *_ = key.split(":", 2)
+        connection = self.connections.get(UUID(source)) if kind == "batch" else None
+        if connection is None:
+            return Owner(BANK, bank).account(Code.UNIDENTIFIED_RECEIPTS), key
+        return Owner(CONNECTION, connection).account(Code.SETTLEMENT_IN_TRANSIT), key
+
+
+def _reported(row: Row[tuple[object, ...]], batch: str) -> Reported:
+    return Reported(
+        kind=LineKind(row.kind),
+        gross=Money(row.gross_minor, row.currency),
+        fee=Money(row.fee_minor, row.net_currency),
+        net=Money(row.net_minor, row.net_currency),
+        key=row.key,
+        batch=batch,
+    )

@@ -1,0 +1,391 @@
+"""What the pages of reconciliation are made of."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from urllib.parse import urlencode
+
+import msgspec
+
+from app.core.money import Money
+from app.core.paging import Page
+from app.ledger.domain.seals import Block
+from app.reconciliation.domain.breaks import BreakKind, BreakStatus
+from app.reconciliation.domain.formats import CSV, FORMATS
+from app.reconciliation.domain.journals import Target
+from app.web.charts import AreaChart, ColumnChart, shares
+
+KIND_NAMES: dict[BreakKind, tuple[str, str]] = {
+    BreakKind.MISSING_IN_PSP: ("Missing in file", "file-x"),
+    BreakKind.MISSING_IN_LEDGER: ("Missing in ledger", "book-x"),
+    BreakKind.MISSING_IN_BANK: ("Not at the bank", "landmark"),
+    BreakKind.BANK_UNIDENTIFIED: ("Unidentified at the bank", "circle-help"),
+    BreakKind.AMOUNT: ("Amount differs", "equal-not"),
+    BreakKind.FEE: ("Fee differs", "percent"),
+    BreakKind.CURRENCY: ("Another currency", "arrow-left-right"),
+    BreakKind.ROUNDING: ("Rounding", "equal-not"),
+    BreakKind.DUPLICATE_PSP: ("Twice in file", "copy"),
+    BreakKind.DUPLICATE_LEDGER: ("Twice in ledger", "copy"),
+    BreakKind.STATUS: ("Refund or dispute not booked", "shield-alert"),
+    BreakKind.ORPHAN_REFUND: ("Refund without payment", "undo-2"),
+    BreakKind.ORPHAN_DISPUTE: ("Dispute without payment", "shield-alert"),
+    BreakKind.UNKNOWN_TYPE: ("Unknown kind of line", "circle-help"),
+    BreakKind.UNREADABLE: ("Unreadable line", "file-x"),
+    BreakKind.RESTATED: ("Told differently later", "refresh-cw"),
+    BreakKind.BATCH_TOTAL: ("File refused", "file-x"),
+    BreakKind.FILE_GAP: ("File missing", "file-x"),
+    BreakKind.PAYOUT_RETURNED: ("Payout returned", "undo-2"),
+}
+CAUSES: dict[BreakKind, str] = {
+    BreakKind.MISSING_IN_PSP: "Captured in the books, but the provider has not reported it in time. Ask the provider whether the charge went through.",
+    BreakKind.MISSING_IN_LEDGER: "The provider charged something the books do not know. A webhook may have been lost; look the payment up at the provider.",
+    BreakKind.MISSING_IN_BANK: "The provider says it paid this batch out, but no credit came. Give the bank the batch's reference.",
+    BreakKind.BANK_UNIDENTIFIED: "A bank line that names no batch and fits no single one by its sum. It waits under unidentified receipts.",
+    BreakKind.AMOUNT: "Both sides know it, with different amounts. A part may have been captured or refunded on one side only.",
+    BreakKind.FEE: "The provider took another fee than it told when the payment was captured, by more than is accepted without asking.",
+    BreakKind.CURRENCY: "Both sides know it, in different currencies.",
+    BreakKind.ROUNDING: "The sides differ by the rounding of a minor unit.",
+    BreakKind.DUPLICATE_PSP: "The same payment is in the provider's files twice. One of the two was matched.",
+    BreakKind.DUPLICATE_LEDGER: "The same capture is in the books twice. One of the two was matched.",
+    BreakKind.STATUS: "The provider moved money back for a payment we know, and the books have not heard of it.",
+    BreakKind.ORPHAN_REFUND: "The provider refunded a payment the books do not know.",
+    BreakKind.ORPHAN_DISPUTE: "The provider took money for a dispute about a payment the books do not know.",
+    BreakKind.UNKNOWN_TYPE: "The provider uses a word for this line that is not known here. Its money waits in suspense.",
+    BreakKind.UNREADABLE: "The line does not say what its columns promise. What could be read of it is kept.",
+    BreakKind.RESTATED: "A later file tells the same line differently. The first telling counts until somebody decides.",
+    BreakKind.BATCH_TOTAL: "The file does not add up to its own totals, so nothing of it was taken. Ask for it again.",
+    BreakKind.FILE_GAP: "A file that should be there is not.",
+    BreakKind.PAYOUT_RETURNED: "A payout came back to the provider's account. It will be paid again.",
+}
+TARGET_NAMES: list[tuple[str, str]] = [
+    (Target.PSP_FEE, "PSP fees"),
+    (Target.BANK_FEE, "Bank fees"),
+    (Target.DISPUTE_COST, "Dispute costs"),
+    (Target.CHARGEBACK_LOSS, "Chargeback losses"),
+    (Target.CURRENCY_LOSS, "Currency losses"),
+    (Target.CURRENCY_GAIN, "Currency gains"),
+    (Target.UNIDENTIFIED, "Unidentified receipts"),
+]
+
+
+class SumRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the three say in one currency: the ledger against the provider, and the provider against the bank."""
+
+    expected: Money
+    waiting: Money
+    psp: Money
+    due: Money
+    bank: Money
+    fee_booked: Money
+    fee_charged: Money
+
+    @property
+    def unexplained(self) -> Money:
+        """What the provider settled less than the ledger expected by now."""
+        return self.expected - self.psp
+
+    @property
+    def at_bank(self) -> Money:
+        """What the provider paid out and the bank has not shown."""
+        return self.due - self.bank
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One time everything was compared."""
+
+    id: str
+    at: datetime
+    by: str
+    seconds: int
+    matches: int
+    rules: list[tuple[str, int]]
+    open_breaks: int
+    sums: list[SumRow]
+
+    @property
+    def shares(self) -> list[tuple[float, str]]:
+        """How much is matched and how much is open, for the meter."""
+        return shares([self.matches, self.open_breaks], ["c-ok", "c-bad"])
+
+
+class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Where files come from."""
+
+    id: str
+    name: str
+    side: str
+    format: str
+    files: int
+    refused: int
+    newest_at: datetime | None
+    open_breaks: int
+
+
+class FileRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that was handed in."""
+
+    id: str
+    name: str
+    status: str
+    lines: int
+    new_lines: int
+    problems: int
+    size_bytes: int
+    at: datetime
+    by: str
+    reason: str | None
+    reason_line: int | None
+    sha256: str
+    source_id: str
+    source: str
+
+
+class OverviewPage(msgspec.Struct, kw_only=True):
+    """Where reconciliation stands."""
+
+    runs: list[RunRow]
+    sources: list[SourceRow]
+    ages: ColumnChart
+    cleared: AreaChart | None
+    open_breaks: int
+    overdue: int
+
+    @property
+    def latest(self) -> RunRow | None:
+        """The last run."""
+        return self.runs[0] if self.runs else None
+
+    @property
+    def steps(self) -> list[tuple[str, str, str]]:
+        """How far the work is, for the stepper."""
+        handed_in = sum(source.files - source.refused for source in self.sources)
+        compared = self.latest is not None
+        done = compared and not self.open_breaks
+        return [
+            ("Sources", f"{len(self.sources)} set up", "done" if self.sources else "now"),
+            ("Received", f"{handed_in} files", "done" if handed_in else "now" if self.sources else "todo"),
+            (
+                "Matched",
+                f"{self.latest.matches:,} matches" if self.latest else "not compared yet",
+                "done" if compared else "now" if handed_in else "todo",
+            ),
+            ("Review", f"{self.open_breaks} breaks open", "done" if done else "now" if compared else "todo"),
+        ]
+
+
+class RunPage(msgspec.Struct, kw_only=True):
+    """One run with the breaks that are open now."""
+
+    run: RunRow
+    breaks: "list[BreakRow]"
+
+
+class BreakRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A break in a list."""
+
+    id: str
+    kind: BreakKind
+    reference: str
+    source: str
+    ledger: Money | None
+    other: Money | None
+    difference: Money | None
+    status: str
+    owner: str | None
+    age_days: int
+    due_on: date
+    is_overdue: bool
+
+    @property
+    def name(self) -> str:
+        """What is wrong, in words."""
+        return KIND_NAMES[self.kind][0]
+
+    @property
+    def icon(self) -> str:
+        """Its mark."""
+        return KIND_NAMES[self.kind][1]
+
+
+class BreakListPage(msgspec.Struct, kw_only=True):
+    """The inbox."""
+
+    rows: Page[BreakRow]
+    status: str
+    kind: str
+    counts: list[tuple[str, str, int]]
+    kinds: list[tuple[str, str]]
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether something narrows the list beyond its tab."""
+        return bool(self.kind)
+
+    def href(self, **change: str | None) -> str:
+        """This list with something changed in its address."""
+        asked = {"status": self.status, "kind": self.kind, **change}
+        query = urlencode({name: value for name, value in asked.items() if value})
+        return f"/reconciliation/breaks?{query}" if query else "/reconciliation/breaks"
+
+    @property
+    def export_href(self) -> str:
+        """The same list as a file."""
+        query = urlencode({name: value for name, value in (("status", self.status), ("kind", self.kind)) if value})
+        return f"/reconciliation/breaks.csv?{query}"
+
+
+class PreviewLine(msgspec.Struct, frozen=True):
+    """One line a resolution would post."""
+
+    account: str
+    debit: Money | None
+    credit: Money | None
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that may be the same money; only a person decides that."""
+
+    id: str
+    title: str
+    amount: Money
+    on: date
+    days_apart: int
+
+
+class StepRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was done about a break."""
+
+    action: str
+    by: str
+    at: datetime
+    reason: str
+    amount: Money | None
+    transaction: str | None
+
+
+class BreakPage(msgspec.Struct, kw_only=True):
+    """A break with both sides, what can be done about it, and what was done."""
+
+    row: BreakRow
+    compared: list[tuple[str, str, str]]
+    cause: str
+    left_over: Money | None
+    write_off: list[PreviewLine]
+    alone_up_to: Money | None
+    candidates: list[Candidate]
+    steps: list[StepRow]
+    requested_by_you: bool
+    can_be_undone: bool
+    file: FileRow | None
+
+    @property
+    def needs_second_person(self) -> bool:
+        """Whether a write-off would have to be approved."""
+        return self.left_over is not None and self.alone_up_to is not None and abs(self.left_over) > self.alone_up_to
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be done about it now."""
+        return self.row.status in {BreakStatus.OPEN, BreakStatus.PARKED}
+
+    @property
+    def targets(self) -> list[tuple[str, str]]:
+        """Where what is left over may go."""
+        return TARGET_NAMES
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that must never be true and is."""
+
+    merchant: str
+    subject: str
+    detail: str
+
+
+class InvariantRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One time every invariant was checked."""
+
+    at: datetime
+    by: str
+    milliseconds: int
+    is_sound: bool
+    results: list[tuple[str, list[Finding]]]
+
+    @property
+    def broken(self) -> int:
+        """How many do not hold."""
+        return sum(bool(found) for _, found in self.results)
+
+
+class InvariantPage(msgspec.Struct, kw_only=True):
+    """The nightly proof."""
+
+    checks: list[InvariantRow]
+    seal: Block | None
+
+    @property
+    def latest(self) -> InvariantRow | None:
+        """The last one."""
+        return self.checks[0] if self.checks else None
+
+
+class SourceListPage(msgspec.Struct, kw_only=True):
+    """Every source."""
+
+    sources: list[SourceRow]
+
+
+class SourceFormPage(msgspec.Struct, kw_only=True):
+    """The form of a new source."""
+
+    connections: list[tuple[str, str]]
+
+    @property
+    def formats(self) -> list[tuple[str, str]]:
+        """What can be read."""
+        return [(name, known.title) for name, known in FORMATS.items() if name != CSV]
+
+
+class SourcePage(msgspec.Struct, kw_only=True):
+    """A source with its files."""
+
+    source: SourceRow
+    files: Page[FileRow]
+
+
+class MappingPage(msgspec.Struct, kw_only=True):
+    """The form of a new CSV source: which column holds what."""
+
+    connections: list[tuple[str, str]]
+
+    @property
+    def fields(self) -> Sequence[tuple[str, str, str]]:
+        """What a column can hold: name, label, hint."""
+        return MAPPING_FIELDS
+
+
+class FilePage(msgspec.Struct, kw_only=True):
+    """A file: what it proved, or why it was refused."""
+
+    file: FileRow
+    totals: list[tuple[str, int, Money, Money, Money, bool]]
+    problems: list[tuple[int, str, str]]
+
+
+MAPPING_FIELDS: Sequence[tuple[str, str, str]] = (
+    ("ext_id", "Identifier of a line", "Must be different in every line."),
+    ("type", "Kind of line", "Its words are explained below."),
+    ("gross", "Amount before fees", ""),
+    ("fee", "Fee", ""),
+    ("net", "Amount after fees", ""),
+    ("debit", "Debit", "For statements with two columns."),
+    ("credit", "Credit", ""),
+    ("balance", "Running balance", "Proves that no line is missing."),
+    ("currency_column", "Currency", "Or one for all lines, below."),
+    ("batch", "Batch or payout", ""),
+    ("parent_ext_id", "Payment at the provider", ""),
+    ("merchant_ref", "Our reference", ""),
+    ("occurred_at", "Date and time", ""),
+    ("booked_on", "Booking date", ""),
+    ("reference", "End-to-end reference", ""),
+    ("text", "Remittance text", ""),
+)

@@ -1,0 +1,122 @@
+"""Reads about sources and their files."""
+
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.ids import MerchantId, public_id
+from app.core.money import Money
+from app.core.paging import fetch_page
+from app.psp import queries as psp
+from app.reconciliation import queries
+from app.reconciliation.domain.formats import FORMATS
+from app.reconciliation.models import Source, SourceFile
+from app.reconciliation.schemas import FilePage, FileRow, MappingPage, SourceFormPage, SourceListPage, SourcePage, SourceRow
+
+MOST_PROBLEMS = 50
+_ROWS = text("""
+select s.id, s.name, s.side, s.format, coalesce(f.files, 0) as files, coalesce(f.refused, 0) as refused, f.newest_at, coalesce(b.breaks, 0) as breaks
+  from recon_source s
+  left join (select source_id, count(*) as files, count(*) filter (where status = 'refused') as refused, max(imported_at) as newest_at
+               from recon_file where merchant_id = :merchant group by 1) f on f.source_id = s.id
+  left join (select source_id, count(*) as breaks from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval') group by 1) b
+    on b.source_id = s.id
+ where s.merchant_id = :merchant and (cast(:source as uuid) is null or s.id = :source) order by s.name
+""")
+_PROBLEMS = text(
+    "select content ->> 'number' as number, content ->> 'ext_id' as ext_id, content ->> 'problem' as problem from recon_line"
+    " where merchant_id = :merchant and file_id = :file and content ->> 'problem' is not null order by ordinal limit :most"
+)
+
+
+async def source_rows(session: AsyncSession, *, merchant_id: MerchantId, source_id: UUID | None = None) -> list[SourceRow]:
+    """Every source, or one, with how its files fare."""
+    return [
+        SourceRow(
+            id=public_id(queries.SOURCE, row.id),
+            name=row.name,
+            side=row.side,
+            format=FORMATS[row.format].title,
+            files=row.files,
+            refused=row.refused,
+            newest_at=row.newest_at,
+            open_breaks=row.breaks,
+        )
+        for row in await session.execute(_ROWS, {"merchant": merchant_id, "source": source_id})
+    ]
+
+
+async def source_list_page(session: AsyncSession, *, merchant_id: MerchantId) -> SourceListPage:
+    """Every source."""
+    return SourceListPage(sources=await source_rows(session, merchant_id=merchant_id))
+
+
+async def source_form_page(session: AsyncSession, *, merchant_id: MerchantId) -> SourceFormPage:
+    """The form of a new source."""
+    return SourceFormPage(connections=await _free_connections(session, merchant_id))
+
+
+async def mapping_page(session: AsyncSession, *, merchant_id: MerchantId) -> MappingPage:
+    """The form of a new CSV source."""
+    return MappingPage(connections=await _free_connections(session, merchant_id))
+
+
+async def _free_connections(session: AsyncSession, merchant_id: MerchantId) -> list[tuple[str, str]]:
+    names = await psp.connection_names(session, merchant_id=merchant_id)
+    taken = {source.connection_id for source in await queries.sources(session, merchant_id=merchant_id)}
+    return [(public_id("con", connection_id), name) for connection_id, name in names.items() if connection_id not in taken]
+
+
+async def source_page(session: AsyncSession, *, merchant_id: MerchantId, source_id: UUID, after: str | None = None) -> SourcePage:
+    """One source with its files, newest first."""
+    source = await queries.source(session, merchant_id=merchant_id, source_id=source_id)
+    statement = select(SourceFile.id, SourceFile).where(SourceFile.merchant_id == merchant_id, SourceFile.source_id == source_id)
+    files = await fetch_page(session, statement, keys=[SourceFile.id], after=after)
+    (row,) = await source_rows(session, merchant_id=merchant_id, source_id=source_id)
+    return SourcePage(source=row, files=files.map(lambda found: _file(found.SourceFile, source)))
+
+
+async def file_row(session: AsyncSession, *, merchant_id: MerchantId, file_id: UUID) -> FileRow:
+    """One file in a line."""
+    file = await queries.source_file(session, merchant_id=merchant_id, file_id=file_id)
+    return _file(file, await queries.source(session, merchant_id=merchant_id, source_id=file.source_id))
+
+
+async def file_page(session: AsyncSession, *, merchant_id: MerchantId, file_id: UUID) -> FilePage:
+    """One file: its control totals, and the lines that could not be read."""
+    file = await queries.source_file(session, merchant_id=merchant_id, file_id=file_id)
+    source = await queries.source(session, merchant_id=merchant_id, source_id=file.source_id)
+    found = await session.execute(_PROBLEMS, {"merchant": merchant_id, "file": file_id, "most": MOST_PROBLEMS})
+    return FilePage(
+        file=_file(file, source),
+        totals=[
+            (
+                str(total["batch"] or "–"),
+                int(total["count"]),
+                *(Money(int(total[name]), str(total["currency"])) for name in ("gross_minor", "fee_minor", "net_minor")),
+                bool(total["is_proven"]),
+            )  # type: ignore[misc]
+            for total in file.totals
+        ],
+        problems=[(int(row.number), row.ext_id or "–", row.problem) for row in found],
+    )
+
+
+def _file(file: SourceFile, source: Source) -> FileRow:
+    return FileRow(
+        id=public_id(queries.FILE, file.id),
+        name=file.name,
+        status=file.status,
+        lines=file.lines,
+        new_lines=file.new_lines,
+        problems=file.problems,
+        size_bytes=file.size_bytes,
+        at=file.imported_at,
+        by=file.imported_by,
+        reason=file.reason,
+        reason_line=file.reason_line,
+        sha256=file.sha256,
+        source_id=public_id(queries.SOURCE, source.id),
+        source=source.name,
+    )

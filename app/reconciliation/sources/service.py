@@ -1,0 +1,79 @@
+"""Writes about sources: where settlement files and bank statements come from."""
+
+from uuid import UUID
+
+import msgspec
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import audit
+from app.core.actors import Actor
+from app.core.clock import now
+from app.core.ids import ConnectionId, new_id
+from app.psp import queries as psp
+from app.reconciliation.domain.breaks import SourceInvalid, SourceNameTaken
+from app.reconciliation.domain.formats import CSV, FORMATS
+from app.reconciliation.domain.formats.mapped import ColumnMapping
+from app.reconciliation.domain.lines import Side
+from app.reconciliation.models import Source
+
+
+async def add_source(
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    name: str,
+    format: str,
+    connection_id: ConnectionId | None = None,
+    mapping: ColumnMapping | None = None,
+) -> Source:
+    """Add where files come from: an account at a provider (with its connection), or at a bank (without)."""
+    known = FORMATS.get(format)
+    if known is None:
+        raise SourceInvalid("Choose one of the formats.", fields={"format": "Choose one of the formats."})
+    side = _side(format, known.side, connection_id, mapping)
+    if connection_id is not None:
+        await psp.connection(session, merchant_id=actor.merchant, connection_id=connection_id)
+    source = Source(
+        merchant_id=actor.merchant,
+        id=new_id(),
+        name=name,
+        side=side,
+        format=format,
+        connection_id=connection_id,
+        mapping=msgspec.to_builtins(mapping) if mapping else None,
+        created_at=now(),
+    )
+    try:
+        async with session.begin_nested():
+            session.add(source)
+    except IntegrityError as error:
+        if "connection" in str(error.orig):
+            message = "This connection has a source already."
+            raise SourceNameTaken(message, fields={"connection": message}) from error
+        raise SourceNameTaken(f"There is a source called “{name}” already.", fields={"name": "This name is taken."}) from error
+    after = {"name": name, "format": format}
+    await audit.record(session, actor, action="reconciliation.source_added", object_type="recon_source", object_id=source.id, after=after)
+    return source
+
+
+def _side(name: str, side: Side, connection_id: UUID | None, mapping: ColumnMapping | None) -> Side:
+    if name == CSV:
+        if mapping is None:
+            raise SourceInvalid("A CSV source needs a mapping.", fields={"mapping": "Say which column holds what."})
+        mapping.check()
+        side = mapping.side
+    if side is Side.PSP and connection_id is None:
+        raise SourceInvalid("Choose the connection these files are about.", fields={"connection": "Choose a connection."})
+    if side is Side.BANK and connection_id is not None:
+        raise SourceInvalid("A bank statement belongs to no connection.", fields={"connection": "Leave this empty for a bank."})
+    return side
+
+
+async def set_mapping(session: AsyncSession, actor: Actor, *, source: Source, mapping: ColumnMapping) -> None:
+    """Change how a source's CSV files are read; files that were imported stay as they were read."""
+    mapping.check()
+    if source.format != CSV or mapping.side != source.side:
+        raise SourceInvalid("This source is not read by a mapping, or the mapping is for the other side.")
+    source.mapping = msgspec.to_builtins(mapping)
+    await audit.record(session, actor, action="reconciliation.mapping_changed", object_type="recon_source", object_id=source.id)
