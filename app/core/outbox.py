@@ -4,6 +4,7 @@ A relay publishes the rows to the broker afterwards. A row that is due later is 
 minutes” and “these funds become available on Thursday” are kept across restarts.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -42,9 +43,21 @@ async def publish(
     session: AsyncSession, *, merchant_id: MerchantId | None, event: Event, object_id: UUID | None = None, due_at: datetime | None = None
 ) -> UUID:
     """Write the event beside the change it tells of; it leaves when the transaction does, or at ``due_at``."""
-    moment, event_id = now(), new_id()
-    values = {
-        "id": event_id,
+    row = _row(merchant_id, event, object_id, due_at)
+    await session.execute(_INSERT, row)
+    return row["id"]
+
+
+async def publish_all(session: AsyncSession, *, merchant_id: MerchantId, events: Sequence[tuple[Event, UUID]]) -> None:
+    """Write events about several objects at once."""
+    if events:
+        await session.execute(_INSERT, [_row(merchant_id, event, object_id, None) for event, object_id in events])
+
+
+def _row(merchant_id: MerchantId | None, event: Event, object_id: UUID | None, due_at: datetime | None) -> dict[str, Any]:
+    moment = now()
+    return {
+        "id": new_id(),
         "merchant_id": merchant_id,
         "topic": event.topic,
         "payload": msgspec.json.encode(event).decode(),
@@ -52,8 +65,6 @@ async def publish(
         "at": moment,
         "due_at": due_at or moment,
     }
-    await session.execute(_INSERT, values)
-    return event_id
 
 
 _INSERT = text(
