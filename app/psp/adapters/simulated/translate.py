@@ -34,6 +34,7 @@ STATUSES: dict[str, ProviderStatus] = {
     "declined": ProviderStatus.FAILED,
     "expired": ProviderStatus.EXPIRED,
 }
+OPERATIONS = {"succeeded": Outcome.SUCCEEDED, "pending": Outcome.PENDING, "failed": Outcome.DECLINED}
 _WAITING = frozenset({ProviderStatus.REQUIRES_ACTION, ProviderStatus.PROCESSING, ProviderStatus.IN_REVIEW})
 
 # The provider's words for a no -> ours. What is not listed keeps its word and counts as a hard decline.
@@ -187,8 +188,8 @@ def first_found(answer: Answer) -> Result:
         return _failed(answer, Outcome.UNKNOWN, "malformed_answer")
     if not read:
         return _failed(answer, Outcome.NOT_SENT, "not_found")
-    # A provider may hold a refused try beside the one that went through: what moved money counts.
-    order = (Outcome.SUCCEEDED, Outcome.PENDING, Outcome.DECLINED)
+    # A provider may hold a refused try beside the one that went through: what moved money counts, and a no only when nothing else may be true.
+    order = (Outcome.SUCCEEDED, Outcome.PENDING, Outcome.UNKNOWN, Outcome.DECLINED)
     best = min(read, key=lambda one: order.index(one.outcome))
     return msgspec.structs.replace(best, evidence=best.evidence | {"matches": str(len(read))})
 
@@ -223,8 +224,9 @@ def events(raw: bytes, headers: Mapping[str, str], secret: str) -> list[PspEvent
 def _read(answer: Answer, subject: _Object) -> Result:
     if subject.object == "payment":
         return _payment(answer, subject)
-    parent = subject.payment
-    outcome = {"succeeded": Outcome.SUCCEEDED, "pending": Outcome.PENDING}.get(subject.status, Outcome.DECLINED)
+    parent, outcome = subject.payment, OPERATIONS.get(subject.status)
+    if outcome is None:
+        return _failed(answer, Outcome.UNKNOWN, "malformed_answer")
     return Result(
         outcome=outcome,
         provider_reference=subject.id,
