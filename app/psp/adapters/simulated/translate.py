@@ -206,7 +206,8 @@ def events(raw: bytes, headers: Mapping[str, str], secret: str) -> list[PspEvent
     try:
         Webhook(secret).verify(raw, dict(headers), json_parse=False)
         event = _event.decode(raw)
-    except (WebhookVerificationError, ValueError) as problem:
+        amount = _money(event.data.amount, event.data.currency)
+    except (WebhookVerificationError, ValueError, Invalid) as problem:
         raise SignatureRejected("The signature, its time or the message is not right.") from problem
     return [
         PspEvent(
@@ -214,7 +215,7 @@ def events(raw: bytes, headers: Mapping[str, str], secret: str) -> list[PspEvent
             kind=EVENTS.get(event.type, EventKind.OTHER),
             provider_reference=event.data.id,
             our_reference=event.data.reference or None,
-            amount=_money(event.data.amount, event.data.currency),
+            amount=amount,
             occurred_at=event.created_at,
             payload={"type": event.type, "object": event.data.object, "status": event.data.status},
         )
