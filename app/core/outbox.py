@@ -43,21 +43,23 @@ async def publish(
     session: AsyncSession, *, merchant_id: MerchantId | None, event: Event, object_id: UUID | None = None, due_at: datetime | None = None
 ) -> UUID:
     """Write the event beside the change it tells of; it leaves when the transaction does, or at ``due_at``."""
-    row = _row(merchant_id, event, object_id, due_at)
-    await session.execute(_INSERT, row)
-    return row["id"]
+    event_id = new_id()
+    await session.execute(_INSERT, _row(event_id, merchant_id, event, object_id, due_at))
+    return event_id
 
 
 async def publish_all(session: AsyncSession, *, merchant_id: MerchantId, events: Sequence[tuple[Event, UUID]]) -> None:
     """Write events about several objects at once."""
     if events:
-        await session.execute(_INSERT, [_row(merchant_id, event, object_id, None) for event, object_id in events])
+        await session.execute(_INSERT, [_row(new_id(), merchant_id, event, object_id) for event, object_id in events])
 
 
-def _row(merchant_id: MerchantId | None, event: Event, object_id: UUID | None, due_at: datetime | None) -> dict[str, Any]:
+def _row(
+    event_id: UUID, merchant_id: MerchantId | None, event: Event, object_id: UUID | None, due_at: datetime | None = None
+) -> dict[str, object]:
     moment = now()
     return {
-        "id": new_id(),
+        "id": event_id,
         "merchant_id": merchant_id,
         "topic": event.topic,
         "payload": msgspec.json.encode(event).decode(),
