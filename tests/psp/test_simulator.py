@@ -302,6 +302,24 @@ class TestRestart:
         finally:
             simulator.stop()
 
+    def test_what_was_going_to_happen_still_happens(self, tmp_path: Path) -> None:
+        simulator = Simulator(tmp_path / "journal.jsonl").start()
+        try:
+            account = simulator.account()
+            headers = {"authorization": f"Bearer {account.secret_key}"}
+            with httpx2.Client(base_url=simulator.url, headers=headers, trust_env=False) as client:
+                made = [
+                    pay(client, token="tok_visa_processing", capture=True),
+                    pay(client),
+                    pay(client, hosted=True, return_url=BACK),
+                ]
+                simulator.restart(kill=True)
+                simulator.post("/_clock", {"advance_seconds": 8 * 86_400})
+                found = [client.get(f"/v1/payments/{payment.json()['id']}").json()["status"] for payment in made]
+            assert found == ["captured", "expired", "expired"]
+        finally:
+            simulator.stop()
+
     def test_a_half_written_line_is_skipped(self, tmp_path: Path) -> None:
         path = tmp_path / "journal.jsonl"
         Store(path, salt="s")

@@ -47,9 +47,9 @@ class World:
         self.running: set[tuple[str, str]] = set()
         self.outbox: list[Event] = [event for event in store.events.values() if not event.delivered]
         self._due: list[tuple[float, str]] = []
-        for operation in store.operations.values():
-            if operation.due_at is not None:
-                self.at(operation.due_at, operation.id)
+        for subject in (*store.payments.values(), *store.operations.values()):
+            if subject.due_at is not None:
+                self.at(subject.due_at, subject.id)
 
     def of(self, account: str) -> Dice:
         """The scenario that applies to an account: its own, or everybody's."""
