@@ -47,7 +47,8 @@ class World:
         self.running: set[tuple[str, str]] = set()
         self.outbox: list[Event] = [event for event in store.events.values() if not event.delivered]
         self._due: list[tuple[float, str]] = []
-        for subject in (*store.payments.values(), *store.operations.values()):
+        subjects: list[Payment | Operation] = [*store.payments.values(), *store.operations.values()]
+        for subject in subjects:
             if subject.due_at is not None:
                 self.at(subject.due_at, subject.id)
 
