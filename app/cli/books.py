@@ -13,6 +13,7 @@ from app.core.settings import settings
 from app.ledger import queries
 from app.ledger.domain.seals import Verdict
 from app.ledger.seals import queries as seals
+from app.tenancy.domain import MerchantNotFound
 
 
 @click.group()
@@ -77,6 +78,8 @@ async def check_books(owner_url: str, merchant_id: MerchantId | None) -> bool:
     try:
         async with AsyncSession(engine) as session:
             report = await queries.check(session, merchant_id=merchant_id)
+            if merchant_id is not None and not report.books:
+                raise MerchantNotFound("There is no book of this merchant here; nothing was checked.")
     finally:
         await engine.dispose()
     counts = f"{report.books} books, {report.accounts} accounts, {report.transactions} transactions, {report.entries} entries"

@@ -123,7 +123,7 @@ async def name_resource(session: AsyncSession, *, merchant_id: MerchantId, key: 
 
 
 async def finish(session: AsyncSession, *, merchant_id: MerchantId, key: str, answer: Answer) -> None:
-    """Keep the answer for every later request with the key."""
+    """Keep the answer for every later request with the key; the first one stays."""
     await session.execute(_FINISH, {"m": merchant_id, "k": key, "status": answer.status, "body": answer.body, "at": now()})
 
 
@@ -133,4 +133,6 @@ _CLAIM = text(
 )
 _HELD = text("select * from idempotency_take_over(:m, :k, :f, :lease, :at)")
 _NAME = text("update idempotency_key set resource_id = :r where merchant_id = :m and key = :k")
-_FINISH = text("update idempotency_key set status = :status, body = :body, finished_at = :at where merchant_id = :m and key = :k")
+_FINISH = text(
+    "update idempotency_key set status = :status, body = :body, finished_at = :at where merchant_id = :m and key = :k and status is null"
+)

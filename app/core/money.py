@@ -6,7 +6,7 @@ with the ISO exponent forced.
 
 import re
 from collections.abc import Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from functools import cache
 from typing import Self
 
@@ -83,10 +83,12 @@ class Money(msgspec.Struct, frozen=True):
         cleaned = text.strip().replace("\u2212", "-")
         if len(cleaned) > 32 or not _AMOUNT.fullmatch(cleaned):
             raise MalformedAmount(f"“{text[:40]}” is not an amount. Write it like 12.50.")
-        minor = Decimal(_GROUPING.sub("", cleaned)).scaleb(places)
-        if minor != minor.to_integral_value():
+        whole, _, decimals = _GROUPING.sub("", cleaned.lstrip("+-")).partition(".")
+        decimals = decimals.rstrip("0")
+        if len(decimals) > places:
             raise MalformedAmount(f"{currency} has {places} decimals; “{text[:40]}” has more.")
-        return cls(int(minor), currency)
+        minor = int(f"{whole or '0'}{decimals.ljust(places, '0')}")
+        return cls(-minor if cleaned.startswith("-") else minor, currency)
 
     def decimal(self) -> str:
         """The amount as a plain decimal text, for files and APIs: ``-12.50``."""
@@ -157,8 +159,13 @@ class Money(msgspec.Struct, frozen=True):
 
     def percent(self, basis_points: int) -> "Money":
         """A share in basis points (250 = 2.5 %), rounded half to even."""
-        share = (Decimal(self.minor) * basis_points / 10_000).to_integral_value(rounding=ROUND_HALF_EVEN)
-        return Money(int(share), self.currency)
+        return self.portion(basis_points, 10_000)
+
+    def portion(self, part: int, whole: int) -> "Money":
+        """As much of it as the part is of the whole, rounded half to even; exact however large the numbers are."""
+        quotient, rest = divmod(self.minor * part, whole)
+        up = 2 * rest > whole or (2 * rest == whole and quotient % 2 == 1)
+        return Money(quotient + up, self.currency)
 
 
 def total(amounts: Sequence[Money], currency: str) -> Money:

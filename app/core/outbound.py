@@ -10,6 +10,7 @@ address a moment later leads nowhere. Redirects are never followed and nothing i
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 import time
@@ -31,6 +32,7 @@ IDLE_SECONDS = 4.0
 """Shorter than any server's keep-alive: a request written into a connection the server is closing would end as unknown."""
 PER_ORIGIN = 64
 
+_PLAIN = re.compile(r"[!-~]+")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # ipaddress calls some of these global: relays and translators that lead back into private networks.
 _REFUSED = tuple(
@@ -95,8 +97,10 @@ def check_url(url: str, *, allow_insecure: bool) -> SplitResult:
         port = parts.port
     except ValueError:
         raise AddressRefused("This is not an address. Write it like https://api.example.com.") from None
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    if parts.scheme not in ("https", "http") or not parts.hostname or not _is_name(parts.hostname):
         raise AddressRefused("This is not an address. Write it like https://api.example.com.")
+    if not _PLAIN.fullmatch(url):
+        raise AddressRefused("The address may contain no spaces and no letters beyond a to z; write others in their encoded form.")
     if parts.username is not None or parts.password is not None:
         raise AddressRefused("The address may not contain a user name or password.")
     if allow_insecure:
@@ -107,6 +111,11 @@ def check_url(url: str, *, allow_insecure: bool) -> SplitResult:
         if not is_public(parts.hostname):
             raise AddressRefused("The address is not on the public internet.")
     return parts
+
+
+def _is_name(host: str) -> bool:
+    """Whether the resolver can be asked for it: no part of a name is empty or longer than 63 characters."""
+    return all(0 < len(label) <= 63 for label in host.removesuffix(".").split("."))
 
 
 class _Exchange(asyncio.Protocol):
@@ -210,12 +219,13 @@ class Pool:
         failure: Failure
         try:
             parts = check_url(url, allow_insecure=allow_insecure)
+            request = _request(method, parts, headers, body)
             origin = (parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
             async with asyncio.timeout(total_seconds), self._gates.setdefault(origin, asyncio.Semaphore(PER_ORIGIN)):
                 connection = self._take(origin) or await self._connect(origin, connect_seconds, allow_insecure)
                 sent = True
                 try:
-                    await connection.exchange(_request(method, parts, headers, body))
+                    await connection.exchange(request)
                 finally:
                     self._give(origin, connection)
             return Answer(
@@ -300,9 +310,9 @@ def _request(method: str, parts: SplitResult, headers: Mapping[str, str], body: 
     lines = [f"{method} {target} HTTP/1.1", f"host: {parts.netloc}", *(f"{name}: {value}" for name, value in headers.items())]
     if body or method != "GET":
         lines.append(f"content-length: {len(body)}")
-    if any("\r" in line or "\n" in line for line in lines):
-        raise AddressRefused("A header may not contain a line break.")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    if not all(line.isascii() and line.isprintable() for line in lines):
+        raise AddressRefused("A header may contain only plain letters, digits and signs.")
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
 def _since(started: float) -> int:

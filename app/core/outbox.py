@@ -4,6 +4,7 @@ A relay publishes the rows to the broker afterwards. A row that is due later is 
 minutes” and “these funds become available on Thursday” are kept across restarts.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -42,8 +43,22 @@ async def publish(
     session: AsyncSession, *, merchant_id: MerchantId | None, event: Event, object_id: UUID | None = None, due_at: datetime | None = None
 ) -> UUID:
     """Write the event beside the change it tells of; it leaves when the transaction does, or at ``due_at``."""
-    moment, event_id = now(), new_id()
-    values = {
+    event_id = new_id()
+    await session.execute(_INSERT, _row(event_id, merchant_id, event, object_id, due_at))
+    return event_id
+
+
+async def publish_all(session: AsyncSession, *, merchant_id: MerchantId, events: Sequence[tuple[Event, UUID]]) -> None:
+    """Write events about several objects at once."""
+    if events:
+        await session.execute(_INSERT, [_row(new_id(), merchant_id, event, object_id) for event, object_id in events])
+
+
+def _row(
+    event_id: UUID, merchant_id: MerchantId | None, event: Event, object_id: UUID | None, due_at: datetime | None = None
+) -> dict[str, object]:
+    moment = now()
+    return {
         "id": event_id,
         "merchant_id": merchant_id,
         "topic": event.topic,
@@ -52,8 +67,6 @@ async def publish(
         "at": moment,
         "due_at": due_at or moment,
     }
-    await session.execute(_INSERT, values)
-    return event_id
 
 
 _INSERT = text(

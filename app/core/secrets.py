@@ -39,7 +39,7 @@ class KeyRing(msgspec.Struct, frozen=True):
 
     def rotated(self) -> "KeyRing":
         """The ring with one more key, which becomes the current one."""
-        name = f"k{len(self.keys) + 1}"
+        name = f"k{max(int(name[1:]) for name in self.keys) + 1}"
         return KeyRing(name, {**self.keys, name: os.urandom(32)})
 
 
@@ -78,6 +78,13 @@ def ring() -> KeyRing:
     return read_ring(Path(settings().key_file))
 
 
+def _ring_with(key_id: str) -> KeyRing:
+    """The ring, read again when it lacks the key: somebody may have rotated the keys since this process began."""
+    if key_id not in ring().keys:
+        ring.cache_clear()
+    return ring()
+
+
 def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
@@ -97,10 +104,9 @@ def seal(secret: str, context: str, *, keys: KeyRing | None = None) -> str:
 
 def unseal(token: str, context: str, *, keys: KeyRing | None = None) -> str:
     """Open a sealed secret in the place it was sealed for."""
-    keys = keys or ring()
     try:
         key_id, wrapped, nonce, sealed = token.removeprefix(f"{VERSION}.").split(".")
-        data_key = aes_key_unwrap(keys.keys[key_id], _raw(wrapped))
+        data_key = aes_key_unwrap((keys or _ring_with(key_id)).keys[key_id], _raw(wrapped))
         return AESGCM(data_key).decrypt(_raw(nonce), _raw(sealed), context.encode()).decode()
     except (KeyError, ValueError, InvalidTag, InvalidUnwrap):
         raise SecretUnreadable("The key that sealed it is not in the ring, or it was sealed for another place.") from None

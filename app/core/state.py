@@ -25,7 +25,7 @@ _machines: list["Machine[Any]"] = []
 class Machine(Generic[S]):
     """States of one noun and what leads from one to the next.
 
-    ``transitions`` maps an event to ``(from states, to state)``, or to several such pairs where the target depends on the origin.
+    ``transitions`` maps an event to ``(from states, to state)``.
     """
 
     def __init__(self, name: str, *, states: type[S], initial: S, transitions: Mapping[str, tuple[tuple[S, ...], S]]) -> None:

@@ -9,7 +9,7 @@ import structlog
 from app.core.db import unit_of_work
 from app.core.ids import PersonId
 from app.identity import queries, service
-from app.identity.domain import Factor, SignInRefused, TooManyTries, normalised
+from app.identity.domain import Factor, SignInRefused, TooManyTries, check_password, normalised
 from app.web import limits, sessions
 from app.web.sessions import Visitor
 
@@ -32,9 +32,12 @@ def _words(seconds: int) -> str:
     return f"{seconds} seconds" if seconds < 120 else f"{(seconds + 59) // 60} minutes"
 
 
-async def sign_in(*, email: str, password: str, address: str, user_agent: str) -> tuple[str, bool]:
-    """Check a password. Gives the id of a session that still lacks the second factor, and whether that factor is set up already."""
-    account, place = f"account:{normalised(email)[:254]}", f"address:{address}"
+async def sign_in(*, email: str, password: str, address: str, user_agent: str, device: str = "") -> tuple[str, bool]:
+    """Check a password. Gives the id of a session that still lacks the second factor, and whether that factor is set up already.
+
+    ``device`` is what the browser kept of an earlier complete sign-in: there, nobody outside can make this person wait.
+    """
+    account, place = service.tries_key(email, device), f"address:{address}"
     await _take_tries(**{account: 0, place: _FREE_FOR_ADDRESS})
     async with unit_of_work(None) as session:
         person = await queries.someone(session, email)
@@ -94,6 +97,7 @@ async def enrol(visitor: Visitor, *, code: str) -> tuple[str, list[str]]:
 
 async def change_password(visitor: Visitor, *, current: str, password: str, code: str) -> str:
     """Change one's own password with the old one and a code; every other session ends. Gives the session's new id."""
+    check_password(password, about=(visitor.person.email, visitor.person.name))
     account, factor = f"account:{normalised(visitor.person.email)}", f"factor:{visitor.person_id}"
     await _take_tries(**{account: 0, factor: 0})
     async with unit_of_work(None) as session:

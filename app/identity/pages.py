@@ -39,6 +39,12 @@ def _visitor(request: HttpRequest) -> Visitor:
     return visitor
 
 
+def _welcome(request: HttpRequest, visitor: Visitor, token: str) -> None:
+    """The sign-in is complete: hand over the session's new id, and let this browser be known next time."""
+    cookies.give_session(request, token)
+    cookies.give_device(request, service.device_token(visitor.person.email))
+
+
 def _then(path: str, after: str) -> str:
     return path if after == "/" else f"{path}?next={quote(after, safe='/')}"
 
@@ -71,7 +77,11 @@ async def check_password(request: HttpRequest) -> Response[str]:
     form = await read_form(request, SignInForm)
     agent = request.headers.get("user-agent", "")
     token, enrolled = await flows.sign_in(
-        email=form.email, password=await _exact(request, "password"), address=request.state.address, user_agent=agent
+        email=form.email,
+        password=await _exact(request, "password"),
+        address=request.state.address,
+        user_agent=agent,
+        device=request.cookies.get(cookies.device_name(), ""),
     )
     # whoever signs in again leaves the session that this browser held before
     if request.state.visitor is not None:
@@ -97,7 +107,7 @@ async def prove_totp(request: HttpRequest) -> Response[str]:
     visitor, after = _visitor(request), await _posted_next(request)
     answer_invalid_with(request, "identity/second_factor.html", SecondFactorPage(email=visitor.person.email, next=after))
     form = await read_form(request, CodeForm)
-    cookies.give_session(request, await flows.prove_totp(visitor, code=form.code))
+    _welcome(request, visitor, await flows.prove_totp(visitor, code=form.code))
     return redirect(request, after, hard=True)
 
 
@@ -113,7 +123,7 @@ async def prove_recovery(request: HttpRequest) -> Response[str]:
     visitor, after = _visitor(request), await _posted_next(request)
     answer_invalid_with(request, "identity/recovery.html", SecondFactorPage(email=visitor.person.email, next=after))
     form = await read_form(request, CodeForm)
-    cookies.give_session(request, await flows.prove_recovery_code(visitor, code=form.code))
+    _welcome(request, visitor, await flows.prove_recovery_code(visitor, code=form.code))
     return redirect(request, "/security", toast="Signed in with a recovery code. It cannot be used again.", hard=True)
 
 
@@ -135,7 +145,7 @@ async def confirm_enrolment(request: HttpRequest) -> Response[str]:
     answer_invalid_with(request, "identity/enrol.html", await _enrolment(visitor, after))
     form = await read_form(request, CodeForm)
     token, codes = await flows.enrol(visitor, code=form.code)
-    cookies.give_session(request, token)
+    _welcome(request, visitor, token)
     return render(request, "identity/recovery_codes_first.html", RecoveryCodesPage(codes=codes, next=after))
 
 
@@ -154,7 +164,8 @@ async def sign_out(request: HttpRequest, session: NamedDependency[AsyncSession])
     await sessions.end_session(session, person_id=visitor.person_id, session_id=visitor.session_id)
     cookies.drop_session(request)
     response = redirect(request, "/sign-in", hard=True)
-    response.headers["Clear-Site-Data"] = '"cache", "cookies", "storage"'
+    # not the cookies: the session's is taken back above, and the browser stays known
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
     return response
 
 

@@ -1,5 +1,6 @@
 """Orders: what a buyer owes at one checkout, with a line for each thing a seller delivers."""
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from app.core.money import MAX_MINOR, Money
 from app.core.state import Machine
 
 MAX_LINES = 200
+MAX_OPEN = timedelta(days=400)
 
 
 class OrderStatus(StrEnum):

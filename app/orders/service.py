@@ -14,7 +14,7 @@ from app.core.errors import Invalid
 from app.core.ids import MerchantId, OrderId, new_id, public_id
 from app.core.money import exponent
 from app.orders import queries
-from app.orders.domain import ORDER, NewLine, OrderCancelled, OrderCreated, OrderReferenceTaken, OrderStatus, order_total
+from app.orders.domain import MAX_OPEN, ORDER, NewLine, OrderCancelled, OrderCreated, OrderReferenceTaken, OrderStatus, order_total
 from app.orders.models import Order, OrderLine
 from app.sellers import queries as sellers
 from app.sellers.domain import SellerBlocked, SellerStatus
@@ -38,8 +38,9 @@ async def create_order(
     total = order_total(lines, currency)
     await _check_sellers(session, actor.merchant, lines)
     moment = now()
-    if expires_at is not None and (expires_at.tzinfo is None or expires_at <= moment):
-        raise Invalid("The order would expire in the past.", fields={"expires_at": "Use a moment in the future, with its time zone."})
+    if expires_at is not None and (expires_at.tzinfo is None or not moment < expires_at <= moment + MAX_OPEN):
+        problem = f"Use a moment with its time zone, at most {MAX_OPEN.days} days from now."
+        raise Invalid("The order would expire in the past, or practically never.", fields={"expires_at": problem})
     order = Order(
         merchant_id=actor.merchant,
         id=new_id(),

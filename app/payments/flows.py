@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core import idempotency
+from app.core import idempotency, rounds
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import unit_of_work
@@ -342,9 +342,11 @@ async def expire_due() -> int:
     """Close every payment whose time has passed, after asking the PSP a last time; returns how many were closed."""
     async with unit_of_work(None) as session:
         due = await service.due_to_expire(session)
-    closed = 0
-    for merchant_id, payment_id in due:
-        await refresh(merchant_id=merchant_id, payment_id=payment_id)
-        async with unit_of_work(merchant_id) as session:
-            closed += await service.expire_payment(session, merchant_id=merchant_id, payment_id=payment_id)
-    return closed
+    return await rounds.each(due, _expire)
+
+
+async def _expire(which: tuple[MerchantId, PaymentId]) -> int:
+    merchant_id, payment_id = which
+    await refresh(merchant_id=merchant_id, payment_id=payment_id)
+    async with unit_of_work(merchant_id) as session:
+        return await service.expire_payment(session, merchant_id=merchant_id, payment_id=payment_id)

@@ -1,9 +1,7 @@
 """Wallets: what a seller has. Pending until the funds are safe, then available; every bucket is an account of the ledger."""
 
-from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import ClassVar
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -84,10 +82,3 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
 
     pending_minor: int
     available_minor: int
-
-
-def release_at(captured_on: date, *, days: int, timezone: str = "UTC") -> datetime:
-    """When funds captured on a day become available: at the start of the day, so many days later, in the merchant's time zone."""
-    if not 0 <= days <= MAX_AVAILABILITY_DAYS:
-        raise AvailabilityOutOfRange(f"Use 0 to {MAX_AVAILABILITY_DAYS} days.")
-    return datetime.combine(captured_on + timedelta(days=days), time(), tzinfo=ZoneInfo(timezone)).astimezone(UTC)

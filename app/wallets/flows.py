@@ -1,16 +1,48 @@
 """Wallets across merchants: making funds available when their day has come."""
 
+from itertools import groupby
+from uuid import UUID
+
+from app.core import rounds
 from app.core.clock import now
 from app.core.db import unit_of_work
+from app.core.errors import AppError
+from app.core.ids import MerchantId
 from app.wallets import service
+
+MOST, AT_ONCE = 1000, 100
+Some = tuple[MerchantId, list[UUID]]
 
 
 async def release_due() -> int:
-    """Make all funds available whose day has come, of every merchant, one transaction each; returns how many."""
-    async with unit_of_work(None) as session:
-        due = await service.due_releases(session, moment=now())
-    released = 0
-    for merchant_id, release_id in due:
+    """Make all funds available whose day has come, of every merchant, some in each transaction; returns how many."""
+    moment, released = now(), 0
+    while True:
+        async with unit_of_work(None) as session:
+            due = await service.due_releases(session, moment=moment, most=MOST)
+        done = await rounds.each(_together(due), _release)
+        released += done
+        if len(due) < MOST or not done:
+            return released
+
+
+def _together(due: list[tuple[MerchantId, UUID]]) -> list[Some]:
+    ordered = sorted(due)
+    return [
+        (merchant_id, ids[start : start + AT_ONCE])
+        for merchant_id, group in groupby(ordered, key=lambda one: one[0])
+        for ids in [[release_id for _, release_id in group]]
+        for start in range(0, len(ids), AT_ONCE)
+    ]
+
+
+async def _release(some: Some) -> int:
+    merchant_id, ids = some
+    try:
         async with unit_of_work(merchant_id) as session:
-            released += await service.release_funds(session, merchant_id=merchant_id, release_id=release_id)
-    return released
+            return await service.release_funds(session, merchant_id=merchant_id, release_ids=ids)
+    except AppError:
+        # the ledger refuses one of them (a frozen wallet, say), and with it all of this transaction: each by itself, then
+        if len(ids) == 1:
+            raise
+        return await rounds.each([(merchant_id, [one]) for one in ids], _release)

@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import audit, outbox
 from app.core.actors import Actor
 from app.core.clock import now, today
-from app.core.ids import CaptureId, MerchantId, PaymentId, SellerId, new_id, public_id
+from app.core.ids import MerchantId, PaymentId, SellerId, public_id
 from app.core.money import Money
 from app.ledger import service as ledger
 from app.ledger.domain import AccountRef, Code, Kind, Owner, Posting, journals
 from app.wallets import queries
-from app.wallets.domain import MAX_AVAILABILITY_DAYS, RELEASE, AvailabilityOutOfRange, FundsReleased, ReleaseStatus, release_at
+from app.wallets.domain import MAX_AVAILABILITY_DAYS, RELEASE, AvailabilityOutOfRange, FundsReleased, ReleaseStatus
 from app.wallets.models import FundsRelease, WalletPolicy
 
 SELLER = "seller"
@@ -40,65 +40,39 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
         return sum(minor for _, minor in self.pending)
 
 
-async def schedule_release(
-    session: AsyncSession,
-    *,
-    merchant_id: MerchantId,
-    payment_id: PaymentId,
-    capture_id: CaptureId,
-    currency: str,
-    amounts: Sequence[tuple[SellerId, int]],
-) -> None:
-    """Note when what a capture brought each seller becomes available."""
-    policy = await queries.policy(session, merchant_id=merchant_id)
-    due_at = release_at(today(policy.timezone), days=policy.availability_days, timezone=policy.timezone)
-    rows = [
-        {
-            "merchant_id": merchant_id,
-            "id": new_id(),
-            "seller_id": seller_id,
-            "payment_id": payment_id,
-            "capture_id": capture_id,
-            "currency": currency,
-            "amount_minor": minor,
-            "status": ReleaseStatus.WAITING,
-            "due_at": due_at,
-        }
-        for seller_id, minor in amounts
-        if minor > 0
-    ]
-    if rows:
-        await session.execute(insert(FundsRelease), rows)
-
-
-async def release_funds(session: AsyncSession, *, merchant_id: MerchantId, release_id: UUID) -> bool:
-    """Make a seller's pending funds available; doing it twice, or after a refund used them up, moves nothing."""
-    statement = select(FundsRelease).where(FundsRelease.merchant_id == merchant_id, FundsRelease.id == release_id).with_for_update()
-    release = (await session.execute(statement)).scalar_one_or_none()
-    if release is None or release.status != ReleaseStatus.WAITING or release.due_at > now():
-        return False
-    left = release.amount_minor - release.taken_minor
-    release.status = RELEASE.next(ReleaseStatus.WAITING, "release" if left else "use_up")
-    release.released_at = now()
+async def release_funds(session: AsyncSession, *, merchant_id: MerchantId, release_ids: Sequence[UUID]) -> int:
+    """Make pending funds available and say how many of them; doing it twice, or after a refund used them up, moves nothing."""
+    statement = select(FundsRelease).where(FundsRelease.merchant_id == merchant_id, FundsRelease.id.in_(list(release_ids)))
+    found = (await session.execute(statement.order_by(FundsRelease.id).with_for_update())).scalars()
+    moment = now()
+    due = [release for release in found if release.status == ReleaseStatus.WAITING and release.due_at <= moment]
+    for release in due:
+        release.status = RELEASE.next(ReleaseStatus.WAITING, "release" if _left(release) else "use_up")
+        release.released_at = moment
     await session.flush()
-    if left:
-        await _post_release(session, release, Money(left, release.currency))
-    return True
+    left = [release for release in due if _left(release)]
+    await ledger.post(session, merchant_id=merchant_id, postings=[_release_posting(release) for release in left])
+    await outbox.publish_all(session, merchant_id=merchant_id, events=[(_released(release), release.id) for release in left])
+    return len(due)
 
 
-async def _post_release(session: AsyncSession, release: FundsRelease, amount: Money) -> None:
-    merchant_id = MerchantId(release.merchant_id)
-    posting = Posting(
+def _left(release: FundsRelease) -> int:
+    return release.amount_minor - release.taken_minor
+
+
+def _release_posting(release: FundsRelease) -> Posting:
+    return Posting(
         kind=Kind.AVAILABLE,
         source_type="payment",
         source_id=release.payment_id,
         event_key=f"available:{release.id}",
         effective_on=today(),
-        lines=journals.become_available(seller=Owner(SELLER, release.seller_id), amount=amount),
+        lines=journals.become_available(seller=Owner(SELLER, release.seller_id), amount=Money(_left(release), release.currency)),
     )
-    await ledger.post(session, merchant_id=merchant_id, postings=[posting])
-    event = FundsReleased(seller_id=public_id("sel", release.seller_id), amount_minor=amount.minor, currency=amount.currency)
-    await outbox.publish(session, merchant_id=merchant_id, event=event, object_id=release.id)
+
+
+def _released(release: FundsRelease) -> FundsReleased:
+    return FundsReleased(seller_id=public_id("sel", release.seller_id), amount_minor=_left(release), currency=release.currency)
 
 
 async def due_releases(session: AsyncSession, *, moment: datetime, most: int = 1000) -> list[tuple[MerchantId, UUID]]:

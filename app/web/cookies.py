@@ -1,6 +1,6 @@
-"""The two cookies: the login session's id, and before sign-in a seed that form tokens are bound to.
+"""The three cookies: the login session's id, before sign-in a seed that form tokens are bound to, and a sign that somebody has signed in here.
 
-Over https both carry the ``__Host-`` prefix: Secure, this host only, the whole path. A browser refuses that prefix over plain http,
+Over https all carry the ``__Host-`` prefix: Secure, this host only, the whole path. A browser refuses that prefix over plain http,
 so an installation whose public address is http (the demo and development, on loopback) uses plain names; production refuses http.
 """
 
@@ -29,20 +29,30 @@ def seed_name() -> str:
     return "__Host-countinghouse-form" if secure() else "countinghouse-form"
 
 
-def _cookie(name: str, value: str, *, gone: bool = False) -> str:
-    flags = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure() else "") + ("; Max-Age=0" if gone else "")
+def device_name() -> str:
+    """The name of the cookie by which a browser is known in which somebody has signed in before."""
+    return "__Host-countinghouse-device" if secure() else "countinghouse-device"
+
+
+def _cookie(name: str, value: str, *, seconds: int | None = None) -> str:
+    flags = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure() else "") + ("" if seconds is None else f"; Max-Age={seconds}")
     return f"{name}={value}{flags}"
 
 
 def give_session(request: HttpRequest, token: str) -> None:
     """Let the answer hand the browser a new session id; the seed from before sign-in is taken back."""
-    request.state.set_cookies = [_cookie(session_name(), token), _cookie(seed_name(), "", gone=True)]
+    request.state.set_cookies = [_cookie(session_name(), token), _cookie(seed_name(), "", seconds=0)]
     request.state.fresh_seed = None
+
+
+def give_device(request: HttpRequest, token: str) -> None:
+    """Let the browser be known by this token at later sign-ins, for a year."""
+    request.state.set_cookies = [*request.state.set_cookies, _cookie(device_name(), token, seconds=365 * 86_400)]
 
 
 def drop_session(request: HttpRequest) -> None:
     """Let the answer take the session cookie away."""
-    request.state.set_cookies = [_cookie(session_name(), "", gone=True)]
+    request.state.set_cookies = [_cookie(session_name(), "", seconds=0)]
 
 
 def read_seed(value: str) -> bytes | None:

@@ -58,6 +58,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = ledger, pg_temp SET plan_cac
 DECLARE v_id bigint; v_hash bytea; v record; v_closed date; v_kind text; v_debits bigint := 0; v_credits bigint := 0; n int := cardinality(e_code);
 BEGIN
   IF p_merchant IS DISTINCT FROM nullif(current_setting('app.merchant_id', true), '')::uuid THEN PERFORM ledger.enter(p_merchant); END IF;
+  PERFORM pg_advisory_xact_lock_shared(uuid_hash_extended(p_merchant, 4217));
   -- when it was booked and by whom is not part of what was asked for: a retry after midnight is the same event
   v_hash := sha256(convert_to(concat_ws('|', p_kind, p_reverses, e_code::text, e_owner_type::text, e_owner_id::text, e_currency::text,
     e_side::text, e_amount::text, e_clear_key::text), 'UTF8'));
@@ -81,7 +82,6 @@ BEGIN
   IF v_id IS NULL THEN
     RETURN (ledger.posted_before(p_merchant, ARRAY[p_source_type], ARRAY[p_source_id], ARRAY[p_event_key], ARRAY[v_hash]))[1];
   END IF;
-  PERFORM pg_advisory_xact_lock_shared(uuid_hash_extended(p_merchant, 4217));
   SELECT closed_through, (SELECT code FROM txn_kind WHERE code = p_kind) INTO v_closed, v_kind FROM book WHERE merchant_id = p_merchant;
   IF v_kind IS NULL OR v_closed >= p_effective_on THEN PERFORM ledger.refuse_closed(p_merchant, p_kind, p_effective_on); END IF;
   IF NOT v.all_open THEN PERFORM ledger.refuse_frozen(p_merchant, v.ids, v.sides, v.amounts); END IF;

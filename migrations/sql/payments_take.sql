@@ -60,7 +60,7 @@ BEGIN
       SELECT t.outbox, p_merchant, 'payment.captured', t.payload, t.payment, t.at, t.at FROM unnest(takings) t),
   answered AS (
     UPDATE idempotency_key k SET status = t.finish_status, body = convert_to(t.finish_body, 'UTF8'), finished_at = t.at
-      FROM unnest(takings) t WHERE k.merchant_id = p_merchant AND k.key = ANY (keys) AND k.key = t.finish_key)
+      FROM unnest(takings) t WHERE k.merchant_id = p_merchant AND k.key = ANY (keys) AND k.key = t.finish_key AND k.status IS NULL)
   SELECT n - count(*) INTO n FROM made;
   IF n > 0 THEN
     UPDATE payment_operation o SET status = 'succeeded', updated_at = t.at

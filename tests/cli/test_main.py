@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from app.cli.main import COMMANDS, run
 from app.cli.operations import SEALED
 from app.core.db import Base
 from app.core.embedded import Urls
+from app.core.ids import new_id, public_id
+from app.core.secrets import seal, unseal
 
 UNUSED = "postgresql://127.0.0.1/none"
 
@@ -60,6 +63,10 @@ class TestLedgerCheck:
         assert run(["ledger", "check", "--merchant", "nobody"]) == 1
         assert "malformed_id" in capsys.readouterr().err
 
+    def test_a_merchant_that_is_not_here_is_not_called_sound(self, database: Urls, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["ledger", "check", "--merchant", public_id("mer", new_id())]) == 1
+        assert "merchant_not_found" in capsys.readouterr().err
+
 
 class TestUserAdd:
     def test_the_first_person_opens_a_merchant(self, database: Urls, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,3 +104,15 @@ class TestKeys:
         assert set(SEALED) <= named
         suspicious = {(table, column) for table, column in named if column in {"credentials", "totp_secret"} or column.startswith("sealed")}
         assert suspicious == set(SEALED)
+
+    def test_a_rotation_wraps_every_secret_anew_and_each_still_opens(self, database: Urls, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["user", "add", "ada@example.com", "--name", "Ada"]) == 0
+        capsys.readouterr()
+        before = seal("JBSWY3DP", "here")
+        with psycopg.connect(database.owner, autocommit=True) as connection:
+            connection.execute("update person set totp_secret = %s", (before,))
+            assert run(["keys", "rotate"], as_json=True) == 0
+            assert json.loads(capsys.readouterr().out)["rewrapped"] == 1
+            (after,) = connection.execute("select totp_secret from person").fetchone() or ("",)
+        assert after.split(".")[1] != before.split(".")[1] and after.split(".")[3:] == before.split(".")[3:]
+        assert unseal(after, "here") == "JBSWY3DP"

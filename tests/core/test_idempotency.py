@@ -63,6 +63,12 @@ class TestClaim:
         with travel(2 * LEASE + timedelta(seconds=5)):
             assert (await claim(merchant_id)).resource_id == resource
 
+    async def test_of_two_that_finish_the_first_answer_stays(self, merchant_id: MerchantId) -> None:
+        await claim(merchant_id)
+        await finish(merchant_id, Answer(201, b"first"))
+        await finish(merchant_id, Answer(202, b"the one whose lease ran out"))
+        assert (await claim(merchant_id)).replay == Answer(201, b"first")
+
     async def test_of_many_at_once_one_is_new(self, merchant_id: MerchantId, superuser: Connection) -> None:
         results = await asyncio.gather(*(claim(merchant_id) for _ in range(50)), return_exceptions=True)
         assert sum(isinstance(result, Claim) and result.is_new for result in results) == 1

@@ -1,6 +1,7 @@
 """Money: exact in every currency, never a rounding nobody asked for, never two currencies in one sum."""
 
 from decimal import Decimal
+from fractions import Fraction
 
 import msgspec
 import pytest
@@ -62,6 +63,12 @@ class TestText:
         with pytest.raises(MalformedAmount):
             Money.parse("100.5", "JPY")
         assert Money.parse("1.234", "KWD").minor == 1234
+
+    @given(st.integers(0, 9), st.integers(1, 26))
+    def test_a_decimal_too_many_is_refused_however_far_behind_it_stands(self, whole: int, zeros: int) -> None:
+        assert Money.parse(f"{whole}.{'0' * zeros}", "EUR").minor == whole * 100
+        with pytest.raises(MalformedAmount, match="has 2 decimals"):
+            Money.parse(f"{whole}.00{'0' * zeros}1", "EUR")
 
 
 class TestArithmetic:
@@ -149,3 +156,14 @@ class TestCurrencies:
     def test_only_whole_units_come_over_the_wire(self, sent: bytes) -> None:
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(sent, type=Money)
+
+
+class TestPortion:
+    @given(st.integers(-MAX_MINOR, MAX_MINOR), st.integers(0, MAX_MINOR), st.integers(1, MAX_MINOR))
+    def test_it_is_the_nearest_whole_number_and_the_even_one_of_two(self, minor: int, part: int, whole: int) -> None:
+        part = min(part, whole)
+        exact = Fraction(minor * part, whole)
+        assert Money(minor, "EUR").portion(part, whole).minor == round(exact)
+
+    def test_the_whole_of_the_largest_amount_is_itself(self) -> None:
+        assert Money(MAX_MINOR, "EUR").portion(MAX_MINOR, MAX_MINOR).minor == MAX_MINOR

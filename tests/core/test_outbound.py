@@ -51,6 +51,11 @@ class TestCheckUrl:
             "https://[::1]/",
             "//x",
             "https://x:99999",
+            "https://a..example",
+            f"https://{'x' * 64}.example",
+            "https://exämple.example/",
+            "https://example.com/ä",
+            "https://example.com/a b",
         ],
     )
     def test_refused(self, url: str) -> None:
@@ -183,3 +188,11 @@ async def test_the_pool_belongs_to_its_loop() -> None:
 
 async def _pool() -> Pool:
     return outbound.pool()
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("value", ["ключ", "a\r\nb", "\x00"])
+    async def test_what_cannot_be_sent_is_refused_and_was_not_sent(self, value: str) -> None:
+        async with server(answering(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")) as url:
+            answer = await Pool().call("GET", url, headers={"authorization": value}, allow_insecure=True)
+        assert (answer.failure, answer.sent) == (Failure.ADDRESS_REFUSED, False)

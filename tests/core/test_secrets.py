@@ -8,7 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.secrets import KeyRing, SecretUnreadable, digest, mac, mac_matches, new_ring, read_ring, rewrap, seal, unseal, write_ring
+from app.core.secrets import (
+    KeyRing,
+    SecretUnreadable,
+    digest,
+    mac,
+    mac_matches,
+    new_ring,
+    read_ring,
+    rewrap,
+    ring,
+    seal,
+    unseal,
+    write_ring,
+)
+from app.core.settings import settings
 
 RING = new_ring()
 HERE = "psp_connection.credentials:mer_1:con_1"
@@ -73,6 +87,27 @@ class TestRotation:
         assert unseal(moved, HERE, keys=alone) == "hunter2"
         with pytest.raises(SecretUnreadable):
             unseal(token, HERE, keys=alone)
+
+    def test_a_new_key_never_takes_the_name_of_one_that_is_there(self) -> None:
+        ring = KeyRing("k3", {"k1": b"1" * 32, "k3": b"3" * 32}).rotated()
+        assert ring.current == "k4" and ring.keys["k3"] == b"3" * 32
+
+    def test_a_running_process_opens_what_another_sealed_with_a_newer_key(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "keys.json"
+        monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+        monkeypatch.setenv("COUNTINGHOUSE_KEY_FILE", str(path))
+        settings.cache_clear()
+        ring.cache_clear()
+        try:
+            write_ring(path, RING)
+            assert unseal(seal("hunter2", HERE), HERE) == "hunter2"
+            write_ring(path, RING.rotated())
+            assert unseal(seal("hunter3", HERE, keys=read_ring(path)), HERE) == "hunter3"
+            assert seal("x", HERE).split(".")[1] == "k2"
+        finally:
+            monkeypatch.undo()
+            settings.cache_clear()
+            ring.cache_clear()
 
     def test_another_ring_opens_nothing(self) -> None:
         with pytest.raises(SecretUnreadable):

@@ -1,6 +1,7 @@
 """The pure rules of passwords, codes and waiting."""
 
 import string
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pyotp
@@ -74,9 +75,16 @@ class TestPasswords:
         with pytest.raises(PasswordUnfit, match="characters"):
             check_password(("ksjdhfuzwe8723hd" * 20)[:length], about=())
 
-    @given(st.text(min_size=0, max_size=300))
-    def test_any_text_gets_an_answer(self, password: str) -> None:
-        _refused(password)
+    @given(st.text(max_size=domain.MAX_PASSWORD + 20), st.sampled_from([str.upper, str.swapcase, str.capitalize]))
+    def test_any_text_is_measured_as_typed_and_its_capitals_make_it_no_better(self, password: str, dressed: Callable[[str], str]) -> None:
+        if not domain.MIN_PASSWORD <= len(password) <= domain.MAX_PASSWORD:
+            assert _refused(password)
+        if dressed(password).lower() == password.lower():
+            assert _refused(dressed(password)) == _refused(password)
+
+    @given(st.sampled_from(["correcthorsebatterystaple", "realmadrid", "okafor", "12345678"]), st.text("0123456789!?. ", max_size=4))
+    def test_digits_and_signs_behind_what_is_guessed_first_make_it_no_better(self, word: str, more: str) -> None:
+        assert len(word) + len(more) < domain.MIN_PASSWORD or _refused(word + more)
 
 
 def _refused(password: str) -> bool:

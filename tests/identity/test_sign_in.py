@@ -343,6 +343,12 @@ class TestChangePassword:
         assert self.FORM["password"] not in answer.text
         assert await enter_password(open_browser(), tenant.owner.email) == 303
 
+    async def test_passwords_that_will_not_do_use_up_no_tries(self, owner: Browser, tenant: Tenant) -> None:
+        for _ in range(6):
+            answer = await owner.post("/security/password", self.FORM | {"code": "000000", "password": "password1"})
+            assert (answer.status_code, "guessed" in text_of(answer)) == (422, True)
+        assert (await owner.post("/security/password", self.FORM | {"code": totp_code()})).status_code == 303
+
 
 class TestPreferences:
     async def test_the_theme_is_kept_for_the_next_page(self, owner: Browser) -> None:

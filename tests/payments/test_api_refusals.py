@@ -119,6 +119,13 @@ class TestBadInput:
             response = await api.post("/v1/payments", body)
         assert response.status_code == 422, response.text
 
+    @pytest.mark.parametrize(
+        "moment", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00", "2099-01-01T00:00:00Z", "2027-01-01T00:00:00"]
+    )
+    async def test_an_order_that_would_never_expire_or_has_already(self, api: Api, shop: Shop, nothing_written: Any, moment: str) -> None:
+        with nothing_written():
+            refused(await api.post("/v1/orders", order_of(shop, expires_at=moment)), 422, "invalid", "expires_at")
+
     @pytest.mark.parametrize("text", ["a\u0000b", "\ud800"])
     async def test_text_no_database_can_keep(self, api: Api, shop: Shop, nothing_written: Any, text: str) -> None:
         import json

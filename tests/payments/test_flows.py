@@ -232,6 +232,13 @@ async def record(shop: Shop, answered: flows.Answered, result: Result) -> str:
         return payment.status
 
 
+async def undecided(shop: Shop, answered: flows.Answered) -> int:
+    """How many attempts of the payment are still to be asked about."""
+    async with unit_of_work(shop.merchant_id) as session:
+        found = await flows.attempt_queries.undecided_attempts(session, merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+    return len(found)
+
+
 class TestCapture:
     async def test_partial_captures_take_the_plan_apart_and_release_the_promise(self, shop: Shop, books: Books) -> None:
         paid = await shop.pay(mode=MANUAL)
@@ -268,6 +275,34 @@ class TestCapture:
         await shop.capture(paid.payment_id, 4_000)
         assert view(await shop.void(paid.payment_id))["status"] == "captured"
         assert ("9100", "") not in books()
+
+    @pytest.mark.parametrize("captured", [0, 4_000])
+    async def test_one_that_succeeds_after_the_promise_expired_releases_nothing_twice(
+        self, shop: Shop, books: Books, captured: int
+    ) -> None:
+        paid = await shop.pay(mode=MANUAL)
+        if captured:
+            await shop.capture(paid.payment_id, captured)
+        shop.psp.answers("void", Result(outcome=Outcome.UNKNOWN))
+        await shop.void(paid.payment_id)
+        with travel(timedelta(days=8)):
+            shop.psp.answers("lookup", Result(outcome=Outcome.UNKNOWN))
+            assert await flows.expire_due() == 1
+            before = books()
+            await flows.refresh(merchant_id=shop.merchant_id, payment_id=paid.payment_id)
+        assert books() == before and ("9100", "") not in before
+        assert await undecided(shop, paid) == 0
+
+    async def test_one_that_succeeds_after_the_payment_failed_changes_nothing(self, shop: Shop, books: Books) -> None:
+        shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN))
+        paid = await shop.pay()
+        shop.psp.answers("void", Result(outcome=Outcome.UNKNOWN))
+        await shop.void(paid.payment_id)
+        with travel(LATER):
+            await flows.refresh(merchant_id=shop.merchant_id, payment_id=paid.payment_id)
+        async with unit_of_work(shop.merchant_id) as session:
+            assert (await flows.queries.payment(session, merchant_id=shop.merchant_id, payment_id=paid.payment_id)).status == "failed"
+        assert await undecided(shop, paid) == 0 and books() == {}
 
     async def test_an_authorisation_expires_and_its_promise_with_it(self, shop: Shop, books: Books) -> None:
         await shop.pay(mode=MANUAL)

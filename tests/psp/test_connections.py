@@ -27,6 +27,7 @@ from app.psp.domain import (
     ConnectionNameTaken,
     ConnectionNotActive,
     ConnectionNotFound,
+    ConnectionSettingsInvalid,
     CredentialChangeId,
     Outcome,
     ProviderUnknown,
@@ -207,6 +208,17 @@ class TestOnePerson:
         opened = json.loads(unseal(row.credentials, f"psp.credentials:{owner.merchant}:{connection_id}"))
         assert opened == {"secret_key": "sk_sim_freshfreshfresh", "webhook_secret": VALUES["webhook_secret"]}
         assert (row.config["account"], row.credentials_version) == ("renamed", 2)
+
+    async def test_a_kept_secret_is_never_sent_to_another_server(self, owner: Actor) -> None:
+        connection_id = await add(owner)
+        elsewhere = "http://127.0.0.1:10/v1"
+        with pytest.raises(ConnectionSettingsInvalid) as refused:
+            await propose(owner, connection_id, api_base_url=elsewhere, secret_key="sk_sim_freshfreshfresh")
+        assert set(refused.value.fields) == {"webhook_secret"}
+        assert (await read(owner, connection_id)).config["api_base_url"] == VALUES["api_base_url"]
+        await propose(owner, connection_id, api_base_url="http://127.0.0.1:9/v2")
+        await propose(owner, connection_id, **{**VALUES, "api_base_url": elsewhere})
+        assert (await read(owner, connection_id)).config["api_base_url"] == elsewhere
 
 
 class TestTwoPeople:

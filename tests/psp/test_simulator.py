@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,7 +17,6 @@ from standardwebhooks import Webhook
 from app.core.ids import new_id
 from app.psp.simulator.domain import AMOUNTS, CARDS, DECLINES, FAULT_SUFFIXES, Behaviour, Fault, Refusal, behaviour
 from app.psp.simulator.scenario import Dice, FaultRule, Scenario
-from app.psp.simulator.store import Store
 from tests.support.served import served
 from tests.support.simulator import SimulatedAccount, Simulator
 
@@ -284,30 +282,6 @@ class TestMoney:
     def test_fees_are_a_share_and_a_fixed_part(self, client: httpx2.Client, account: SimulatedAccount) -> None:
         account.scenario(fee_basis_points=290, fee_fixed_minor=30)
         assert pay(client, amount=10_000, capture=True).json()["fee"] == 320
-
-
-class TestRestart:
-    def test_a_killed_provider_knows_everything_it_answered(self, tmp_path: Path) -> None:
-        simulator = Simulator(tmp_path / "journal.jsonl").start()
-        try:
-            account = simulator.account()
-            headers = {"authorization": f"Bearer {account.secret_key}"}
-            with httpx2.Client(base_url=simulator.url, headers=headers, trust_env=False) as client:
-                first = pay(client, key="k", reference="kept", capture=True)
-                simulator.restart(kill=True)
-                again = pay(client, key="k", reference="kept", capture=True)
-                assert again.content == first.content
-                assert account.charges("kept")["count"] == 1
-                assert pay(client).json()["id"] > first.json()["id"]
-        finally:
-            simulator.stop()
-
-    def test_a_half_written_line_is_skipped(self, tmp_path: Path) -> None:
-        path = tmp_path / "journal.jsonl"
-        Store(path, salt="s")
-        with path.open("ab") as file:
-            file.write(b'["payment",{"id":"ch')
-        assert Store(path).sequence.salt == "s"
 
 
 class Mailbox:

@@ -112,7 +112,7 @@ def _made_of_words(text: str, words: frozenset[str] | set[str]) -> bool:
 
 def _is_pattern(text: str) -> bool:
     """Few different characters, a run along the keyboard or the alphabet, or only a date or a number."""
-    if len(set(text)) <= 3 or re.fullmatch(r"[0-9./ -]{1,12}", text):
+    if len(set(text)) <= 3 or re.fullmatch(r"[0-9]{1,12}", re.sub(r"[\W_]", "", text)):
         return True
     covered, rest = 0, text
     while rest:

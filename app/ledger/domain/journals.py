@@ -4,7 +4,6 @@ The event key to post each under is part of the journal's contract and stands in
 """
 
 from collections.abc import Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
 
 import msgspec
 
@@ -124,8 +123,7 @@ def fee_returned(*, share: Share, refunded: Money, returned: Money) -> Money:
     """
     if share.amount.is_zero:
         return Money.zero(share.fee.currency)
-    exact = Decimal(share.fee.minor) * refunded.minor / share.amount.minor
-    return Money(int(exact.to_integral_value(rounding=ROUND_HALF_EVEN)), share.fee.currency) - returned
+    return share.fee.portion(refunded.minor, share.amount.minor) - returned
 
 
 def unwind(plan: Sequence[Share], undone: Sequence[Undone], amount: Money, *, return_fees: bool = True) -> list[RefundPart]:

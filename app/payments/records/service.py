@@ -350,6 +350,10 @@ async def _void(answer: Answer, operation: PaymentOperation) -> None:
     if operation.status == OperationStatus.FAILED:
         await _failed(answer, operation, None)
         return
+    if payment.rest_released or (not payment.captured_minor and not PAYMENT.can(PaymentStatus(payment.status), "void")):
+        # the payment failed, or its promise expired, while we did not know: nothing is left that could be released
+        await _note(answer, operation, "void.succeeded")
+        return
     payment.rest_released, payment.expires_at = True, None
     if payment.authorised_minor:
         amount = Money(operation.amount_minor, payment.currency)
@@ -368,20 +372,19 @@ def _advance(operation: PaymentOperation, result: Result) -> bool:
 
 async def _failed(answer: Answer, operation: PaymentOperation, tells: Told) -> None:
     """A later operation failed: the last success of the payment stays."""
-    payment, session = answer.payment, answer.session
-    await session.flush()
-    await history.note(
-        session,
-        answer.actor,
-        payment=payment,
-        kind=f"{operation.kind}.failed",
-        before=payment.status,
-        attempt_id=answer.attempt.id,
-        amount_minor=operation.amount_minor,
-        details=answer.details,
-    )
+    await _note(answer, operation, f"{operation.kind}.failed")
     if tells is not None:
-        await history.tell(session, payment, tells)
+        await history.tell(answer.session, answer.payment, tells)
+
+
+async def _note(answer: Answer, operation: PaymentOperation, kind: str) -> None:
+    """Write into the history what became of an operation that leaves the payment as it is."""
+    session, payment, amount, details = answer.session, answer.payment, operation.amount_minor, answer.details
+    await session.flush()
+    attempt_id, before = answer.attempt.id, payment.status
+    await history.note(
+        session, answer.actor, payment=payment, kind=kind, before=before, attempt_id=attempt_id, amount_minor=amount, details=details
+    )
 
 
 _EVENTS = {

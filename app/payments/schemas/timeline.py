@@ -48,6 +48,7 @@ _LOOKS: dict[str, _Look] = {
     "void.requested": _Look("arrow-right", "", "Release of {amount} asked for"),
     "capture.failed": _Look("x", "bad", "Capture of {amount} failed"),
     "refund.failed": _Look("x", "bad", "Refund of {amount} failed; the wallets have it back"),
+    "void.succeeded": _Look("ban", "", "The PSP confirms the release; nothing was left to release"),
     "void.failed": _Look("x", "bad", "The release failed"),
     "psp.contradicted": _Look("shield-alert", "bad", "The PSP contradicts its earlier answer"),
     "psp.late_success": _Look("shield-alert", "bad", "The PSP reports success for a payment that was closed"),

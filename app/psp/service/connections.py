@@ -1,8 +1,9 @@
 """Writes about connections: adding one, switching it on and off, and changing its credentials by one person or by two."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -74,7 +75,7 @@ def read_config(of: Provider, values: Mapping[str, str]) -> Config:
 
 
 async def add_connection(session: AsyncSession, actor: Actor, *, psp: str, name: str, values: Mapping[str, str]) -> Connection:
-    """Add a connection to a provider. It takes no payments until it was tested and enabled."""
+    """Add a connection to a provider. It takes no payments until it is enabled."""
     of = provider(psp)
     if not 0 < len(name) <= MAX_NAME:
         raise ConnectionSettingsInvalid(
@@ -162,6 +163,7 @@ async def propose_change(
     present = _secrets(connection)
     given = {name: value for name, value in values.items() if value.strip() or name not in present}
     config = read_config(of, {**present, **given})
+    _refuse_to_send_elsewhere(connection, _public(of, config), kept=present.keys() - given.keys())
     await _withdraw_pending(session, actor, connection)
     change_id, policy = CredentialChangeId(new_id()), await queries.change_policy(session, merchant_id=actor.merchant)
     change = CredentialChange(
@@ -186,6 +188,18 @@ async def propose_change(
     if policy is ChangePolicy.SINGLE:
         await _apply(session, actor, connection, change)
     return change
+
+
+def _refuse_to_send_elsewhere(connection: Connection, config: Mapping[str, str], *, kept: Collection[str]) -> None:
+    """A secret nobody can read must not be learned by pointing the connection at a server of one's own: a new server needs its secrets entered anew."""
+    if kept and _servers(config) != _servers(connection.config):
+        problem = "Enter it again: the one we keep was given for another server."
+        raise ConnectionSettingsInvalid("Check the settings of the connection.", fields=dict.fromkeys(kept, problem))
+
+
+def _servers(config: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    addresses = {name: urlsplit(value.lower()) for name, value in config.items() if name.endswith("_url")}
+    return {name: (address.scheme, address.netloc) for name, address in addresses.items()}
 
 
 async def approve_change(session: AsyncSession, actor: Actor, *, change_id: CredentialChangeId, digest: str) -> CredentialChange:

@@ -92,6 +92,7 @@ class Payment(msgspec.Struct, kw_only=True):
     capture: bool
     status: PaymentStatus
     created_at: float
+    due_at: float | None = None
     amount_captured: int = 0
     amount_refunded: int = 0
     amount_cancelled: int = 0

@@ -59,7 +59,7 @@ def create(world: World, account: Account, request: PaymentRequest, *, fault: Fa
     if request.token is not None:
         _charge(world, payment, behaviour(request.token), refused=fault is Fault.REFUSE)
     if payment.status is PaymentStatus.REQUIRES_ACTION:
-        world.at(payment.created_at + world.scenario(account.name).session_minutes * MINUTE, payment.id)
+        _await(world, payment, world.scenario(account.name).session_minutes * MINUTE)
     world.store.save(payment)
     return payment
 
@@ -171,9 +171,14 @@ def _charge(world: World, payment: Payment, what: Behaviour, *, refused: bool = 
         world.publish("payment.review", payment)
     elif what.processing:
         payment.status = PaymentStatus.PROCESSING
-        world.at(world.clock.now() + world.scenario(payment.account).settle_seconds, payment.id)
+        _await(world, payment, world.scenario(payment.account).settle_seconds)
     else:
         _authorise(world, payment)
+
+
+def _await(world: World, payment: Payment, seconds: float) -> None:
+    payment.due_at = world.clock.now() + seconds
+    world.at(payment.due_at, payment.id)
 
 
 def _authorise(world: World, payment: Payment) -> None:
@@ -185,7 +190,7 @@ def _authorise(world: World, payment: Payment) -> None:
         world.publish("payment.captured", payment)
     else:
         payment.status = PaymentStatus.AUTHORIZED
-        world.at(world.clock.now() + world.scenario(payment.account).authorisation_days * DAY, payment.id)
+        _await(world, payment, world.scenario(payment.account).authorisation_days * DAY)
         world.publish("payment.authorized", payment)
 
 

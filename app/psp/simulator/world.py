@@ -47,8 +47,8 @@ class World:
         self.running: set[tuple[str, str]] = set()
         self.outbox: list[Event] = [event for event in store.events.values() if not event.delivered]
         self._due: list[tuple[float, str]] = []
-        waiting: list[Operation | Transfer] = [*store.operations.values(), *store.transfers.values()]
-        for subject in waiting:
+        subjects: list[Payment | Operation | Transfer] = [*store.payments.values(), *store.operations.values(), *store.transfers.values()]
+        for subject in subjects:
             if subject.due_at is not None:
                 self.at(subject.due_at, subject.id)
 

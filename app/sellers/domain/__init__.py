@@ -89,5 +89,4 @@ class FeeTerms(msgspec.Struct, frozen=True, kw_only=True):
 
     def of(self, sale: Money) -> Money:
         """The fee on a sale, never more than the sale itself."""
-        fee = sale.percent(self.basis_points) + Money(self.fixed_minor, sale.currency)
-        return min(fee, sale)
+        return Money(min(sale.percent(self.basis_points).minor + self.fixed_minor, sale.minor), sale.currency)

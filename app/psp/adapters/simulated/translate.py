@@ -34,6 +34,7 @@ STATUSES: dict[str, ProviderStatus] = {
     "declined": ProviderStatus.FAILED,
     "expired": ProviderStatus.EXPIRED,
 }
+OPERATIONS = {"succeeded": Outcome.SUCCEEDED, "pending": Outcome.PENDING, "failed": Outcome.DECLINED}
 _WAITING = frozenset({ProviderStatus.REQUIRES_ACTION, ProviderStatus.PROCESSING, ProviderStatus.IN_REVIEW})
 
 # The provider's words for a no -> ours. What is not listed keeps its word and counts as a hard decline.
@@ -192,8 +193,8 @@ def first_found(answer: Answer) -> Result:
         return _failed(answer, Outcome.UNKNOWN, "malformed_answer")
     if not read:
         return _failed(answer, Outcome.NOT_SENT, "not_found")
-    # A provider may hold a refused try beside the one that went through: what moved money counts.
-    order = (Outcome.SUCCEEDED, Outcome.PENDING, Outcome.DECLINED)
+    # A provider may hold a refused try beside the one that went through: what moved money counts, and a no only when nothing else may be true.
+    order = (Outcome.SUCCEEDED, Outcome.PENDING, Outcome.UNKNOWN, Outcome.DECLINED)
     best = min(read, key=lambda one: order.index(one.outcome))
     return msgspec.structs.replace(best, evidence=best.evidence | {"matches": str(len(read))})
 
@@ -210,7 +211,8 @@ def events(raw: bytes, headers: Mapping[str, str], secret: str) -> list[PspEvent
     try:
         Webhook(secret).verify(raw, dict(headers), json_parse=False)
         event = _event.decode(raw)
-    except (WebhookVerificationError, ValueError) as problem:
+        amount = _money(event.data.amount, event.data.currency)
+    except (WebhookVerificationError, ValueError, Invalid) as problem:
         raise SignatureRejected("The signature, its time or the message is not right.") from problem
     return [
         PspEvent(
@@ -218,7 +220,7 @@ def events(raw: bytes, headers: Mapping[str, str], secret: str) -> list[PspEvent
             kind=EVENTS.get(event.type, EventKind.OTHER),
             provider_reference=event.data.id,
             our_reference=event.data.reference or None,
-            amount=_money(event.data.amount, event.data.currency),
+            amount=amount,
             occurred_at=event.created_at,
             payload={"type": event.type, "object": event.data.object, "status": event.data.status},
         )
@@ -228,8 +230,9 @@ def events(raw: bytes, headers: Mapping[str, str], secret: str) -> list[PspEvent
 def _read(answer: Answer, subject: _Object) -> Result:
     if subject.object == "payment":
         return _payment(answer, subject)
-    parent = subject.payment
-    outcome = {"succeeded": Outcome.SUCCEEDED, "pending": Outcome.PENDING}.get(subject.status, Outcome.DECLINED)
+    parent, outcome = subject.payment, OPERATIONS.get(subject.status)
+    if outcome is None:
+        return _failed(answer, Outcome.UNKNOWN, "malformed_answer")
     return Result(
         outcome=outcome,
         provider_reference=subject.id,

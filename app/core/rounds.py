@@ -1,0 +1,20 @@
+"""A round: work that is due for many at once, where one that cannot be done holds up nobody else and comes again in the next round."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import structlog
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+async def each(due: Iterable[T], work: Callable[[T], Awaitable[int]]) -> int:
+    """Do the work for one after the other and say how much was done in all; a failure is logged and leaves its own work undone, nobody else's."""
+    done = 0
+    for one in due:
+        try:
+            done += await work(one)
+        except Exception:
+            log.exception("left_for_the_next_round", due=repr(one))
+    return done
