@@ -61,10 +61,12 @@ async def _cleared(session: AsyncSession, merchant_id: MerchantId) -> AreaChart 
     rows = list(await session.execute(_CLEARED, {"merchant": merchant_id, "since": since}))
     if not rows:
         return None
+    labels = [f"{row.day.day} {row.day:%b}" for row in rows]
     shares = [int(row.cleared_minor) * 1000 // int(row.all_minor or 1) for row in rows]
     return AreaChart(
         title="Cleared of each day’s value, in percent",
-        labels=[row.day.isoformat() for row in rows],
+        labels=labels,
+        ticks=labels if len(labels) < 3 else [labels[0], labels[-1]],
         values=[share / 10 for share in shares],
         texts=[f"{share // 10}.{share % 10} %" for share in shares],
         top=100.0,
