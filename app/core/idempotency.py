@@ -87,10 +87,7 @@ def fingerprint(*parts: bytes | str) -> bytes:
 
 async def claim(session: AsyncSession, *, merchant_id: MerchantId, key: str, request: bytes, resource_id: UUID | None = None) -> Claim:
     """Claim the key for this request. ``resource_id`` names the object the caller is about to make with it."""
-    if not key or len(key) > MAX_KEY_LENGTH or not key.isprintable():
-        raise IdempotencyKeyMissing(
-            f"Send an Idempotency-Key header of 1 to {MAX_KEY_LENGTH} printable characters, a new one for each request."
-        )
+    check_key(key)
     moment = now()
     values = {"m": merchant_id, "k": key, "f": request, "r": resource_id, "lease": moment + LEASE, "at": moment}
     if (await session.execute(_CLAIM, values)).first() is not None:
