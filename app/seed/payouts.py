@@ -11,7 +11,7 @@ from app.core.db import unit_of_work
 from app.core.ids import ConnectionId, MerchantId, SellerId
 from app.core.money import Money
 from app.payouts import flows, queries
-from app.payouts.domain import PayoutId, PayoutStatus, Rail
+from app.payouts.domain import DestinationNotUsable, PayoutId, PayoutStatus, Rail
 from app.payouts.domain.approvals import Limits, Threshold
 from app.payouts.domain.schedules import Amounts, Interval, Plan
 from app.payouts.queries import details, lists
@@ -131,7 +131,7 @@ async def leave_for_today(merchant_id: MerchantId, *, finance: Actor, approver: 
     made: list[PayoutId] = []
     for seller_id in sellers[:4]:
         async with unit_of_work(merchant_id) as session:
-            available = await requests.lock_wallet(session, merchant_id=merchant_id, seller_id=seller_id, currency="EUR")
+            available = await _payable(session, merchant_id, seller_id)
             if available > 8_000 and len(made) < 3:
                 made.append(await _ask(session, finance, seller_id, available // 2))
     if made:
@@ -163,7 +163,7 @@ async def _last_bank_morning(merchant_id: MerchantId) -> datetime:
 async def _send_some(merchant_id: MerchantId, finance: Actor, approver: Actor, sellers: list[SellerId]) -> None:
     for seller_id in sellers:
         async with unit_of_work(merchant_id) as session:
-            available = await requests.lock_wallet(session, merchant_id=merchant_id, seller_id=seller_id, currency="EUR")
+            available = await _payable(session, merchant_id, seller_id)
             if available < 4_000:
                 continue
             payout_id = await _ask(session, finance, seller_id, available // 4)
@@ -173,6 +173,16 @@ async def _send_some(merchant_id: MerchantId, finance: Actor, approver: Actor, s
                     await approvals.approve_payout(session, approver, payout_id=payout_id, digest=digest)
         await flows.send_due()
         return
+
+
+async def _payable(session: AsyncSession, merchant_id: MerchantId, seller_id: SellerId) -> int:
+    """What can be paid out to a seller now; nothing while its bank account waits for people, as after a payout that came back."""
+    available = await requests.lock_wallet(session, merchant_id=merchant_id, seller_id=seller_id, currency="EUR")
+    try:
+        await requests.destination(session, merchant_id=merchant_id, seller_id=seller_id, currency="EUR")
+    except DestinationNotUsable:
+        return 0
+    return available
 
 
 async def _ask(session: AsyncSession, finance: Actor, seller_id: SellerId, minor: int) -> PayoutId:
