@@ -137,36 +137,54 @@ async def html_only(window: Window, paths: list[str]) -> list[str]:
     return kept
 
 
-class TestEveryPage:
-    @pytest.mark.parametrize("width", [WIDE, PHONE])
-    async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House, width: int) -> None:
-        ines = house.people[0]
-        async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}, color_scheme="light") as window:
-            await window.sign_in(ines)
-            paths = await html_only(window, addresses(house, ines))
-            assert len(paths) > 50
-            beside = await window.beside()
-            halves = await asyncio.gather(look_at(window, paths[::2], width=width), look_at(beside, paths[1::2], width=width))
-            assert told(halves[0] | halves[1]) == ""
+async def visit_every_page(chrome: Browser, house: House, *, width: int) -> str:
+    """What is wrong with the pages of somebody signed in."""
+    ines = house.people[0]
+    async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}, color_scheme="light") as window:
+        await window.sign_in(ines)
+        paths = await html_only(window, addresses(house, ines))
+        assert len(paths) > 50
+        beside = await window.beside()
+        halves = await asyncio.gather(look_at(window, paths[::2], width=width), look_at(beside, paths[1::2], width=width))
+        return told(halves[0] | halves[1])
 
-    @pytest.mark.parametrize("width", [WIDE, PHONE])
-    async def test_so_do_the_pages_before_the_sign_in(self, chrome: Browser, house: House, width: int) -> None:
-        before = {
-            path
-            for path, _, audience in pages()
-            if audience in {"public", "password_proven"} and not path.startswith(("/dev/", "/healthz", "/readyz"))
-        }
-        nobody, enrolled = {"/sign-in"}, {"/sign-in/second-factor", "/sign-in/recovery"}
-        assert before == nobody | enrolled | {"/sign-in/enrol"}
-        newcomer = house.add_person(f"early-{width}@newcomers.example", opens=f"Early {width}")
-        wrong: dict[str, list[str]] = {}
-        for person, paths in ((None, nobody), (house.people[1], enrolled), (newcomer, {"/sign-in/enrol"})):
-            async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}) as window:
-                if person:
-                    await window.prove_password(person)
-                    await window.page.get_by_label("6-digit code").wait_for()
-                wrong |= await look_at(window, sorted(paths), width=width)
-        assert told(wrong) == ""
+
+async def visit_the_way_in(chrome: Browser, house: House, *, width: int) -> str:
+    """What is wrong with the pages before the sign-in."""
+    before = {
+        path
+        for path, _, audience in pages()
+        if audience in {"public", "password_proven"} and not path.startswith(("/dev/", "/healthz", "/readyz"))
+    }
+    nobody, enrolled = {"/sign-in"}, {"/sign-in/second-factor", "/sign-in/recovery"}
+    assert before == nobody | enrolled | {"/sign-in/enrol"}
+    newcomer = house.add_person(f"early-{width}@newcomers.example", opens=f"Early {width}")
+    wrong: dict[str, list[str]] = {}
+    for person, paths in ((None, nobody), (house.people[1], enrolled), (newcomer, {"/sign-in/enrol"})):
+        async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}) as window:
+            if person:
+                await window.prove_password(person)
+                await window.page.get_by_label("6-digit code").wait_for()
+            wrong |= await look_at(window, sorted(paths), width=width)
+    return told(wrong)
+
+
+class TestEveryPage:
+    async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House) -> None:
+        assert await visit_every_page(chrome, house, width=WIDE) == ""
+
+    async def test_so_do_the_pages_before_the_sign_in(self, chrome: Browser, house: House) -> None:
+        assert await visit_the_way_in(chrome, house, width=WIDE) == ""
+
+
+class TestEveryPageOnAPhone:
+    """A class of its own, so that another test process can look at the same time."""
+
+    async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House) -> None:
+        assert await visit_every_page(chrome, house, width=PHONE) == ""
+
+    async def test_so_do_the_pages_before_the_sign_in(self, chrome: Browser, house: House) -> None:
+        assert await visit_the_way_in(chrome, house, width=PHONE) == ""
 
     async def test_so_do_the_pages_of_a_merchant_without_anything(self, chrome: Browser, house: House) -> None:
         """Every list has something to say when it is empty."""
