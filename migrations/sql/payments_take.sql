@@ -75,6 +75,11 @@ BEGIN
       array_agg(p.refunded_minor ORDER BY p.order_id), max(p.updated_at))
     FROM payment p WHERE p.merchant_id = p_merchant AND p.id = ANY (payments);
   -- last, because here are the rows that many payments share
+  IF cardinality(j.kinds) = 1 THEN   -- a payment alone whose fee is not known yet, as with most providers
+    PERFORM ledger.post1(p_merchant, j.kinds[1], 'payment', j.source_ids[1], j.event_keys[1], j.effective_ons[1], j.codes, j.owner_types, j.owners,
+      j.currencies, j.sides, j.amounts, j.clear_keys, j.actor_kinds[1], j.actor_ids[1], j.request_ids[1], j.descriptions[1]);
+    RETURN;
+  END IF;
   PERFORM ledger.post(p_merchant, j.kinds, array_fill('payment'::text, ARRAY[cardinality(j.kinds)]), j.source_ids, j.event_keys, j.effective_ons,
     j.lines_of, j.codes, j.owner_types, j.owners, j.currencies, j.sides, j.amounts, j.clear_keys, j.actor_kinds, j.actor_ids, j.request_ids, j.descriptions);
 END $$;
