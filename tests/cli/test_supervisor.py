@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -107,3 +108,22 @@ class TestStrays:
         file.write_text(file.read_text().replace(str(began), str(began - 100)))
         strays.stop_strays(tmp_path)
         assert child.is_running
+
+    def test_leaves_a_demo_that_runs_alone_and_says_so(self, tmp_path: Path, supervisor: Supervisor) -> None:
+        other, child = supervisor.start("demo", SLEEP), supervisor.start("job", SLEEP)
+        up(other)
+        up(child)
+        assert other.process is not None
+        assert child.process is not None
+        strays.remember(tmp_path, [child.process.pid])
+        file = tmp_path / "processes.json"
+        running = msgspec.json.decode(file.read_bytes())
+        running["demo"] = {"pid": other.process.pid, "began": psutil.Process(other.process.pid).create_time()}
+        file.write_bytes(msgspec.json.encode(running))
+        with pytest.raises(strays.DemoRunning, match=str(other.process.pid)):
+            strays.stop_strays(tmp_path)
+        assert child.is_running
+        other.process.kill()
+        other.process.wait()
+        strays.stop_strays(tmp_path)
+        wait_for(lambda: not child.is_running)
