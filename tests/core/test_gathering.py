@@ -138,10 +138,34 @@ async def test_no_call_grows_without_bounds() -> None:
     assert max(len(journey) for journey in road.journeys) <= MOST
 
 
-async def test_nothing_is_kept_when_all_is_done() -> None:
+async def test_as_many_as_last_time_are_waited_for_but_not_for_long() -> None:
+    road = Road()
+    calls = Gathering(road)
+    first = begin(calls, 1)
+    await turns()
+    rest = begin(calls, 2, 3, 4)
+    road.open.set()
+    await asyncio.gather(*first, *rest)
+    together = begin(calls, 5)
+    await turns()
+    together += begin(calls, 6, 7)
+    await asyncio.gather(*together)
+    alone = begin(calls, 8)
+    await turns()
+    assert road.journeys[-1] == [5, 6, 7], "one alone waits a moment for the others"
+    assert await alone[0] == 80
+    assert road.journeys == [[1], [2, 3, 4], [5, 6, 7], [8]]
+    at_once = begin(calls, 9)
+    await turns()
+    assert road.journeys[-1] == [9], "after one alone nobody is waited for"
+    await at_once[0]
+
+
+async def test_nothing_is_kept_when_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.core.gathering.IDLE", 0.0)
     road = Road()
     road.open.set()
     calls = Gathering(road)
     await asyncio.gather(*begin(calls, 1, 2, 3))
-    await turns()
+    await turns(20)
     assert calls._lanes == {}
