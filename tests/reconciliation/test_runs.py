@@ -1,11 +1,14 @@
 """Comparing ledger, provider and bank: what agrees clears to the cent, what does not is one break of the right kind."""
 
 import random
+import string
 
 import msgspec
 import psycopg
+import pytest
 
 from app.core.clock import travel
+from app.reconciliation.domain.lines import MAX_ID_LENGTH
 from tests.reconciliation.conftest import LATER, Desk, SettlementLine, Taken, line_of, open_desk, settlement, statement
 from tests.reconciliation.files import camt053
 from tests.support.shop import ScriptedPsp, ok, open_shop
@@ -76,6 +79,22 @@ class TestAgreement:
         assert desk.balance("5103") == 500
         assert desk.balance("1900") == 70
         assert desk.breaks() == [("unknown_type", "u", -70)]
+
+
+class TestLongNames:
+    @pytest.mark.parametrize("length", [MAX_ID_LENGTH, MAX_ID_LENGTH + 1, 6_000])
+    async def test_an_id_is_booked_whole_or_its_file_is_refused(self, desk: Desk, length: int) -> None:
+        (taken,) = await desk.take(5_000)
+        # letters that do not repeat, as an index would press others together
+        name = "".join(random.Random(length).choices(string.ascii_letters, k=length))
+        handed_in = await desk.hand_in(settlement([line_of(taken, id=name)], batch=name[:100]))
+        await desk.compare()
+        if length <= MAX_ID_LENGTH:
+            assert handed_in.status == "imported"
+            assert desk.breaks() == []
+        else:
+            assert (handed_in.status, handed_in.reason_line) == ("refused", 2)
+            assert f"at most {MAX_ID_LENGTH}" in str(handed_in.reason)
 
 
 class TestBank:

@@ -4,6 +4,7 @@ from datetime import date
 from uuid import UUID
 
 import msgspec
+from psycopg.errors import UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -142,6 +143,8 @@ async def _draft(
         async with session.begin_nested():
             session.add(payout)
     except IntegrityError as error:
+        if not isinstance(error.orig, UniqueViolation):
+            raise
         raise PayoutRetried("It was done already, by somebody else or by another run.") from error
     return payout
 

@@ -43,6 +43,8 @@ class LineKind(StrEnum):
     UNKNOWN = "unknown"
 
 
+MAX_ID_LENGTH = 120
+"""The longest name of a line, a payment or a batch in characters: it becomes part of the ledger's event key, which holds 200, and of indexes."""
 PAID_OUT = frozenset({LineKind.PAYOUT, LineKind.PAYOUT_REVERSAL})
 
 
@@ -88,6 +90,13 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, tag="line"):
     """Ids in which a bank's line may name a batch, or a provider's payout the bank's line."""
     text: str | None = None
     problem: str | None = None
+
+
+def check_ids(line: Line) -> None:
+    """Refuse a file whose names could not be kept whole; a column of text taken for a column of ids is the usual cause."""
+    for name in (line.ext_id, line.parent_ext_id, line.merchant_ref, line.batch, *line.references):
+        if name is not None and len(name) > MAX_ID_LENGTH:
+            raise FileRefused(f"“{name[:40]}…” is {len(name):,} characters long; an id has at most {MAX_ID_LENGTH}.", line=line.number)
 
 
 class ControlTotal(msgspec.Struct, kw_only=True, tag="total"):

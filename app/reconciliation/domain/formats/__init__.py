@@ -8,7 +8,7 @@ import msgspec
 from app.core.errors import Invalid
 from app.reconciliation.domain.formats import adyen, bai2, braintree, camt053, mapped, mt940, paypal, simulated, square, stripe
 from app.reconciliation.domain.formats.mapped import ColumnMapping, MappingIncomplete
-from app.reconciliation.domain.lines import Line, Side, Tally
+from app.reconciliation.domain.lines import Line, Side, Tally, check_ids
 
 
 class FormatUnknown(Invalid):
@@ -53,6 +53,7 @@ def read(name: str, source: BinaryIO, tally: Tally, *, mapping: ColumnMapping | 
     else:
         raise MappingIncomplete("A CSV file is read by a mapping of its columns.", fields={"mapping": "Give a mapping."})
     for line in lines:
+        check_ids(line)
         tally.add(line)
         yield line
 
