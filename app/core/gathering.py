@@ -2,8 +2,8 @@
 
 A call that comes while nothing is on its way leaves at once and alone. What comes while a call is on its way waits for it to return and
 leaves together. Where several travelled together last time, the next call waits up to two milliseconds until as many are there again: without
-that, busy callers fall into calls of one and two, each of which costs the database nearly what eight together cost. A call that stays away (it may wait for a lock that somebody holds) does not hold up the others for longer than ``PATIENCE``.
-When the database refuses a call, everything of it is undone, and each is sent once more alone, so that one refusal is one caller's.
+that, busy callers fall into calls of one and two, each of which costs the database nearly what eight together cost. A call that stays away
+(it may wait for a lock that somebody holds) does not hold up the others for longer than ``PATIENCE``. When the database refuses a call, everything of it is undone, and each is sent once more alone, so that one refusal is one caller's.
 """
 
 import asyncio
