@@ -74,21 +74,23 @@ def pages() -> list[tuple[str, str, str]]:
     return found
 
 
-def addresses(house: House, person: Resident) -> list[str]:
-    """The addresses of all pages for somebody signed in, filled with this merchant's own objects."""
+def addresses(house: House, person: Resident) -> tuple[list[str], list[str]]:
+    """The addresses of all pages for somebody signed in, filled with this merchant's own objects: one of each page, and objects in further states."""
     values = {name: _samples(house, person, name) for name in SAMPLES}
     values |= {name: [value] for name, value in NOT_AN_ID.items()} | {"name": list(REPORTS)}
-    made = []
+    first, further = [], list[str]()
     for path, _, audience in pages():
         if audience in {"public", "password_proven"} and not path.startswith("/dev/"):
             continue
         names = parameters(path)
         assert set(names) <= values.keys(), f"{path}: add a sample of {set(names) - values.keys()}"
         # the page of an object is seen in each of its states, what hangs below it only for the first and the last of them
-        count = max((len(values[name]) for name in names), default=1)
-        chosen = range(count) if path.endswith("}") else sorted({0, count - 1})
-        made += [fill(path, {name: values[name][min(i, len(values[name]) - 1)] for name in names}) for i in chosen]
-    return [*made, *VARIANTS]
+        last = max((len(values[name]) for name in names), default=1) - 1
+        chosen = range(last + 1) if path.endswith("}") else sorted({0, last})
+        found = [fill(path, {name: values[name][min(i, len(values[name]) - 1)] for name in names}) for i in chosen]
+        first.append(found[0])
+        further += found[1:]
+    return first, [*further, *VARIANTS]
 
 
 def _samples(house: House, person: Resident, name: str) -> list[str]:
@@ -100,8 +102,8 @@ def _samples(house: House, person: Resident, name: str) -> list[str]:
     return ids if name in {"payment_id", "order_id", "payout_id", "bank_account_id"} else ids[:1]
 
 
-async def look_at(window: Window, paths: Iterable[str], *, width: int) -> dict[str, list[str]]:
-    """Visit pages one after the other: all rules in the light, those of colours in the dark, and the narrowest phone."""
+async def look_at(window: Window, paths: Iterable[str], *, width: int, dark: bool = True) -> dict[str, list[str]]:
+    """Visit pages one after the other: all rules in the light; on a desk those of colours in the dark, on a phone the narrowest of them."""
     page, wrong = window.page, dict[str, list[str]]()
     for path in paths:
         response = await page.goto(path)
@@ -110,13 +112,14 @@ async def look_at(window: Window, paths: Iterable[str], *, width: int) -> dict[s
             wrong[path] = [f"status {response.status}"]
             continue
         found = await window.look()
-        await page.emulate_media(color_scheme="dark")
-        found += [f"dark: {text}" for text in await window.look(only=COLOURS)]
-        await page.emulate_media(color_scheme="light")
         if width == PHONE:
             await page.set_viewport_size({"width": SMALLEST, "height": HEIGHT})
             found += [f"at {SMALLEST}: {text}" for text in await window.too_wide()]
             await page.set_viewport_size({"width": width, "height": HEIGHT})
+        elif dark:
+            await page.emulate_media(color_scheme="dark")
+            found += [f"dark: {text}" for text in await window.look(only=COLOURS)]
+            await page.emulate_media(color_scheme="light")
         if found:
             wrong[path] = found
     return wrong
@@ -138,15 +141,19 @@ async def html_only(window: Window, paths: list[str]) -> list[str]:
 
 
 async def visit_every_page(chrome: Browser, house: House, *, width: int) -> str:
-    """What is wrong with the pages of somebody signed in."""
+    """What is wrong with the pages of somebody signed in: each page in both themes on a desk, objects in further states in the light."""
     ines = house.people[0]
     async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}, color_scheme="light") as window:
         await window.sign_in(ines)
-        paths = await html_only(window, addresses(house, ines))
-        assert len(paths) > 50
+        first, further = [await html_only(window, paths) for paths in addresses(house, ines)]
+        assert len(first) > 50
         beside = await window.beside()
-        halves = await asyncio.gather(look_at(window, paths[::2], width=width), look_at(beside, paths[1::2], width=width))
-        return told(halves[0] | halves[1])
+        looks = [look_at(tab, first[half::2], width=width) for half, tab in enumerate((window, beside))]
+        wrong = await asyncio.gather(*looks)
+        if width == WIDE:
+            looks = [look_at(tab, further[half::2], width=width, dark=False) for half, tab in enumerate((window, beside))]
+            wrong += await asyncio.gather(*looks)
+        return "\n".join(filter(None, map(told, wrong)))
 
 
 async def visit_the_way_in(chrome: Browser, house: House, *, width: int) -> str:
