@@ -18,6 +18,9 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "clock.figures_due": ("reports.count_events",),
     "clock.seals_due": ("ledger.seal",),
     "clock.reconciliation_due": ("reconciliation.compare_all",),
+    "clock.audit_due": ("audit.seal",),
+    "clock.audit_check_due": ("audit.check_all",),
+    "audit.check_asked": ("audit.check",),
     "clock.tidying_due": ("identity.tidy", "upkeep.forget_jobs"),
 }
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
@@ -35,6 +38,8 @@ QUEUES: dict[str, Queue] = {
     "payments.apply_psp_event": Queue.CRITICAL,
     "payments.ask_due": Queue.CRITICAL,
     "reports.count_events": Queue.BULK,
+    "audit.check": Queue.BULK,
+    "audit.check_all": Queue.BULK,
     "identity.tidy": Queue.BULK,
     "upkeep.forget_jobs": Queue.BULK,
 }
@@ -65,6 +70,8 @@ CALENDAR: dict[str, Recurring] = {
     "clock.partitions_due": Recurring("7 * * * *"),
     "clock.figures_due": Recurring("*/30 * * * * *"),
     "clock.seals_due": Recurring("12 * * * *"),
+    "clock.audit_due": Recurring("* * * * *"),
+    "clock.audit_check_due": Recurring("40 3 * * *"),
     "clock.reconciliation_due": Recurring("30 4 * * *"),
     "clock.tidying_due": Recurring("17 * * * *"),
 }

@@ -26,6 +26,7 @@ COMMANDS = {
     "user": "app.cli.people:user",
     "code": "app.cli.people:code",
     "ledger": "app.cli.books:ledger",
+    "audit": "app.cli.trail:audit",
     "check": "app.cli.invariants:check",
     "psp": "app.cli.providers:psp",
     "recon": "app.cli.settlements:recon",

@@ -1,4 +1,4 @@
-"""Pages about the merchant one is in: team, roles, profile, audit trail; and the switch to another merchant."""
+"""Pages about the merchant one is in: team, roles, profile; and the switch to another merchant."""
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
@@ -108,22 +108,6 @@ async def enter_merchant(
     return redirect(request, safe_path(next), hard=True)
 
 
-@get("/audit", name="tenancy:audit", guards=[requires("audit.read")])
-async def show_audit(
-    request: HttpRequest,
-    *,
-    session: Session,
-    actor: Who,
-    action: FromQuery[str] = "",
-    who: FromQuery[str] = "",
-    q: FromQuery[str] = "",
-    after: FromQuery[str | None] = None,
-) -> Response[str]:
-    """Who did what, newest first."""
-    page = await queries.audit_log(session, actor, action=action, who=who, q=q, after=after)
-    return render(request, "tenancy/audit.html", page, fragment="tenancy/_entries.html")
-
-
 ROUTES = [
     show_team,
     show_roles,
@@ -135,5 +119,4 @@ ROUTES = [
     show_profile,
     change_profile,
     enter_merchant,
-    show_audit,
 ]

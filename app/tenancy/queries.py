@@ -1,7 +1,6 @@
-"""Reads about merchants: who a session cookie belongs to, the team, the roles, the profile, the audit trail."""
+"""Reads about merchants: who a session cookie belongs to, the team, the roles, the profile."""
 
 from datetime import timedelta
-from urllib.parse import urlencode
 from uuid import UUID
 from zoneinfo import available_timezones
 
@@ -10,11 +9,9 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
-from app.core.audit import AuditEntry
 from app.core.clock import now
 from app.core.db import call
-from app.core.ids import MalformedId, MerchantId, PersonId, parse_id, public_id
-from app.core.paging import fetch_page
+from app.core.ids import MerchantId, PersonId, public_id
 from app.core.secrets import digest
 from app.core.settings import settings
 from app.identity.domain import initials
@@ -24,8 +21,6 @@ from app.tenancy.domain import PERMISSIONS, ROLE_SUMMARY, MemberNotFound, Mercha
 from app.tenancy.models import Membership, Merchant
 from app.tenancy.schemas import (
     AddMemberPage,
-    AuditPage,
-    AuditRow,
     ChangeRolePage,
     MemberRow,
     MerchantPage,
@@ -38,19 +33,6 @@ from app.web.context import MerchantBadge, PersonBadge
 from app.web.sessions import Visitor
 
 _VISITOR = text("select * from visitor(:digest, :now, :idle)")
-_PREFIXES = {
-    "merchant": "mer",
-    "person": "usr",
-    "membership": "mem",
-    "api_key": "key",
-    "payment": "pay",
-    "order": "ord",
-    "seller": "sel",
-    "refund": "ref",
-    "capture": "cap",
-    "connection": "con",
-    "psp_connection": "con",
-}
 
 
 async def visitor(token: str) -> Visitor | None:
@@ -198,67 +180,3 @@ def timezones() -> list[str]:
         "UTC",
         *sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith(("Etc/", "posix/", "right/", "SystemV/"))),
     ]
-
-
-async def audit_log(
-    session: AsyncSession, actor: Actor, *, action: str = "", who: str = "", q: str = "", after: str | None = None
-) -> AuditPage:
-    """What happened at the merchant, newest first: by action, by who did it, by object or request."""
-    statement = select(*AuditEntry.__table__.c).where(AuditEntry.merchant_id == actor.merchant)
-    if action:
-        statement = statement.where(AuditEntry.action == action)
-    if who:
-        statement = statement.where(AuditEntry.actor_name == who)
-    if q:
-        statement = statement.where((AuditEntry.request_id == q) | (AuditEntry.object_id == _object_id(q)))
-    page = (await fetch_page(session, statement, keys=[AuditEntry.id], after=after)).map(_audit_row)
-    actions = await session.scalars(_ACTIONS, {"merchant": actor.merchant})
-    kept = {name: value for name, value in (("action", action), ("who", who), ("q", q)) if value}
-    return AuditPage(
-        entries=page,
-        actions=[("", "Every action"), *((name, name) for name in actions)],
-        action=action,
-        actor=who,
-        q=q,
-        next_href=_href(kept, page.next),
-        previous_href=_href(kept, page.previous),
-    )
-
-
-# a loose index scan: one probe of (merchant, action, id) per distinct action, however long the log is
-_ACTIONS = text(
-    "with recursive a as ((select action from audit_entry where merchant_id = :merchant order by action limit 1) union all"
-    " select (select e.action from audit_entry e where e.merchant_id = :merchant and e.action > a.action order by e.action limit 1)"
-    " from a where a.action is not null) select action from a where action is not null"
-)
-
-
-def _href(kept: dict[str, str], pointer: str | None) -> str | None:
-    return None if pointer is None else "/audit?" + urlencode(kept | {"after": pointer})
-
-
-def _object_id(q: str) -> UUID:
-    """The uuid behind a public id of any kind, or a bare uuid; anything else matches nothing."""
-    prefix = q.strip().partition("_")[0]
-    try:
-        return parse_id(prefix, q) if "_" in q else UUID(q)
-    except (ValueError, MalformedId):
-        return UUID(int=0)
-
-
-def _audit_row(row: Row[tuple[object, ...]]) -> AuditRow:
-    prefix = _PREFIXES.get(row.object_type)
-    return AuditRow(
-        id=public_id("aud", row.id),
-        at=row.at,
-        actor=row.actor_name,
-        actor_kind=row.actor_kind,
-        action=row.action,
-        object_type=row.object_type,
-        object_id=None if row.object_id is None else public_id(prefix, row.object_id) if prefix else str(row.object_id),
-        address=row.address,
-        request_id=row.request_id,
-        reason=row.reason,
-        before=row.before,
-        after=row.after,
-    )

@@ -1,11 +1,10 @@
-"""What crosses the edge about merchants, teams and the audit trail."""
+"""What crosses the edge about merchants and teams."""
 
 from datetime import datetime
 from typing import Annotated
 
 import msgspec
 
-from app.core.paging import Page
 from app.tenancy.domain import Role
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
@@ -83,28 +82,3 @@ class MerchantPage(msgspec.Struct, kw_only=True):
     is_sandbox: bool
     since: datetime
     may_change: bool
-
-
-class AuditRow(msgspec.Struct, kw_only=True):
-    id: str
-    at: datetime
-    actor: str
-    actor_kind: str
-    action: str
-    object_type: str
-    object_id: str | None
-    address: str | None
-    request_id: str
-    reason: str | None
-    before: dict[str, object] | None
-    after: dict[str, object] | None
-
-
-class AuditPage(msgspec.Struct, kw_only=True):
-    entries: Page[AuditRow]
-    actions: list[tuple[str, str]]
-    action: str
-    actor: str
-    q: str
-    next_href: str | None
-    previous_href: str | None

@@ -132,6 +132,8 @@ class TestDefiners:
 WHO_IS_IT = {"api_key_holders", "visitor", "psp_connection_merchant"}  # the merchant is not known before they answer
 WHOSE_TURN = {
     "attempts_due",
+    "audit_chains",
+    "audit_to_seal",
     "funds_due",
     "orders_expired",
     "payments_expired",

@@ -39,6 +39,7 @@ SAMPLES = {
     "file_id": "select id from recon_file where merchant_id = %s and lines > 0",
     "run_id": "select id from recon_run where merchant_id = %s",
     "break_id": "select id from recon_break where merchant_id = %s and kind = 'amount'",
+    "entry_id": "select id from audit_entry where merchant_id = %s and before is not null",
 }
 """Objects to look at: one of every state, so that every badge, notice and empty place is seen."""
 NUMBERED = {"transaction_id": "txn", "account_id": "acc"}

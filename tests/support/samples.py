@@ -53,6 +53,7 @@ PREFIXES = {
     "file_id": "rfi",
     "run_id": "rrn",
     "break_id": "brk",
+    "entry_id": "aud",
 }
 NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing"}
 """Path parameters that name something all merchants share."""
@@ -134,6 +135,7 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
             "change_id": change.id,
             "session_id": own,
             "event_id": event,
+            "entry_id": one("select id from audit_entry where merchant_id = %s limit 1", shop.merchant_id),
             "member_id": one("select id from membership where merchant_id = %s and person_id = %s", shop.merchant_id, member),
         }
 

@@ -1,11 +1,9 @@
-"""The seal of a book: blocks of transactions, each hashed together with the one before it and signed with a key the database does not have."""
-
-from hashlib import sha256
+"""The seal of a book: its transactions as a chain of blocks."""
 
 import msgspec
 
-FIRST = "0" * 64
-"""What the first block follows."""
+from app.core.chain import link
+
 PURPOSE = "ledger.seal"
 
 
@@ -37,11 +35,5 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def block_hash(*, number: int, after: int, through: int, transactions: int, content: str, previous: str) -> str:
-    """The hash of a block; the previous one's is part of it, so that no block can be taken out or changed alone."""
-    text = "|".join(("1", str(number), str(after), str(through), str(transactions), content, previous))
-    return sha256(text.encode()).hexdigest()
-
-
-def signed_text(merchant: str, hash_: str) -> str:
-    """What the signature covers: the block's hash, and whose book it is of."""
-    return f"{merchant}|{hash_}"
+    """The hash of a block."""
+    return link(previous, number, after, through, transactions, content)

@@ -3,9 +3,9 @@
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core import secrets
+from app.core.chain import FIRST, is_signed
 from app.core.ids import MerchantId
-from app.ledger.domain.seals import FIRST, PURPOSE, Block, Verdict, block_hash, signed_text
+from app.ledger.domain.seals import PURPOSE, Block, Verdict, block_hash
 from app.ledger.models import Seal
 
 _CONTENT = text("select o_transactions as transactions, o_hash as content from ledger.content_hash(:merchant, :after, :through)")
@@ -79,6 +79,6 @@ def _broken_link(block: Block, number: int, after: int, previous: str, merchant_
     )
     if made != block.hash:
         return f"block {block.number} does not have the hash of what it says"
-    if not secrets.mac_matches(block.signature, signed_text(str(merchant_id), block.hash), purpose=PURPOSE):
+    if not is_signed(block.signature, merchant_id, block.hash, purpose=PURPOSE):
         return f"block {block.number} was not signed by this installation"
     return None

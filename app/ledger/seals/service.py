@@ -6,10 +6,10 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core import secrets
+from app.core.chain import FIRST, sign
 from app.core.clock import now
 from app.core.ids import MerchantId
-from app.ledger.domain.seals import FIRST, PURPOSE, Block, block_hash, signed_text
+from app.ledger.domain.seals import PURPOSE, Block, block_hash
 from app.ledger.models import Seal
 from app.ledger.seals import queries
 
@@ -41,7 +41,7 @@ async def seal(session: AsyncSession, *, merchant_id: MerchantId, quiet: timedel
         content=content,
         previous=previous,
         hash=made,
-        signature=secrets.mac(signed_text(str(merchant_id), made), purpose=PURPOSE),
+        signature=sign(merchant_id, made, purpose=PURPOSE),
         made_at=now(),
     )
     session.add(row)
