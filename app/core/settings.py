@@ -30,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     broker_url: Annotated[str, _doc("Where jobs travel: postgresql://… or amqp://…; empty means the relay's database.")] = ""
     key_file: Annotated[str, _doc("The key ring that seals secrets (JSON, mode 0600).")] = "var/keys.json"
     public_url: Annotated[str, _doc("The address at which people and PSPs reach this installation.")] = "http://127.0.0.1:8000"
+    allowed_hosts: Annotated[str, _doc("Comma-separated further host names to answer to, besides the public address's own.")] = ""
     host: Annotated[str, _doc("Address the web server listens on.")] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=1, le=65535, description="Port the web server listens on.")] = 8000
     metrics_host: Annotated[str, _doc("Address of the private metrics port.")] = "127.0.0.1"

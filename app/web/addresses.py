@@ -1,12 +1,28 @@
-"""The caller's true address: forwarded headers are believed only from proxies that the settings name."""
+"""Where a request comes from and whom it asks for: forwarded headers are believed only from proxies that the settings name, and only our
+own names are answered to."""
 
-from functools import lru_cache
+import re
+from functools import cache, lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
+from app.core.errors import AppError
 from app.core.settings import settings
 from app.web.context import HttpRequest
 
 Network = IPv4Network | IPv6Network
+
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?")
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class UnknownHost(AppError):
+    """The request asks for a host name that is not this installation's; see COUNTINGHOUSE_ALLOWED_HOSTS."""
+
+    status = 421
+    code = "unknown_host"
+    title = "This server does not answer to that name"
 
 
 @lru_cache(maxsize=8)
@@ -51,3 +67,18 @@ def limit_key(address: str) -> str:
         return str(IPv6Network((IPv6Address(address.partition("%")[0]), 64), strict=False))
     except ValueError:
         return address
+
+
+@cache
+def _names(public_url: str, allowed: str, environment: str) -> frozenset[str]:
+    own = {urlsplit(public_url).hostname or "", *(name.strip().lower() for name in allowed.split(","))}
+    # on a developer's machine the same server is called by several names; in production only by those that were given
+    return frozenset(own - {""}) | (frozenset() if environment == "production" else LOOPBACK)
+
+
+def check_host(request: HttpRequest) -> None:
+    """Refuse a name that is not ours: links, cookies and caches must never be made for a name that a stranger chose."""
+    found = _HOST.fullmatch(request.headers.get("host", "").lower())
+    name = found and (found[1] or found[2])
+    if name not in _names(settings().public_url, settings().allowed_hosts, settings().environment):
+        raise UnknownHost("Use the address that this installation is published under.")

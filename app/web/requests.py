@@ -25,7 +25,7 @@ from app.core.db import unit_of_work
 from app.core.ids import PersonId, new_id
 from app.core.settings import settings
 from app.web import cookies, csrf, limits, metrics, problems
-from app.web.addresses import client_address, limit_key
+from app.web.addresses import check_host, client_address, limit_key
 from app.web.context import HttpRequest, WebContext
 from app.web.guards import StepUp, refuse_undeclared
 from app.web.headers import new_nonce, secured
@@ -95,6 +95,7 @@ class Frame:
         path = request.scope["path"]
         if path.startswith(_UNTOUCHED):
             return
+        check_host(request)
         if path.startswith("/v1/"):
             await self._identify_key(request)
             return

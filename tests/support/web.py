@@ -12,9 +12,15 @@ from app.core.db import unit_of_work
 from app.core.ids import MerchantId, PersonId
 from app.identity.domain import Factor
 from app.web import cookies, sessions
+from tests.support.headers import wrong_with
 
 HOST = "countinghouse.test"
 ORIGIN = f"http://{HOST}"
+
+
+async def _check_headers(response: httpx2.Response) -> None:
+    wrong = wrong_with(response.headers, path=response.url.path)
+    assert not wrong, f"{response.request.method} {response.url.path} answers {response.status_code}: {wrong}"
 
 
 class Browser:
@@ -23,7 +29,8 @@ class Browser:
     def __init__(self, app: Litestar, *, address: str = "192.0.2.10") -> None:
         self.app = app
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 40000))
-        self.client = httpx2.AsyncClient(transport=transport, base_url=ORIGIN, follow_redirects=False, headers={"accept": "text/html"})
+        options: dict[str, Any] = {"headers": {"accept": "text/html"}, "event_hooks": {"response": [_check_headers]}}
+        self.client = httpx2.AsyncClient(transport=transport, base_url=ORIGIN, follow_redirects=False, **options)
         self.page: httpx2.Response | None = None
 
     async def get(self, path: str, **options: Any) -> httpx2.Response:

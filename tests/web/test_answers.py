@@ -9,6 +9,7 @@ import pytest
 from app.core.settings import settings
 from tests.support.factories.api_access import make_key
 from tests.support.factories.tenancy import Tenant
+from tests.support.headers import wrong_with
 from tests.support.web import Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
@@ -29,32 +30,20 @@ EVERYWHERE = [
 class TestHeaders:
     @pytest.mark.parametrize("path", EVERYWHERE)
     async def test_on_every_kind_of_answer(self, browser: Browser, path: str) -> None:
-        self._check((await browser.get(path)).headers)
+        """The browser of the tests asks this of every answer it gets; here of each kind by name."""
+        assert wrong_with((await browser.get(path)).headers, path=path) == []
 
     async def test_on_a_failure_inside(self, browser: Browser) -> None:
         await browser.get("/sign-in")
         answer = await browser.post("/toys/break")
         assert answer.status_code == 500
-        self._check(answer.headers)
+        assert wrong_with(answer.headers, path="/toys/break") == []
 
-    def _check(self, headers: dict[str, str]) -> None:
-        assert int(re.findall(r"max-age=(\d+)", headers["strict-transport-security"])[0]) >= 31_536_000
-        assert "includeSubDomains" in headers["strict-transport-security"]
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["x-frame-options"] == "DENY"
-        assert headers["referrer-policy"] == "same-origin"
-        assert headers["cross-origin-opener-policy"] == "same-origin"
-        assert headers["cross-origin-resource-policy"] == "same-origin"
-        assert "geolocation=()" in headers["permissions-policy"]
-        assert headers["x-request-id"]
-        assert headers["cache-control"]
-        assert "server" not in headers
-        assert "x-powered-by" not in headers
-        policy = headers["content-security-policy"]
-        assert "unsafe" not in policy
-        assert "default-src 'none'" in policy
-        assert "frame-ancestors 'none'" in policy
-        assert "base-uri 'none'" in policy
+    async def test_the_check_itself_finds_what_is_missing(self, browser: Browser) -> None:
+        headers = dict((await browser.get("/sign-in")).headers)
+        for name in ("strict-transport-security", "x-frame-options", "content-security-policy", "cache-control", "permissions-policy"):
+            assert wrong_with({key: value for key, value in headers.items() if key != name}, path="/sign-in")
+        assert wrong_with(headers | {"set-cookie": "session=abc; Path=/; SameSite=Lax"}, path="/sign-in") == ["session is not HttpOnly"]
 
     async def test_each_page_has_a_nonce_of_its_own_that_its_scripts_carry(self, browser: Browser) -> None:
         nonces = set()
@@ -223,6 +212,28 @@ class TestAddresses:
         from app.web.addresses import limit_key
 
         assert limit_key("2001:db8:1:2:3::4") == limit_key("2001:db8:1:2:ffff::1") != limit_key("2001:db8:1:3::1")
+
+
+class TestHosts:
+    @pytest.mark.parametrize("host", ["countinghouse.test", "COUNTINGHOUSE.TEST:8443", "localhost:8000", "127.0.0.1", "[::1]:9000"])
+    async def test_ones_own_names_are_answered_to(self, browser: Browser, host: str) -> None:
+        assert (await browser.get("/sign-in", headers={"host": host})).status_code == 200
+
+    @pytest.mark.parametrize(
+        "host", ["evil.example", "countinghouse.test.evil.example", "evil@countinghouse.test", "countinghouse.test/x", "", "[::1", "a b"]
+    )
+    async def test_no_other_is(self, browser: Browser, host: str) -> None:
+        answer = await browser.get("/sign-in", headers={"host": host} | JSON)
+        assert (answer.status_code, answer.json()["code"]) == (421, "unknown_host")
+
+    async def test_a_forwarded_host_is_not_believed(self, browser: Browser) -> None:
+        answer = await browser.get("/sign-in", headers={"x-forwarded-host": "evil.example"})
+        assert "evil.example" not in answer.text
+
+    def test_in_production_only_the_names_that_were_given(self) -> None:
+        from app.web.addresses import _names
+
+        assert _names("https://pay.example", "console.pay.example, ", "production") == {"pay.example", "console.pay.example"}
 
 
 class TestOpenRedirect:
