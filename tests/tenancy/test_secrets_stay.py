@@ -115,3 +115,20 @@ class TestPlantedSecrets:
     def test_the_search_itself_finds_them(self) -> None:
         places = {"page": f"… {quote(PASSWORD)} …", "row": rf"\x{PLANTED['secret key'].encode().hex()}", "list": IBAN[:-4] + "…"}
         assert found(PLANTED, places) == [("password", "page"), ("secret key", "row"), ("account number", "list")]
+
+
+class TestReading:
+    async def test_opening_every_page_changes_nothing(self, whole_app: Litestar, psp: ScriptedPsp, superuser: psycopg.Connection) -> None:
+        shop, ids = await furnish(psp)
+        browser = Browser(whole_app)
+        await browser.adopt(PersonId(shop.tenant.owner.id), merchant_id=shop.merchant_id)
+        await browser.get("/security")
+        before = read_database(superuser)
+        await read_everything(browser, ids)
+        await browser.close()
+        after = read_database(superuser)
+        assert {table for table, rows in after.items() if rows != before[table]} <= NOTED_WHEN_READ
+
+
+NOTED_WHEN_READ = {"rate_limit", "web_session", "audit_entry"}
+"""How many asked, when a session was last seen, and that somebody took an export."""
