@@ -111,6 +111,11 @@ class AuditRow(msgspec.Struct, kw_only=True):
         """The page of the entry."""
         return f"/audit/{self.id}"
 
+    @property
+    def noun(self) -> str:
+        """What the object is called."""
+        return self.object_type.replace("recon_", "reconciliation_").replace("_", " ")
+
 
 class ChainState(msgspec.Struct, kw_only=True):
     """Where the chain stands, and what the last comparison with it found."""
