@@ -314,7 +314,9 @@ def upgrade() -> None:
     for table in ("payout_approval", "payout_history"):
         protect(op, table, grants="SELECT, INSERT")
         append_only(op, table)
-    due(op, "payouts_due", table="payout", where="status in ('scheduled', 'batched') and send_at <= moment", order="send_at")
+    longest = "select distinct on (p.merchant_id) p.merchant_id, p.id, p.send_at from payout p where p.status in ('scheduled', 'batched')"
+    longest += " and p.send_at <= moment order by p.merchant_id, p.send_at"
+    due(op, "payouts_due", table=f"({longest})", where="true", order="t.send_at")
     due(op, "payouts_expiring", table="payout", where=f"status in {WAITING} and expires_at <= moment", order="expires_at")
     due(op, "payout_attempts_due", table="payout_attempt", where="next_ask_at <= moment", order="next_ask_at")
     due(op, "payout_holds_expiring", table="payout_hold", where="released_at is null and expires_at <= moment", order="expires_at")

@@ -8,10 +8,10 @@ from app.core.actors import Actor
 from app.core.clock import today
 from app.core.ids import MerchantId, public_id
 from app.core.money import Money
-from app.ledger import service as ledger
 from app.ledger.domain import Kind, Line, Owner, Posting
 from app.ledger.domain import payouts as journals
 from app.payouts.models import Payout
+from app.payouts.service import sheets
 
 
 def seller(payout: Payout) -> Owner:
@@ -99,4 +99,5 @@ async def _post(session: AsyncSession, actor: Actor, payout: Payout, kind: Kind,
         lines=list(lines),
         actor=actor,
     )
-    await ledger.post(session, merchant_id=MerchantId(payout.merchant_id), postings=[posting])
+    async with sheets.sheet(session, MerchantId(payout.merchant_id)) as sheet:
+        sheet.postings.append(posting)

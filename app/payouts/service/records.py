@@ -1,5 +1,8 @@
 """What a bank says of a payout, written down with what it means in the ledger. Words may come late, twice and in any order: a state never moves back."""
 
+from collections.abc import Sequence
+
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,7 +26,7 @@ from app.payouts.domain import (
 )
 from app.payouts.domain.port import UNDECIDED, BankAnswer, BankWord
 from app.payouts.models import Payout, PayoutAttempt
-from app.payouts.service import history, postings, sending, steps
+from app.payouts.service import history, postings, sending, sheets, steps
 from app.sellers.domain.bank_accounts import BankAccountId
 from app.sellers.service import bank_accounts
 
@@ -31,13 +34,38 @@ P = PayoutStatus
 MISMATCH = "amount_mismatch"
 
 
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bank said of one order."""
+
+    payout_id: PayoutId
+    attempt_id: PayoutAttemptId
+    answer: BankAnswer
+
+
 async def record(
     session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, payout_id: PayoutId, attempt_id: PayoutAttemptId, answer: BankAnswer
 ) -> Payout:
-    """Record one word of the bank. Another amount than was ordered is never taken for our order: it stays unknown until a person has looked."""
-    payout = await history.lock(session, merchant_id=merchant_id, payout_id=payout_id)
-    statement = select(PayoutAttempt).where(PayoutAttempt.merchant_id == merchant_id, PayoutAttempt.id == attempt_id)
-    attempt = (await session.execute(statement.execution_options(populate_existing=True))).scalar_one()
+    """Record one word of the bank."""
+    await queries.payout(session, merchant_id=merchant_id, payout_id=payout_id)
+    word = Word(payout_id=payout_id, attempt_id=attempt_id, answer=answer)
+    return (await record_all(session, actor, merchant_id=merchant_id, words=[word]))[0]
+
+
+async def record_all(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, words: Sequence[Word]) -> list[Payout]:
+    """Record what a bank said of several orders, one word each, with one statement for each table."""
+    payouts = await history.lock_all(session, merchant_id=merchant_id, payout_ids=[word.payout_id for word in words])
+    statement = select(PayoutAttempt).where(
+        PayoutAttempt.merchant_id == merchant_id, PayoutAttempt.id.in_([word.attempt_id for word in words])
+    )
+    attempts = {row.id: row for row in (await session.execute(statement.execution_options(populate_existing=True))).scalars()}
+    async with sheets.together(session, merchant_id):
+        for word in words:
+            await _record(session, actor, payouts[word.payout_id], attempts[word.attempt_id], word.answer)
+    return [payouts[word.payout_id] for word in words]
+
+
+async def _record(session: AsyncSession, actor: Actor, payout: Payout, attempt: PayoutAttempt, answer: BankAnswer) -> None:
+    """Another amount than was ordered is never taken for our order: it stays unknown until a person has looked."""
     if answer.amount is not None and answer.amount != postings.amount(payout):
         answer = BankAnswer(word=BankWord.UNKNOWN, code=MISMATCH, evidence=answer.evidence, latency_ms=answer.latency_ms)
     contradicts = payout.status == P.FAILED and answer.word is BankWord.PAID and attempt.word != BankWord.PAID
@@ -48,7 +76,6 @@ async def record(
         payout.provider_reference = answer.provider_reference
     if payout.status in OUT or answer.word in (BankWord.REFUSED, BankWord.RETURNED):
         await _follow(session, actor, payout, attempt, answer)
-    return payout
 
 
 async def record_by_order(
