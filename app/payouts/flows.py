@@ -20,7 +20,7 @@ from app.core.failpoints import failpoint
 from app.core.ids import MerchantId, PspEventId, SellerId
 from app.core.money import Money
 from app.payouts import queries
-from app.payouts.domain import PayoutAttemptId, PayoutEventNotConfirmed, PayoutId
+from app.payouts.domain import PayoutAttemptId, PayoutEventNotConfirmed, PayoutId, PayoutScheduleId
 from app.payouts.domain.port import BankAnswer, BankWord
 from app.payouts.queries import details
 from app.payouts.service import approvals, holds, records, requests, schedules, sending
@@ -30,7 +30,9 @@ from app.psp.service import inbox
 
 log = structlog.get_logger()
 T = TypeVar("T")
-RUN_SECONDS = 5.0
+RUN_SECONDS, SCHEDULES_SECONDS = 5.0, 30.0
+"""About as long as the clock takes to come again."""
+MOST_DUE, IN_ONE_TRANSACTION = 1000, 200
 LANES = 2
 """While one set is with the bank, another one is with the database."""
 CALLS_AT_ONCE = 16
@@ -63,16 +65,15 @@ async def request(actor: Actor, *, seller_id: SellerId, amount: Money, statement
 
 
 async def approve_each(actor: Actor, chosen: Sequence[tuple[PayoutId, str]]) -> list[tuple[PayoutId, str | None]]:
-    """Agree to several payouts, each in a transaction of its own; says for each why it was not possible, if it was not."""
+    """Agree to several payouts, some in each transaction; says for each why it was not possible, if it was not."""
     results: list[tuple[PayoutId, str | None]] = []
-    for payout_id, digest in chosen:
-        problem = None
-        try:
-            async with unit_of_work(actor.merchant) as session:
-                await approvals.approve_payout(session, actor, payout_id=payout_id, digest=digest, reason="Approved with others")
-        except AppError as refused:
-            problem = refused.detail
-        results.append((payout_id, problem))
+    chosen = list(dict(chosen).items())
+    for start in range(0, len(chosen), IN_ONE_TRANSACTION):
+        some = [approvals.Choice(payout_id=payout_id, digest=digest) for payout_id, digest in chosen[start : start + IN_ONE_TRANSACTION]]
+        async with unit_of_work(actor.merchant) as session:
+            decided = await approvals.approve_all(session, actor, choices=some, reason="Approved with others")
+        problems = [found.detail if isinstance(found, AppError) else None for found in decided]
+        results += [(choice.payout_id, problem) for choice, problem in zip(some, problems, strict=True)]
     return results
 
 
@@ -241,17 +242,26 @@ async def apply_psp_event(*, merchant_id: MerchantId, event_id: PspEventId) -> N
 
 
 async def run_schedules() -> int:
-    """Pay out every seller whose day has come, of all merchants, one transaction each; returns how many payouts were requested."""
-    async with unit_of_work(None) as session:
-        due = await schedules.due_schedules(session)
-    paid = 0
-    for merchant_id, schedule_id in due:
-        try:
-            async with unit_of_work(merchant_id) as session:
-                paid += await schedules.run_schedule(session, merchant_id=merchant_id, schedule_id=schedule_id) is not None
-        except Exception:
-            log.exception("a payout schedule failed; it stays due", schedule=str(schedule_id))
-    return paid
+    """Pay out every seller whose day has come, of all merchants, some in each transaction; returns how many payouts were requested."""
+    until, paid = time.monotonic() + SCHEDULES_SECONDS, 0
+    while True:
+        async with unit_of_work(None) as session:
+            due = await schedules.due_schedules(session, most=MOST_DUE)
+        paid += await rounds.each(rounds.together(due, IN_ONE_TRANSACTION), _run_schedules)
+        if len(due) < MOST_DUE or time.monotonic() > until:
+            return paid
+
+
+async def _run_schedules(some: tuple[MerchantId, list[PayoutScheduleId]]) -> int:
+    merchant_id, schedule_ids = some
+    try:
+        async with unit_of_work(merchant_id) as session:
+            return await schedules.run_schedules(session, merchant_id=merchant_id, schedule_ids=schedule_ids)
+    except AppError:
+        if len(schedule_ids) == 1:
+            raise
+        # one that cannot be run takes the others of its transaction with it: each by itself, then
+        return await rounds.each([(merchant_id, [one]) for one in schedule_ids], _run_schedules)
 
 
 async def expire_due() -> int:

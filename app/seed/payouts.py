@@ -177,12 +177,12 @@ async def _send_some(merchant_id: MerchantId, finance: Actor, approver: Actor, s
 
 async def _payable(session: AsyncSession, merchant_id: MerchantId, seller_id: SellerId) -> int:
     """What can be paid out to a seller now; nothing while its bank account waits for people, as after a payout that came back."""
-    available = await requests.lock_wallet(session, merchant_id=merchant_id, seller_id=seller_id, currency="EUR")
+    available = await requests.lock_wallets(session, merchant_id=merchant_id, seller_ids=[seller_id], currency="EUR")
     try:
         await requests.destination(session, merchant_id=merchant_id, seller_id=seller_id, currency="EUR")
     except DestinationNotUsable:
         return 0
-    return available
+    return available.get(seller_id, 0)
 
 
 async def _ask(session: AsyncSession, finance: Actor, seller_id: SellerId, minor: int) -> PayoutId:

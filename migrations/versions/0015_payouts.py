@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from migrations.tools import append_only, due, protect
+from migrations.tools import append_only, due, protect, run_sql
 
 revision = "0015"
 down_revision: str | None = "0014"
@@ -320,9 +320,11 @@ def upgrade() -> None:
     due(op, "payouts_expiring", table="payout", where=f"status in {WAITING} and expires_at <= moment", order="expires_at")
     due(op, "payout_attempts_due", table="payout_attempt", where="next_ask_at <= moment", order="next_ask_at")
     due(op, "payout_holds_expiring", table="payout_hold", where="released_at is null and expires_at <= moment", order="expires_at")
+    run_sql(op, "payout_wallets")
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION ledger.lock_available_many")
     op.drop_index("ix_funds_release_released", "funds_release")
     for name in ("payouts_due", "payouts_expiring", "payout_attempts_due", "payout_holds_expiring"):
         op.execute(f"DROP FUNCTION {name}(timestamptz, integer)")

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -101,26 +102,11 @@ async def _hold_lost_destinations(session: AsyncSession, merchant_id: MerchantId
 
 async def _without_held(session: AsyncSession, merchant_id: MerchantId, rows: Sequence[Payout]) -> list[Payout]:
     """The payouts that no hold keeps back; the others are looked at again later."""
-    statement = select(PayoutHold).where(
-        PayoutHold.merchant_id == merchant_id,
-        PayoutHold.seller_id.in_({row.seller_id for row in rows}),
-        PayoutHold.released_at.is_(None),
-        func.coalesce(PayoutHold.expires_at > now(), True),
-    )
-    standing = list((await session.execute(statement)).scalars())
-
-    def is_held(payout: Payout) -> bool:
-        return any(
-            hold.seller_id == payout.seller_id
-            and hold.payout_id in (None, payout.id)
-            and hold.bank_account_id in (None, payout.bank_account_id)
-            for hold in standing
-        )
-
-    held = {PayoutId(row.id) for row in rows if is_held(row)}
+    standing = await queries.active_holds(session, merchant_id=merchant_id, payouts=rows)
+    held = {payout_id for payout_id, holding in standing.items() if holding}
     if held:
         await put_off(session, merchant_id=merchant_id, payout_ids=list(held))
-    return [row for row in rows if row.id not in held]
+    return [row for row in rows if PayoutId(row.id) not in held]
 
 
 async def _batch(session: AsyncSession, merchant_id: MerchantId, group: Sequence[Payout]) -> PayoutBatch:
@@ -221,7 +207,7 @@ async def begin_attempts(session: AsyncSession, actor: Actor, *, payouts: Sequen
         return []
     moment, merchant_id = now(), MerchantId(payouts[0].merchant_id)
     before = await _attempts_so_far(session, merchant_id, [payout for payout in payouts if payout.sent_at is not None])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "merchant_id": merchant_id,
             "id": new_id(),
