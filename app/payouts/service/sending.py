@@ -64,7 +64,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def due_merchants(session: AsyncSession, *, most: int = 500) -> list[MerchantId]:
-    """Merchants with payouts whose time to leave has come, or whose batch was not carried to its end; who waits longest first."""
+    """Merchants with payouts whose time to leave has come, or with a batch that was not carried to its end; who waits longest first."""
     rows = await session.execute(_DUE, {"moment": now(), "most": most})
     return [MerchantId(row.merchant_id) for row in rows]
 
