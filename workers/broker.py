@@ -1,7 +1,7 @@
 """The broker that carries jobs: PostgreSQL by default, RabbitMQ when BROKER_URL says amqp://. Nothing else here depends on which."""
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid5
 
 import dramatiq
@@ -49,11 +49,16 @@ def middleware() -> list[Middleware]:
     return [TimeLimit(time_limit=JOB_MILLISECONDS), ShutdownNotifications(), AsyncIO(), CloseDatabase(), retries]
 
 
-def connect(url: str) -> dramatiq.Broker:
-    """The broker at an address."""
+def connect(url: str, *, takes: bool = False) -> dramatiq.Broker:
+    """The broker at an address; one that only takes messages out need not wait for the disk.
+
+    What a worker says of its messages can be lost in a crash of the server: they come again and are recognised. It is never lost in part:
+    a message put back is on disk before the word that the old one is done.
+    """
     scheme = urlsplit(url).scheme
     if scheme in ("postgresql", "postgres"):
-        broker: dramatiq.Broker = PostgresBroker(url=url, results=False, middleware=middleware(), **HEARTBEAT)
+        hasty = f"{'&' if urlsplit(url).query else '?'}options={quote('-c synchronous_commit=off')}" if takes else ""
+        broker: dramatiq.Broker = PostgresBroker(url=f"{url}{hasty}", results=False, middleware=middleware(), **HEARTBEAT)
         return broker
     if scheme in ("amqp", "amqps"):
         return RabbitmqBroker(url=url, confirm_delivery=True, middleware=middleware())

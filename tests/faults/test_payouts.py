@@ -68,7 +68,7 @@ class TestEverythingKilled:
         with house.running(house.relay(), house.scheduler(), house.worker(), house.worker()):
             self.wait_for_orders(shop, 500)
             self.stop_the_database(house)
-            until(lambda: self.is_over(house, shop), f"the run did not end: {self.statuses(house, shop)}", seconds=60)
+            self.until_over(house, shop)
             self.some_come_back(house, shop)
         for each in doomed:
             each.wait_until_dead()
@@ -89,6 +89,20 @@ class TestEverythingKilled:
         until(lambda: house.server.pid is None, "PostgreSQL did not stop")
         house.server.revive()
 
+    def until_over(self, house: House, shop: HttpShop) -> None:
+        try:
+            until(lambda: self.is_over(house, shop), "the run did not end", seconds=60)
+        except AssertionError:
+            print(self.statuses(house, shop), self.rail(shop), self.left(house, shop))
+            for look in (
+                "select state, count(*) from dramatiq.queue group by 1",
+                "select topic, published_at is null, count(*) from outbox group by 1, 2",
+                "select actor, state, max(last_at), max(error) from job_run group by 1, 2",
+                "select now(), state, wait_event, application_name, left(query, 99) from pg_stat_activity where datname is not null",
+            ):
+                print(*house.sql(look), sep="\n")
+            raise
+
     def is_over(self, house: House, shop: HttpShop) -> bool:
         """Time passes: nobody can still be working on an order whose answer was lost."""
         house.sql(
@@ -108,7 +122,7 @@ class TestEverythingKilled:
             shop.account.simulator.post(f"/_payouts/{name}", {"become": "returned"})
         merchant = shop.shop.merchant_id
         house.sql("update payout_attempt set next_ask_at = now() where merchant_id = %s and end_to_end_id = any(%s)", merchant, names)
-        until(lambda: self.is_over(house, shop), f"not all is known: {self.statuses(house, shop)}")
+        self.until_over(house, shop)
 
     @staticmethod
     def statuses(house: House, shop: HttpShop) -> Counter[str]:
