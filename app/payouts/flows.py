@@ -5,6 +5,7 @@ anywhere in between leaves an attempt that is due, and the bank is asked about i
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -86,13 +87,13 @@ async def send_due() -> int:
     while True:
         async with unit_of_work(None) as session:
             due = await sending.due_merchants(session)
-        done = await rounds.each(due, lambda merchant_id: _send_for(merchant_id, until))
+        done = await rounds.each(due, lambda merchant_id: send_for(merchant_id, until))
         sent += done
         if not done or time.monotonic() > until:
             return sent
 
 
-async def _send_for(merchant_id: MerchantId, until: float) -> int:
+async def send_for(merchant_id: MerchantId, until: float = math.inf) -> int:
     """Send what a merchant has due, in sets: a lane claims one, calls for it and records it before it takes the next."""
     async with unit_of_work(merchant_id) as session:
         await sending.form_batches(session, merchant_id=merchant_id)

@@ -1,7 +1,6 @@
 """The history of payouts: each step with its cause, and the events the rest of the house hears."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -42,7 +41,7 @@ async def note(
     details: Mapping[str, object] | None = None,
 ) -> None:
     """Add a step to the payout's history."""
-    row: dict[str, Any] = {
+    row: dict[str, object] = {
         "merchant_id": payout.merchant_id,
         "id": new_id(),
         "payout_id": payout.id,

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -207,10 +206,11 @@ async def begin_attempts(session: AsyncSession, actor: Actor, *, payouts: Sequen
         return []
     moment, merchant_id = now(), MerchantId(payouts[0].merchant_id)
     before = await _attempts_so_far(session, merchant_id, [payout for payout in payouts if payout.sent_at is not None])
-    rows: list[dict[str, Any]] = [
+    ids = [PayoutAttemptId(new_id()) for _ in payouts]
+    rows = [
         {
             "merchant_id": merchant_id,
-            "id": new_id(),
+            "id": attempt_id,
             "payout_id": payout.id,
             "number": before.get(payout.id, 0) + 1,
             "end_to_end_id": payout.end_to_end_id,
@@ -218,7 +218,7 @@ async def begin_attempts(session: AsyncSession, actor: Actor, *, payouts: Sequen
             "next_ask_at": next_ask_at(0, moment) if asked_about else None,
             "begun_at": moment,
         }
-        for payout in payouts
+        for attempt_id, payout in zip(ids, payouts, strict=True)
     ]
     await session.execute(insert(PayoutAttempt), rows)
     async with sheets.together(session, merchant_id):
@@ -228,7 +228,7 @@ async def begin_attempts(session: AsyncSession, actor: Actor, *, payouts: Sequen
                 await postings.post_sent(session, actor, payout=payout)
             payout.send_at = None
             await history.move(session, actor, payout=payout, event="claim", details={"attempt": before.get(payout.id, 0) + 1})
-    return [PayoutAttemptId(row["id"]) for row in rows]
+    return ids
 
 
 async def _attempts_so_far(session: AsyncSession, merchant_id: MerchantId, payouts: Sequence[Payout]) -> dict[UUID, int]:

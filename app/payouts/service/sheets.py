@@ -5,7 +5,7 @@ Outside of ``together`` everything is written at once, so that a rule about one 
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -27,11 +27,11 @@ class Sheet(msgspec.Struct, kw_only=True):
     """What is to be written for one merchant, in the order in which it was decided."""
 
     merchant_id: MerchantId
-    steps: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    steps: list[dict[str, object]] = msgspec.field(default_factory=list)
     events: list[tuple[Event, UUID]] = msgspec.field(default_factory=list)
     entries: list[audit.Entry] = msgspec.field(default_factory=list)
     postings: list[Posting] = msgspec.field(default_factory=list)
-    known: dict[Hashable, Any] = msgspec.field(default_factory=dict)
+    known: dict[Hashable, object] = msgspec.field(default_factory=dict)
 
     async def write(self, session: AsyncSession) -> None:
         """Write everything down: first the payouts themselves, which the rest points to."""
@@ -71,8 +71,7 @@ async def known(session: AsyncSession, key: Hashable, load: Callable[[], Awaitab
         return await load()
     if key not in open_one.known:
         open_one.known[key] = await load()
-    found: T = open_one.known[key]
-    return found
+    return cast(T, open_one.known[key])
 
 
 async def audited(session: AsyncSession, entry: audit.Entry) -> None:
