@@ -207,7 +207,7 @@ async def begin_attempts(session: AsyncSession, actor: Actor, *, payouts: Sequen
     moment, merchant_id = now(), MerchantId(payouts[0].merchant_id)
     before = await _attempts_so_far(session, merchant_id, [payout for payout in payouts if payout.sent_at is not None])
     ids = [PayoutAttemptId(new_id()) for _ in payouts]
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "merchant_id": merchant_id,
             "id": attempt_id,
