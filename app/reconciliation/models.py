@@ -23,7 +23,7 @@ def _one_of(column: str, values: Iterable[str]) -> str:
 
 
 class Source(Base):
-    """Where files come from: an account at a provider, or at a bank."""
+    """Where files come from: an account at a provider, or at a bank. The bank account payouts are made from is the payouts' own noun."""
 
     __tablename__ = "recon_source"
     __table_args__ = (
@@ -32,6 +32,15 @@ class Source(Base):
         CheckConstraint("side in ('psp', 'bank')", name="side"),
         CheckConstraint(_one_of("format", FORMATS), name="format"),
         CheckConstraint("(side = 'psp') = (connection_id is not null)", name="account"),
+        CheckConstraint("side = 'bank' or funding_account_id is null", name="bank"),
+        ForeignKeyConstraint(["merchant_id", "funding_account_id"], ["funding_account.merchant_id", "funding_account.id"]),
+        Index(
+            "uq_recon_source_funding_account",
+            "merchant_id",
+            "funding_account_id",
+            unique=True,
+            postgresql_where=text("funding_account_id is not null"),
+        ),
         Index(
             "uq_recon_source_connection", "merchant_id", "connection_id", unique=True, postgresql_where=text("connection_id is not null")
         ),
@@ -43,6 +52,7 @@ class Source(Base):
     side: Mapped[str]
     format: Mapped[str]
     connection_id: Mapped[UUID | None]
+    funding_account_id: Mapped[UUID | None]
     mapping: Mapped[dict[str, Any] | None]
     ledger_through: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime]
@@ -139,7 +149,7 @@ class Match(Base):
 
     __tablename__ = "recon_match"
     __table_args__ = (
-        CheckConstraint("leg in ('line', 'batch')", name="leg"),
+        CheckConstraint("leg in ('line', 'batch', 'payout')", name="leg"),
         Index("uq_recon_match_live", "merchant_id", "key", unique=True, postgresql_where=text("undone_at is null")),
     )
 
@@ -171,6 +181,21 @@ class MatchItem(Base):
     minor: Mapped[int]
     currency: Mapped[str]
     is_live: Mapped[bool] = mapped_column(server_default=text("true"))
+
+
+class ItemPayout(Base):
+    """A payout that an item is about: the one a bank line names, or several that one line carries out together."""
+
+    __tablename__ = "recon_item_payout"
+    __table_args__ = (
+        ForeignKeyConstraint(["merchant_id", "item_id"], ["recon_item.merchant_id", "recon_item.id"]),
+        ForeignKeyConstraint(["merchant_id", "payout_id"], ["payout.merchant_id", "payout.id"]),
+        Index("ix_recon_item_payout_payout", "merchant_id", "payout_id"),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    item_id: Mapped[UUID] = mapped_column(primary_key=True)
+    payout_id: Mapped[UUID] = mapped_column(primary_key=True)
 
 
 class WantedMatch(Base):

@@ -221,7 +221,8 @@ async def add_source(request: HttpRequest, session: NamedDependency[AsyncSession
     answer_invalid_with(request, "reconciliation/new_source.html", page, fragment="reconciliation/_source.html")
     form = await read_form(request, SourceForm)
     connection = ConnectionId(connection_id_of(form.connection)) if form.connection else None
-    source = await sources.add_source(session, actor, name=form.name, format=form.format, connection_id=connection)
+    bank = queries.funding_id(form.bank) if form.bank else None
+    source = await sources.add_source(session, actor, name=form.name, format=form.format, connection_id=connection, funding_id=bank)
     return redirect(request, f"{BASE}/sources/{public_id(queries.SOURCE, source.id)}", toast=f"{source.name} was added")
 
 
@@ -237,7 +238,10 @@ async def add_mapping(request: HttpRequest, session: NamedDependency[AsyncSessio
     answer_invalid_with(request, "reconciliation/mapping.html", await source_queries.mapping_page(session, merchant_id=actor.merchant))
     named, form = await read_form(request, SourceForm), await read_form(request, MappingForm)
     connection = ConnectionId(connection_id_of(named.connection)) if named.connection else None
-    source = await sources.add_source(session, actor, name=named.name, format=CSV, connection_id=connection, mapping=_mapping(form))
+    bank = queries.funding_id(named.bank) if named.bank else None
+    source = await sources.add_source(
+        session, actor, name=named.name, format=CSV, connection_id=connection, funding_id=bank, mapping=_mapping(form)
+    )
     return redirect(request, f"{BASE}/sources/{public_id(queries.SOURCE, source.id)}", toast=f"{source.name} was added")
 
 

@@ -9,14 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.ids import MerchantId, path_id
 from app.core.money import Money
 from app.ledger.domain import AccountRef, Code, Owner
+from app.payouts.domain import BANK, FundingAccountId, FundingAccountNotFound
 from app.reconciliation.domain.breaks import BreakNotFound, FileNotFound, SourceNotFound
 from app.reconciliation.domain.journals import EXPECTED_KINDS
 from app.reconciliation.domain.lines import Side
 from app.reconciliation.models import Break, Item, Source, SourceFile
 
-SOURCE, FILE, BREAK = "rsc", "rfi", "brk"
-CONNECTION, BANK, SOURCE_OWNER = "connection", "bank_account", "source"
-"""How the ledger knows the owners of what providers owe, of bank accounts, and of what waits in suspense."""
+SOURCE, FILE, BREAK, FUNDING = "rsc", "rfi", "brk", "bnk"
+CONNECTION, SOURCE_OWNER = "connection", "source"
+"""How the ledger knows the owners of what providers owe, and of what waits in suspense."""
 NO_SOURCE = "There is no source with this id for this merchant."
 NO_BREAK = "There is no break with this id for this merchant."
 
@@ -29,6 +30,11 @@ def source_id(value: str) -> UUID:
 def break_id(value: str) -> UUID:
     """The break in an address."""
     return path_id(BREAK, value, otherwise=BreakNotFound(NO_BREAK))
+
+
+def funding_id(value: str) -> FundingAccountId:
+    """The bank account that was chosen in a form."""
+    return FundingAccountId(path_id(FUNDING, value, otherwise=FundingAccountNotFound("There is no such bank account.")))
 
 
 async def source(session: AsyncSession, *, merchant_id: MerchantId, source_id: UUID) -> Source:
@@ -62,6 +68,18 @@ async def one_break(session: AsyncSession, *, merchant_id: MerchantId, break_id:
     return found
 
 
+def bank_of(source: Source) -> Owner:
+    """The bank account a source's statements are about: the one payouts are made from, or one of its own."""
+    return Owner(BANK, source.funding_account_id or source.id)
+
+
+def unknown_at_bank(source: Source, minor: int) -> AccountRef:
+    """Where a bank line waits that nobody can name: a credit is owed to somebody, a debit is somebody's."""
+    if minor > 0:
+        return bank_of(source).account(Code.UNIDENTIFIED_RECEIPTS)
+    return Owner(SOURCE_OWNER, source.id).account(Code.RECONCILIATION_SUSPENSE)
+
+
 class Place(msgspec.Struct, frozen=True):
     """Where in the books a break's money is: the account, the key it should clear under, and whose account it is."""
 
@@ -86,8 +104,10 @@ async def place(session: AsyncSession, *, item: Item) -> Place | None:
     """Where an item's money is: what the provider owes (1100), on its way (1210), in suspense (1900) or unidentified (2400)."""
     of = await source(session, merchant_id=MerchantId(item.merchant_id), source_id=item.source_id)
     if item.side == Side.BANK:
-        owner = Owner(BANK, of.id)
-        return Place(owner.account(Code.UNIDENTIFIED_RECEIPTS), item.clear_key, of.id) if item.posted_key else None
+        if not item.posted_key:
+            return None
+        owner = bank_of(of) if item.net_minor > 0 else Owner(SOURCE_OWNER, of.id)
+        return Place(unknown_at_bank(of, item.net_minor), item.clear_key, owner.id)
     assert of.connection_id is not None
     psp = Owner(CONNECTION, of.connection_id)
     if item.kind == "batch":

@@ -133,6 +133,7 @@ CREATE FUNCTION recon_batch_pairs(p_merchant uuid) RETURNS TABLE (bank_id uuid, 
 LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
   WITH free AS MATERIALIZED (
     SELECT i.* FROM recon_item i WHERE i.merchant_id = p_merchant AND (i.side = 'bank' OR i.kind = 'batch') AND i.net_minor <> 0
+       AND NOT EXISTS (SELECT FROM recon_item_payout n WHERE n.merchant_id = p_merchant AND n.item_id = i.id)
        AND NOT EXISTS (SELECT FROM recon_match_item x JOIN recon_match m ON m.merchant_id = x.merchant_id AND m.id = x.match_id AND m.is_manual
                         WHERE x.merchant_id = p_merchant AND x.item_id = i.id AND x.is_live)),
   bank AS MATERIALIZED (SELECT * FROM free WHERE side = 'bank'),
@@ -234,7 +235,7 @@ LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
     UNION ALL SELECT d.other_id FROM recon_difference d WHERE d.merchant_id = p_merchant),
   loose AS MATERIALIZED (SELECT * FROM recon_item i WHERE i.merchant_id = p_merchant AND NOT EXISTS (SELECT FROM settled s WHERE s.item_id = i.id)),
   line AS (SELECT * FROM loose WHERE side = 'psp' AND loose.kind NOT IN ('batch', 'payout', 'fee')),
-  expected AS (SELECT * FROM loose WHERE side = 'ledger' AND day + p_settle_days < p_today),
+  expected AS (SELECT * FROM loose WHERE side = 'ledger' AND loose.kind NOT IN ('payout', 'payout_reversal') AND day + p_settle_days < p_today),
   -- only what a loose item could be a copy of is looked up
   twin AS MATERIALIZED (SELECT i.source_id, i.kind, i.currency, i.gross_minor, i.parent_ref, i.our_id FROM recon_item i JOIN settled s ON s.item_id = i.id
             WHERE i.merchant_id = p_merchant AND i.side = 'psp' AND i.kind <> 'batch' AND (i.parent_ref IN (SELECT parent_ref FROM line) OR i.our_id IN (SELECT our_id FROM line))),
@@ -281,8 +282,6 @@ LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
     FROM (SELECT t.*, row_number() OVER (PARTITION BY t.source_id, t.account, t.currency ORDER BY length(t.statement), t.statement) AS place FROM told t
            WHERE (t.source_id, t.account, t.currency, t.opening_minor) NOT IN (
              SELECT o.source_id, o.account, o.currency, o.closing_minor FROM told o WHERE o.batch <> t.batch)) g WHERE g.place > 1
-  UNION ALL
-  SELECT 'bank_unidentified', 'item:' || b.id, b.source_id, b.id, NULL, b.ext_id, b.net_currency, b.net_minor FROM loose b WHERE b.side = 'bank' AND b.net_minor <> 0
 $$;
 
 -- Bank lines and batches that no rule pairs, for the search of sums: few, or the search is not made.
@@ -291,6 +290,7 @@ LANGUAGE sql STABLE SET enable_nestloop = off AS $$
   WITH pair AS MATERIALIZED (SELECT bank_id, batch_id FROM recon_batch_pairs(p_merchant))
   SELECT i.id, i.side, i.net_currency, i.net_minor, i.day, i.ext_id FROM recon_item i
    WHERE i.merchant_id = p_merchant AND (i.side = 'bank' OR i.kind = 'batch') AND i.net_minor > 0
+     AND NOT EXISTS (SELECT FROM recon_item_payout n WHERE n.merchant_id = p_merchant AND n.item_id = i.id)
      AND NOT EXISTS (SELECT FROM pair WHERE pair.bank_id = i.id) AND NOT EXISTS (SELECT FROM pair WHERE pair.batch_id = i.id)
      AND NOT EXISTS (SELECT FROM recon_match_item x JOIN recon_match m ON m.merchant_id = x.merchant_id AND m.id = x.match_id AND m.is_manual
                       WHERE x.merchant_id = p_merchant AND x.item_id = i.id AND x.is_live)

@@ -24,15 +24,22 @@ TABLES = (
     "recon_resolution",
     "recon_difference",
     "recon_check",
+    "recon_item_payout",
 )
 REPLACED = ("recon_wanted", "recon_difference")
-WRITTEN_ONCE = ("recon_line", "recon_resolution", "recon_run", "recon_check")
+WRITTEN_ONCE = ("recon_line", "recon_resolution", "recon_run", "recon_check", "recon_item_payout")
 KINDS = {
     "settlement.assigned": "Settlement line assigned",
     "settlement.fee_corrected": "PSP fee corrected",
     "reconciliation.resolved": "Break resolved",
 }
 FUNCTIONS = (
+    "recon_bank_breaks(uuid, date, integer, bigint)",
+    "recon_rematch_payouts(uuid, timestamptz, integer)",
+    "recon_payout_pairs(uuid)",
+    "recon_expect_payouts(uuid, timestamptz)",
+    "recon_told_payouts(uuid)",
+    "recon_name_payouts(uuid)",
     "recon_wanted_breaks(uuid, date, bigint, bigint, bigint, integer, integer)",
     "recon_line_keys(uuid)",
     "recon_unpaired(uuid)",
@@ -58,7 +65,7 @@ def upgrade() -> None:
         sa.Column("made_by", sa.Text(), nullable=False),
         sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("undone_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("leg in ('line', 'batch')", name=op.f("ck_recon_match_leg")),
+        sa.CheckConstraint("leg in ('line', 'batch', 'payout')", name=op.f("ck_recon_match_leg")),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_match")),
     )
     op.create_index(
@@ -94,10 +101,12 @@ def upgrade() -> None:
         sa.Column("side", sa.Text(), nullable=False),
         sa.Column("format", sa.Text(), nullable=False),
         sa.Column("connection_id", sa.Uuid(), nullable=True),
+        sa.Column("funding_account_id", sa.Uuid(), nullable=True),
         sa.Column("mapping", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("ledger_through", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("(side = 'psp') = (connection_id is not null)", name=op.f("ck_recon_source_account")),
+        sa.CheckConstraint("side = 'bank' or funding_account_id is null", name=op.f("ck_recon_source_bank")),
         sa.CheckConstraint(
             "format in ('simulated', 'stripe', 'adyen', 'paypal', 'braintree', 'square', 'camt053', 'mt940', 'bai2', 'csv')",
             name=op.f("ck_recon_source_format"),
@@ -108,6 +117,11 @@ def upgrade() -> None:
             ["psp_connection.merchant_id", "psp_connection.id"],
             name=op.f("fk_recon_source_merchant_id_connection_id_psp_connection"),
         ),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "funding_account_id"],
+            ["funding_account.merchant_id", "funding_account.id"],
+            name=op.f("fk_recon_source_merchant_id_funding_account_id_funding_account"),
+        ),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_source")),
         sa.UniqueConstraint("merchant_id", "name", name=op.f("uq_recon_source_merchant_id_name")),
     )
@@ -117,6 +131,13 @@ def upgrade() -> None:
         ["merchant_id", "connection_id"],
         unique=True,
         postgresql_where=sa.text("connection_id is not null"),
+    )
+    op.create_index(
+        "uq_recon_source_funding_account",
+        "recon_source",
+        ["merchant_id", "funding_account_id"],
+        unique=True,
+        postgresql_where=sa.text("funding_account_id is not null"),
     )
     op.create_table(
         "recon_file",
@@ -230,7 +251,7 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "kind in ('missing_in_psp', 'missing_in_ledger', 'missing_in_bank', 'bank_unidentified', 'amount', 'fee', 'currency', 'rounding', 'duplicate_psp', 'duplicate_ledger', 'status', 'orphan_refund', 'orphan_dispute', 'unknown_type', 'unreadable', 'restated', 'batch_total', 'file_gap', 'payout_returned')",
+            "kind in ('missing_in_psp', 'missing_in_ledger', 'missing_in_bank', 'bank_unidentified', 'amount', 'fee', 'currency', 'rounding', 'duplicate_psp', 'duplicate_ledger', 'status', 'orphan_refund', 'orphan_dispute', 'unknown_type', 'unreadable', 'restated', 'batch_total', 'file_gap', 'payout_returned', 'duplicate_bank')",
             name=op.f("ck_recon_break_kind"),
         ),
         sa.CheckConstraint("status in ('open', 'parked', 'awaiting_approval', 'resolved', 'cleared')", name=op.f("ck_recon_break_status")),
@@ -310,7 +331,7 @@ def upgrade() -> None:
         sa.Column("actor_name", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
-            "action in ('claim', 'link', 'unlink', 'adjust', 'split', 'write_off', 'request', 'approve', 'reject', 'park', 'unpark', 'reopen')",
+            "action in ('claim', 'link', 'unlink', 'adjust', 'split', 'write_off', 'request', 'approve', 'reject', 'park', 'unpark', 'reopen', 'settle')",
             name=op.f("ck_recon_resolution_action"),
         ),
         sa.ForeignKeyConstraint(
@@ -350,6 +371,24 @@ def upgrade() -> None:
         sa.Column("proof", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_check")),
     )
+    op.create_table(
+        "recon_item_payout",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("item_id", sa.Uuid(), nullable=False),
+        sa.Column("payout_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "item_id"],
+            ["recon_item.merchant_id", "recon_item.id"],
+            name=op.f("fk_recon_item_payout_merchant_id_item_id_recon_item"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "payout_id"],
+            ["payout.merchant_id", "payout.id"],
+            name=op.f("fk_recon_item_payout_merchant_id_payout_id_payout"),
+        ),
+        sa.PrimaryKeyConstraint("merchant_id", "item_id", "payout_id", name=op.f("pk_recon_item_payout")),
+    )
+    op.create_index("ix_recon_item_payout_payout", "recon_item_payout", ["merchant_id", "payout_id"], unique=False)
     for table in TABLES:
         protect(
             op,
@@ -383,6 +422,7 @@ def upgrade() -> None:
     kinds = sa.table("txn_kind", sa.column("code"), sa.column("name"), schema="ledger")
     op.bulk_insert(kinds, [{"code": code, "name": name} for code, name in KINDS.items()])
     run_sql(op, "recon_match")
+    run_sql(op, "recon_bank")
     due(op, "recon_sources_due", table="recon_source", where="t.created_at <= moment", order="t.merchant_id, t.id")
 
 

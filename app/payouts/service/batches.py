@@ -105,7 +105,7 @@ def _sent(actor: Actor, payout: Payout) -> Posting:
     lines = journals.send_payout(
         payout=key,
         seller=postings.seller(payout),
-        rail=postings.rail(payout),
+        rail=postings.bank(payout),
         amount=postings.amount(payout),
         fee=postings.fee(payout),
     )

@@ -189,6 +189,8 @@ async def reopen(session: AsyncSession, actor: Actor, *, break_id: UUID, reason:
     BREAK.next(BreakStatus(found.status), "reopen")
     latest = select(Resolution).where(Resolution.merchant_id == actor.merchant, Resolution.break_id == found.id)
     last = (await session.execute(latest.order_by(Resolution.id.desc()).limit(1))).scalar_one()
+    if last.action == Action.SETTLE:
+        raise ResolutionImpossible("A rule settled this, and would settle it again. There is nothing to take back.")
     transaction = None
     if last.transaction_id is not None:
         transaction = await ledger.reverse(

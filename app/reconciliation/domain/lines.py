@@ -114,6 +114,7 @@ class ControlTotal(msgspec.Struct, kw_only=True, tag="total"):
     account: str | None = None
     statement: str | None = None
     """The number of a bank's statement; with the balances, what tells whether one is missing."""
+    closed_on: date | None = None
     opening_minor: int | None = None
     closing_minor: int | None = None
 
