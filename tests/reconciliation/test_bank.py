@@ -47,7 +47,9 @@ def statement(*entries: Entry, number: int = 1, opening: int = 0) -> bytes:
         content = content.replace(f"<RmtInf><Ustrd>batch set_{i}<", f"{returned}<RmtInf><Ustrd>{entry.names}<")
         if entry.code:
             family = f"<BkTxCd><Domn><Cd>ACMT</Cd><Fmly><Cd>MDOP</Cd><SubFmlyCd>{entry.code}</SubFmlyCd></Fmly></Domn></BkTxCd>"
-            content = content.replace(f"<AcctSvcrRef>BANK{number}-{i}</AcctSvcrRef>", f"<AcctSvcrRef>BANK{number}-{i}</AcctSvcrRef>{family}")
+            content = content.replace(
+                f"<AcctSvcrRef>BANK{number}-{i}</AcctSvcrRef>", f"<AcctSvcrRef>BANK{number}-{i}</AcctSvcrRef>{family}"
+            )
     return content.replace("2026-03-03", now().date().isoformat()).encode()
 
 

@@ -16,13 +16,13 @@ from app.core.ids import MerchantId, new_id
 from app.core.money import Money
 from app.ledger import service as ledger
 from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting
+from app.payouts.domain import BANK
 from app.reconciliation import queries
 from app.reconciliation.banks import service as banks
 from app.reconciliation.breaks import service as breaks
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import SLA_DAYS, Policy, business_days_after
 from app.reconciliation.domain.choices import Loose, choices
-from app.payouts.domain import BANK
 from app.reconciliation.domain.journals import BANK_FEE, Reported, netted
 from app.reconciliation.domain.lines import LineKind
 from app.reconciliation.domain.sums import Sums

@@ -8,7 +8,6 @@ import msgspec
 from app.core.money import Money
 from app.reconciliation.domain.lines import FileRefused, LineKind, Tally
 
-
 FEES = re.compile(r"(^|-)(CHRG|COMM|COMT|FEES)$|^[NFS](CHG|COM)$|^698$")
 """The bank's own charges: sub-families of ISO 20022 (CHRG, COMM, COMT, FEES), MT940's CHG and COM, BAI2's 698."""
 
