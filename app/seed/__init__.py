@@ -4,7 +4,6 @@ A month of history is made by travelling: the clock is set to each past day, ord
 been, and each day's funds become available.
 """
 
-import io
 import random
 import secrets as randomness
 from collections.abc import Mapping, Sequence
@@ -306,8 +305,8 @@ async def _reconcile(house: House, simulator_url: str) -> None:
             paid = {**asked, "day": (day + timedelta(days=1)).isoformat(), "since": days[0].isoformat()}
             credited = (await simulator.get("/_settlements/statement", params=paid)).raise_for_status().content
             async with unit_of_work(house.merchant_id) as session:
-                await files.import_file(session, house.actor, source=provider, name=f"settlement_{day}.csv", content=io.BytesIO(settled))
-                await files.import_file(session, house.actor, source=bank, name=f"statement_{day}.xml", content=io.BytesIO(credited))
+                await files.import_file(session, house.actor, source=provider, name=f"settlement_{day}.csv", chunks=[settled])
+                await files.import_file(session, house.actor, source=bank, name=f"statement_{day}.xml", chunks=[credited])
     async with unit_of_work(house.merchant_id) as session:
         await runs.compare(session, house.actor)
         await invariants.check(session, house.actor)
