@@ -20,6 +20,7 @@ from app.reconciliation.domain.breaks import FileNotFound
 from app.reconciliation.domain.formats import CSV
 from app.reconciliation.domain.formats.mapped import ColumnMapping
 from app.reconciliation.domain.journals import Target
+from app.reconciliation.domain.lines import pieces
 from app.reconciliation.files import service as files
 from app.reconciliation.invariants import queries as invariant_queries
 from app.reconciliation.invariants import service as invariants
@@ -29,7 +30,7 @@ from app.reconciliation.schemas.forms import AdjustForm, ApproveForm, LinkForm, 
 from app.reconciliation.sources import queries as source_queries
 from app.reconciliation.sources import service as sources
 from app.web.context import HttpRequest
-from app.web.downloads import csv_download
+from app.web.downloads import csv_download, file_download
 from app.web.forms import InvalidForm, read_form
 from app.web.guards import requires
 from app.web.rendering import answer_invalid_with, redirect, render
@@ -290,7 +291,7 @@ async def upload_file(
     given = (await request.form()).get("file")
     if not isinstance(given, UploadFile) or not given.filename:
         raise InvalidForm("Some of it cannot be accepted.", fields={"file": "Choose a file."})
-    file = await files.import_file(session, actor, source=source, name=given.filename, content=cast(BinaryIO, given.file))
+    file = await files.import_file(session, actor, source=source, name=given.filename, chunks=pieces(cast(BinaryIO, given.file)))
     if file.status == "imported":
         await runs.compare(session, actor)
     toast = f"{file.lines:,} lines were read" if file.status == "imported" else "The file was refused"
@@ -304,6 +305,14 @@ async def show_file(
     """One file: what it proved, or why it was refused."""
     found = path_id(queries.FILE, file_id, otherwise=FileNotFound("There is no file with this id for this merchant."))
     return render(request, "reconciliation/file.html", await source_queries.file_page(session, merchant_id=actor.merchant, file_id=found))
+
+
+@get(f"{BASE}/files/{{file_id:str}}/content", name="reconciliation:download", guards=[requires("reports.export")])
+async def download_file(file_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Stream:
+    """A file as it was handed in, byte for byte."""
+    found = path_id(queries.FILE, file_id, otherwise=FileNotFound("There is no file with this id for this merchant."))
+    file = await files.download(session, actor, file_id=found)
+    return file_download(file.name, queries.file_bytes(actor.merchant, file.id))
 
 
 @get(f"{BASE}/invariants", name="reconciliation:invariants", guards=[requires(READ)])
@@ -346,4 +355,5 @@ ROUTES = [
     show_source,
     upload_file,
     show_file,
+    download_file,
 ]

@@ -4,7 +4,6 @@ A month of history is made by travelling: the clock is set to each past day, ord
 been, and each day's funds become available.
 """
 
-import io
 import random
 import secrets as randomness
 from collections.abc import Mapping, Sequence
@@ -311,14 +310,12 @@ async def _reconcile(house: House, simulator_url: str) -> None:
                 await simulator.get("/_settlements/statement", params={**asked, "plant_breaks": PLANTED if ahead == 2 else ""})
             ).raise_for_status()
             async with unit_of_work(house.merchant_id) as session:
-                await files.import_file(session, house.actor, source=bank, name=f"statement_{day}.xml", content=io.BytesIO(booked.content))
+                await files.import_file(session, house.actor, source=bank, name=f"statement_{day}.xml", chunks=[booked.content])
             if day > today:
                 continue
             settled = (await simulator.get("/_settlements/file", params={**asked, "plant_breaks": wanted})).raise_for_status()
             async with unit_of_work(house.merchant_id) as session:
-                await files.import_file(
-                    session, house.actor, source=provider, name=f"settlement_{day}.csv", content=io.BytesIO(settled.content)
-                )
+                await files.import_file(session, house.actor, source=provider, name=f"settlement_{day}.csv", chunks=[settled.content])
     async with unit_of_work(house.merchant_id) as session:
         await runs.compare(session, house.actor)
         await invariants.check(session, house.actor)

@@ -50,9 +50,9 @@ CREATE FUNCTION recon_expect_payouts(p_merchant uuid, p_at timestamptz) RETURNS 
 BEGIN
   WITH made AS (
     INSERT INTO recon_item (merchant_id, id, source_id, side, kind, raw_type, ext_id, object_ref, currency, gross_minor, net_currency, fee_minor, net_minor,
-        happened_at, day, clear_key, fingerprint, created_at)
+        happened_at, day, clear_key, created_at)
       SELECT p_merchant, new_id(t.posted_at), s.id, 'ledger', CASE t.kind WHEN 'payout.paid' THEN 'payout' ELSE 'payout_reversal' END, t.kind, 'txn_' || t.id,
-             p.end_to_end_id, a.currency, e.side * e.amount, a.currency, 0, e.side * e.amount, t.posted_at, t.effective_on, 'payout:' || p.end_to_end_id, '', p_at
+             p.end_to_end_id, a.currency, e.side * e.amount, a.currency, 0, e.side * e.amount, t.posted_at, t.effective_on, 'payout:' || p.end_to_end_id, p_at
         FROM recon_source s
         JOIN ledger.account a ON a.merchant_id = s.merchant_id AND a.code = '1201' AND a.owner_type = 'bank' AND a.owner_id = coalesce(s.funding_account_id, s.id)
         JOIN ledger.entry e ON e.merchant_id = a.merchant_id AND e.account_id = a.id AND e.txn_id > s.ledger_through AND e.phase IN (0, 2)

@@ -73,12 +73,19 @@ INVARIANTS = (
                and (i.kind <> 'fee' or i.side = 'bank' and i.posted_key is distinct from jsonb_build_object('fee', i.net_minor)::text)
                and i.created_at <= (select max(r.started_at) from recon_run r where r.merchant_id = i.merchant_id)
                and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
+   and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.psp_id = i.id)
+   and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)
                and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.item_id = i.id and b.status <> 'cleared')""",
     ),
     Invariant(
         "I7 every match comes to nothing in each currency",
         """select x.merchant_id, x.match_id::text as subject, x.currency || ' is off by ' || sum(x.minor) as detail from recon_match_item x
-             where x.is_live and {of:x} group by x.merchant_id, x.match_id, x.currency having sum(x.minor) <> 0""",
+             where x.is_live and {of:x} group by x.merchant_id, x.match_id, x.currency having sum(x.minor) <> 0
+            union all
+            select a.merchant_id, a.psp_id::text, format('%s %s by the provider, %s %s in the ledger', p.gross_minor, p.currency, l.gross_minor, l.currency)
+              from recon_pair a left join recon_item p on p.merchant_id = a.merchant_id and p.id = a.psp_id
+              left join recon_item l on l.merchant_id = a.merchant_id and l.id = a.ledger_id
+             where {of:a} and (p.currency, p.gross_minor) is distinct from (l.currency, l.gross_minor) or {of:a} and p.id is null""",
     ),
     Invariant(
         "I8 a payout leaves the bank once and comes back once at most",
