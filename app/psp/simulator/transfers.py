@@ -78,6 +78,10 @@ def later(world: World, transfer: Transfer) -> None:
 def move(world: World, transfer: Transfer, status: TransferStatus) -> None:
     """Bring an order to a state and tell its sender."""
     transfer.status, transfer.due_at = status, None
+    if status in (TransferStatus.PAID, TransferStatus.RETURNED):
+        transfer.paid_at = transfer.paid_at or world.clock.now()
+    if status is TransferStatus.RETURNED:
+        transfer.returned_at = world.clock.now()
     if status in _OVER:
         transfer.code = CLOSED
     if status is TransferStatus.IN_TRANSIT or (status is TransferStatus.PAID and transfer.ends_as is TransferStatus.RETURNED):
