@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
@@ -26,7 +26,7 @@ from app.payouts.domain import (
 )
 from app.payouts.domain.port import UNDECIDED, BankAnswer, BankWord
 from app.payouts.models import Payout, PayoutAttempt
-from app.payouts.service import history, postings, sending, sheets, steps
+from app.payouts.service import history, postings, sheets, steps
 from app.sellers.domain.bank_accounts import BankAccountId
 from app.sellers.service import bank_accounts
 
@@ -81,21 +81,28 @@ async def _record(session: AsyncSession, actor: Actor, payout: Payout, attempt: 
 async def record_by_order(
     session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, end_to_end_id: str, answer: BankAnswer
 ) -> Payout | None:
-    """Record what a statement, a status file or a person says of an order; None when it is none of ours, or was never sent."""
-    payout = await queries.payout_of_order(session, merchant_id=merchant_id, end_to_end_id=end_to_end_id)
-    if payout is None:
-        return None
-    attempt = await sending.open_attempt(session, merchant_id=merchant_id, payout_id=PayoutId(payout.id))
-    if attempt is None:
-        return None
-    return await record(
-        session,
-        actor,
-        merchant_id=merchant_id,
-        payout_id=PayoutId(payout.id),
-        attempt_id=PayoutAttemptId(attempt.id),
-        answer=answer,
+    """Record what somebody says of one order; None when it is none of ours, or was never sent."""
+    return (await record_by_orders(session, actor, merchant_id=merchant_id, answers=[(end_to_end_id, answer)])).get(end_to_end_id)
+
+
+async def record_by_orders(
+    session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, answers: Sequence[tuple[str, BankAnswer]]
+) -> dict[str, Payout]:
+    """Record what a statement, a status file or a person says of orders, by their end-to-end ids, word after word.
+
+    Gives the payouts that moved by their end-to-end ids; an order that is none of ours, or was never sent, is left out.
+    """
+    newest = (
+        select(Payout.end_to_end_id, PayoutAttempt.payout_id, PayoutAttempt.id)
+        .join(PayoutAttempt, and_(PayoutAttempt.merchant_id == Payout.merchant_id, PayoutAttempt.payout_id == Payout.id))
+        .where(Payout.merchant_id == merchant_id, Payout.end_to_end_id.in_([name for name, _ in answers]))
+        .order_by(PayoutAttempt.payout_id, PayoutAttempt.number)
     )
+    orders = {name: (PayoutId(payout_id), PayoutAttemptId(attempt_id)) for name, payout_id, attempt_id in await session.execute(newest)}
+    ours = [(name, answer) for name, answer in answers if name in orders]
+    words = [Word(payout_id=orders[name][0], attempt_id=orders[name][1], answer=answer) for name, answer in ours]
+    payouts = await record_all(session, actor, merchant_id=merchant_id, words=words)
+    return {name: payout for (name, _), payout in zip(ours, payouts, strict=True)}
 
 
 def _keep(attempt: PayoutAttempt, answer: BankAnswer) -> None:

@@ -32,14 +32,19 @@ async def apply_status_file(session: AsyncSession, actor: Actor, *, batch_id: Pa
     if batch.status == BatchStatus.READY and batch.downloaded_at is not None:
         batch.status, batch.sent_at = BATCH.next(BatchStatus(batch.status), "send"), now()
     changed = {BankWord.REFUSED: 0, BankWord.ACCEPTED: 0, BankWord.IN_TRANSIT: 0}
-    for name, status in said.items():
-        answer = BankAnswer(word=status.word, code=status.code, message=status.message, evidence={"status_file": "pain.002"})
-        payout = await records.record_by_order(session, actor, merchant_id=actor.merchant, end_to_end_id=name, answer=answer)
-        changed[status.word] += payout is not None and (payout.status in OUT or status.word is BankWord.REFUSED)
+    payouts = await records.record_by_orders(
+        session, actor, merchant_id=actor.merchant, answers=[(name, _answer(status)) for name, status in said.items()]
+    )
+    for name, payout in payouts.items():
+        changed[said[name].word] += payout.status in OUT or said[name].word is BankWord.REFUSED
     accepted = changed[BankWord.ACCEPTED] + changed[BankWord.IN_TRANSIT]
     after = {"accepted": accepted, "refused": changed[BankWord.REFUSED]}
     await audit.record(session, actor, action="payout.batch_answered", object_type="payout_batch", object_id=batch_id, after=after)
     return StatusFile(accepted=accepted, refused=changed[BankWord.REFUSED])
+
+
+def _answer(status: OrderStatus) -> BankAnswer:
+    return BankAnswer(word=status.word, code=status.code, message=status.message, evidence={"status_file": "pain.002"})
 
 
 def _by_order(statuses: list[OrderStatus], reference: str, ours: list[str]) -> dict[str, OrderStatus]:

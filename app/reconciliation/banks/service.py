@@ -41,12 +41,16 @@ async def match_payouts(session: AsyncSession, actor: Actor, *, at: datetime, ve
     """Tell payouts what statements say of them, then match the lines with what that wrote. Lines may come late, twice and in any order."""
     values = {"merchant": actor.merchant}
     await session.execute(_NAME, values)
-    for row in (await session.execute(_TOLD, values)).all():
-        answer = BankAnswer(
-            word=BankWord(row.word), amount=Money(row.minor, row.currency), code=row.code, evidence={"statement_line": row.line[:120]}
+    answers = [
+        (
+            row.end_to_end_id,
+            BankAnswer(
+                word=BankWord(row.word), amount=Money(row.minor, row.currency), code=row.code, evidence={"statement_line": row.line[:120]}
+            ),
         )
-        await records.record_by_order(session, actor, merchant_id=actor.merchant, end_to_end_id=row.end_to_end_id, answer=answer)
-    await session.flush()
+        for row in await session.execute(_TOLD, values)
+    ]
+    await records.record_by_orders(session, actor, merchant_id=actor.merchant, answers=answers)
     await session.execute(_EXPECT, {**values, "at": at})
     await session.execute(_REMATCH, {**values, "at": at, "version": version})
 
