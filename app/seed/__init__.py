@@ -8,6 +8,7 @@ import random
 import secrets as randomness
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import httpx2
 import msgspec
@@ -106,8 +107,8 @@ class House(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self.team[role], factor_at=now())
 
 
-async def plant(*, simulator_url: str, days: int = DAYS) -> dict[str, object]:
-    """Fill an empty house with the demo's merchants, people and a month of business; returns how to use it."""
+async def plant(*, simulator_url: str, days: int = DAYS, compared: bool = True) -> dict[str, object]:
+    """Fill an empty house with the demo's merchants, people and a month of business, its books compared with provider and bank; returns how to use it."""
     dice = random.Random(1494)  # noqa: S311 - repeatable demo data, nothing secret
     try:
         # early enough for the bank accounts to have cooled off on the first day
@@ -130,7 +131,8 @@ async def plant(*, simulator_url: str, days: int = DAYS) -> dict[str, object]:
         await payouts.leave_for_today(
             halden.merchant_id, finance=halden.who(Role.FINANCE), approver=halden.who(Role.APPROVER), sellers=halden.sellers
         )
-        await _reconcile(halden, simulator_url)
+        if compared:
+            await reconcile(halden, simulator_url, planted=PLANTED)
         for house in (halden, northlight):
             await reports.count_again(house.merchant_id)
     finally:
@@ -291,7 +293,7 @@ PLANTED = "amount,fee,duplicate,dispute,unknown_type,bank_stray"
 """What the demo's provider and bank get wrong, so that there is something to resolve."""
 
 
-async def _reconcile(house: House, simulator_url: str) -> None:
+async def reconcile(house: House, simulator_url: str, *, planted: str) -> UUID:
     """The provider's files and the bank's statement, as they were fetched, handed in and compared; the simulator charged everything in real time."""
     async with unit_of_work(house.merchant_id) as session:
         provider = await sources.add_source(
@@ -304,10 +306,10 @@ async def _reconcile(house: House, simulator_url: str) -> None:
     async with httpx2.AsyncClient(base_url=simulator_url, timeout=30) as simulator:
         for ahead in range(3):
             # what the provider settles on a day is at the bank on the next
-            day, wanted = first + timedelta(days=ahead), PLANTED if ahead else ""
+            day, wanted = first + timedelta(days=ahead), planted if ahead else ""
             asked = {"account": account, "day": day.isoformat(), "since": first.isoformat()}
             booked = (
-                await simulator.get("/_settlements/statement", params={**asked, "plant_breaks": PLANTED if ahead == 2 else ""})
+                await simulator.get("/_settlements/statement", params={**asked, "plant_breaks": planted if ahead == 2 else ""})
             ).raise_for_status()
             async with unit_of_work(house.merchant_id) as session:
                 await files.import_file(session, house.actor, source=bank, name=f"statement_{day}.xml", chunks=[booked.content])
@@ -317,5 +319,6 @@ async def _reconcile(house: House, simulator_url: str) -> None:
             async with unit_of_work(house.merchant_id) as session:
                 await files.import_file(session, house.actor, source=provider, name=f"settlement_{day}.csv", chunks=[settled.content])
     async with unit_of_work(house.merchant_id) as session:
-        await runs.compare(session, house.actor)
+        run = await runs.compare(session, house.actor)
         await invariants.check(session, house.actor)
+    return run.id

@@ -126,7 +126,7 @@ async def _bank_says(merchant_id: MerchantId, payout_id: PayoutId, simulator_url
 
 async def leave_for_today(merchant_id: MerchantId, *, finance: Actor, approver: Actor, sellers: list[SellerId]) -> None:
     """What waits for a person: two payouts to approve, one on hold, a changed bank account; and one that is on its way."""
-    with travel(await _last_bank_morning(merchant_id)):
+    with travel(await last_bank_morning(merchant_id)):
         await _send_some(merchant_id, finance, approver, sellers)
     made: list[PayoutId] = []
     for seller_id in sellers[:4]:
@@ -150,7 +150,7 @@ async def leave_for_today(merchant_id: MerchantId, *, finance: Actor, approver: 
         )
 
 
-async def _last_bank_morning(merchant_id: MerchantId) -> datetime:
+async def last_bank_morning(merchant_id: MerchantId) -> datetime:
     """Ten in the morning of the last bank day."""
     async with unit_of_work(merchant_id) as session:
         days = await bank_days(session, merchant_id=merchant_id, codes=["TARGET"])
