@@ -35,6 +35,12 @@ update job_run j set state = each.state, error = each.error, last_at = %(now)s
 """
 
 
+_GIVE_BACK = """
+update job_run set attempts = attempts - 1, state = 'failed', error = 'its worker was asked to stop', last_at = %(now)s
+ where event_id = %(event_id)s and actor = %(actor)s and state = 'running'
+"""
+
+
 class _Try(msgspec.Struct, frozen=True, kw_only=True):
     event_id: UUID
     actor: str
@@ -93,6 +99,12 @@ async def _finish(_all: str, some: Sequence[_End]) -> list[None]:
 
 _begins: Gathering[str, _Try, int | None] = Gathering(_begin)
 _ends: Gathering[str, _End, None] = Gathering(_finish)
+
+
+async def give_back(*, actor: str, event_id: UUID) -> None:
+    """Take back that a try was begun: its process was asked to stop, which is not the job's fault."""
+    async with (await _pool()).connection() as connection:
+        await connection.execute(_GIVE_BACK, {"event_id": event_id, "actor": actor, "now": now()})
 
 
 async def dispose() -> None:
