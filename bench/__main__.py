@@ -20,13 +20,17 @@ import msgspec
 
 from app.cli.demo import ended_by_signals
 from app.cli.installation import DATA, ROOT
-from bench import ledger, lists, payin
+from bench import ledger, lists, payin, payouts
 from bench.figures import Figure, table
 from bench.house import House, open_house
 
 PARTS: dict[str, tuple[str, Callable[[House, argparse.Namespace], list[Figure]]]] = {
     "ledger": ("Captures, called directly", lambda house, asked: ledger.run(house, seconds=asked.seconds)),
     "payin": ("Pay-ins over HTTP, two web workers", lambda house, asked: payin.run(house, seconds=2 * asked.seconds)),
+    "payouts": (
+        "A run of {payouts:,} payouts, the bank in a process of its own",
+        lambda house, asked: payouts.run(house, count=asked.payouts),
+    ),
     "lists": ("Pages of a merchant with {rows:,} payments", lambda house, asked: lists.run(house, rows=asked.rows, seconds=asked.seconds)),
 }
 
@@ -53,7 +57,7 @@ def main() -> None:
     for name in asked.parts or list(PARTS):
         title, measure = PARTS[name]
         began = time.monotonic()
-        print(f"\n{title.format(rows=asked.rows)}", flush=True)
+        print(f"\n{title.format(rows=asked.rows, payouts=asked.payouts)}", flush=True)
         with open_house() as house:
             found = measure(house, asked)
         figures += found
@@ -70,6 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them otherwise")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each workload runs (default 3; pay-ins twice as long)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="payments of the merchant whose pages are opened")
+    parser.add_argument("--payouts", type=int, default=10_000, help="payouts of the run")
     parser.add_argument("--output", type=Path, default=DATA / "bench.json", help="where the figures are written")
     asked = parser.parse_args()
     unknown = set(asked.parts) - PARTS.keys()

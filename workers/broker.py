@@ -1,7 +1,8 @@
 """The broker that carries jobs: PostgreSQL by default, RabbitMQ when BROKER_URL says amqp://. Nothing else here depends on which."""
 
+import threading
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid5
 
 import dramatiq
@@ -18,8 +19,9 @@ from pika.exceptions import AMQPError
 from psycopg.types.json import Json
 
 from app.core.db import dispose
+from app.core.settings import settings
 from workers import tries
-from workers.jobs import JOBS, Message, TryAgain, run_job
+from workers.jobs import JOBS, Message, TryAgain, give_back_all, run_job
 from workers.routes import Queue, queue_of
 
 PRIORITIES = {queue: place for place, queue in enumerate(Queue)}
@@ -39,6 +41,26 @@ class CloseDatabase(Middleware):
             loop.run_coroutine(tries.dispose())
 
 
+class Grace(Middleware):
+    """What is not done some seconds after the worker was asked to stop goes back to its queue, for another worker."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: threading.Timer | None = None
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """The time begins."""
+        loop = get_event_loop_thread()
+        if loop is not None:
+            self._timer = threading.Timer(self._seconds, loop.loop.call_soon_threadsafe, [give_back_all])
+            self._timer.start()
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """All jobs are done or given back."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
 class BrokerUnknown(Exception):
     """BROKER_URL names a kind of broker we cannot speak to."""
 
@@ -46,14 +68,20 @@ class BrokerUnknown(Exception):
 def middleware() -> list[Middleware]:
     """What Dramatiq does around a job. Counting tries is ours (`run_job`); its Prometheus server is left out, it would listen on every address."""
     retries = Retries(max_retries=100, min_backoff=1_000, max_backoff=60_000)
-    return [TimeLimit(time_limit=JOB_MILLISECONDS), ShutdownNotifications(), AsyncIO(), CloseDatabase(), retries]
+    grace = Grace(settings().worker_grace_seconds)
+    return [TimeLimit(time_limit=JOB_MILLISECONDS), ShutdownNotifications(), AsyncIO(), CloseDatabase(), grace, retries]
 
 
-def connect(url: str) -> dramatiq.Broker:
-    """The broker at an address."""
+def connect(url: str, *, takes: bool = False) -> dramatiq.Broker:
+    """The broker at an address; one that only takes messages out need not wait for the disk.
+
+    What a worker says of its messages can be lost in a crash of the server: they come again and are recognised. It is never lost in part:
+    a message put back is on disk before the word that the old one is done.
+    """
     scheme = urlsplit(url).scheme
     if scheme in ("postgresql", "postgres"):
-        broker: dramatiq.Broker = PostgresBroker(url=url, results=False, middleware=middleware(), **HEARTBEAT)
+        hasty = f"{'&' if urlsplit(url).query else '?'}options={quote('-c synchronous_commit=off')}" if takes else ""
+        broker: dramatiq.Broker = PostgresBroker(url=f"{url}{hasty}", results=False, middleware=middleware(), **HEARTBEAT)
         return broker
     if scheme in ("amqp", "amqps"):
         return RabbitmqBroker(url=url, confirm_delivery=True, middleware=middleware())

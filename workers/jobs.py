@@ -3,6 +3,7 @@
 Actors are written as plain async functions under `@job`; only `workers.main` turns them into Dramatiq's, so tests call them directly.
 """
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from importlib import import_module
@@ -40,6 +41,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 Work = Callable[[Message], Awaitable[object]]
 JOBS: dict[str, Work] = {}
+GIVE_BACK_MS = 1_000
+_running: dict["asyncio.Task[object]", bool] = {}
+"""The jobs that are under way, and whether each was told to go back."""
 
 
 INFRASTRUCTURE = frozenset({"__init__", "broker", "jobs", "main", "processes", "relay", "routes", "scheduler", "tries"})
@@ -75,16 +79,34 @@ async def run_job(actor: str, message: Message) -> None:
     if attempts is None:
         return
     if attempts > MAX_ATTEMPTS:
-        await finish(actor, message, state="dead", error="its process was killed at every try")
+        await finish(actor, message, state="dead", error="at every try its process was killed, or it took too long")
         return
-    await failpoint("workers.job_begun")
+    task = asyncio.current_task()
+    assert task is not None
+    _running[task] = False
     try:
+        await failpoint("workers.job_begun")
         await JOBS[actor](message)
+        await failpoint("workers.job_worked")
+    except asyncio.CancelledError:
+        if not _running[task]:
+            raise
+        log.info("job_given_back", actor=actor, topic=message.topic)
+        await tries.give_back(actor=actor, event_id=message.event_id)
+        raise TryAgain(GIVE_BACK_MS) from None
     except Exception as error:
         await failed(actor, message, attempts=attempts, error=error)
     else:
-        await failpoint("workers.job_worked")
         await finish(actor, message, state="done")
+    finally:
+        del _running[task]
+
+
+def give_back_all() -> None:
+    """Interrupt every job that is under way in this event loop; each goes back to its queue, and the try does not count."""
+    for task in _running:
+        _running[task] = True
+        task.cancel()
 
 
 async def failed(actor: str, message: Message, *, attempts: int, error: Exception) -> None:

@@ -13,7 +13,7 @@ def make_broker() -> dramatiq.Broker:
     logs.configure(settings())
     load_jobs()
     brokers.prepare(settings().broker_url)
-    made = brokers.connect(settings().broker_url)
+    made = brokers.connect(settings().broker_url, takes=True)
     dramatiq.set_broker(made)
     brokers.declare(made)
     return made

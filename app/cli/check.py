@@ -47,10 +47,19 @@ class Client:
         """Do something, once."""
         return _understood(await self._http.post(path, json=body, headers={**self._headers, "Idempotency-Key": key}))
 
+    async def try_post(self, path: str, body: Mapping[str, object], *, key: str) -> dict[str, Any] | None:
+        """Ask for something that may be refused."""
+        response = await self._http.post(path, json=body, headers={**self._headers, "Idempotency-Key": key})
+        return None if response.status_code == 409 else _understood(response)
+
+    async def wallet(self, seller: str, bucket: str) -> Money:
+        """What is in one bucket of a seller's euro wallet."""
+        wallets = (await self.get(f"/v1/sellers/{seller}/wallets"))["items"]
+        return next((Money(**wallet[bucket]) for wallet in wallets if wallet["currency"] == "EUR"), Money.zero("EUR"))
+
     async def pending(self, seller: str) -> Money:
         """What a seller will have."""
-        wallets = (await self.get(f"/v1/sellers/{seller}/wallets"))["items"]
-        return next((Money(**wallet["pending"]) for wallet in wallets if wallet["currency"] == "EUR"), Money.zero("EUR"))
+        return await self.wallet(seller, "pending")
 
 
 async def take_an_order(known: Mapping[str, Any], owner_url: str) -> None:

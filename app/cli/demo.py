@@ -54,7 +54,7 @@ class NotReady(Unavailable):
     show_default=True,
     help="Port of the web pages; the simulator takes the next free one.",
 )
-@click.option("--check", is_flag=True, help="Start everything apart on free ports, take one order through to both wallets, stop.")
+@click.option("--check", is_flag=True, help="Start everything apart on free ports, take one order and one payout all the way, stop.")
 @click.option("--empty", is_flag=True, help="Without demo data.")
 @click.pass_obj
 def demo(settled: dict[str, Path], port: int, check: bool, empty: bool) -> None:
@@ -64,7 +64,7 @@ def demo(settled: dict[str, Path], port: int, check: bool, empty: bool) -> None:
     Examples:
       countinghouse demo
       countinghouse demo --port 9000
-      countinghouse demo --check        # exit code 0 when an order reached both wallets
+      countinghouse demo --check        # exit code 0 when an order reached both wallets and a payout the bank
     """
     if check:
         with scratch() as data:
@@ -101,13 +101,16 @@ def run(data: Path, *, port: int, environment: str, days: int) -> None:
 
 
 def run_check(data: Path) -> None:
-    """Take one two-seller order over HTTP through to both wallets, on an installation of its own."""
+    """Take one two-seller order over HTTP through to both wallets, and a payout to the bank, on an installation of its own."""
     from app.cli.check import take_an_order
+    from app.cli.check_payouts import pay_out
 
     began = time.perf_counter()
-    plan = started(data, port=free_port(), simulator_port=free_port(), environment="demo", days=2, quiet=True)
+    plan = started(data, port=free_port(), simulator_port=free_port(), environment="demo", days=2, checked=True)
     with ended_by_signals(), plan as (here, _, _watch):
-        asyncio.run(take_an_order(msgspec.json.decode(here.demo_file.read_bytes()), here.urls.owner))
+        known = msgspec.json.decode(here.demo_file.read_bytes())
+        asyncio.run(take_an_order(known, here.urls.owner))
+        asyncio.run(pay_out(known, here.urls.owner))
     click.echo(f"The whole check took {time.perf_counter() - began:.1f} s.")
 
 
@@ -132,8 +135,8 @@ Started = tuple[Installation, Supervisor, Callable[[], None]]
 
 
 @contextmanager
-def started(data: Path, *, port: int, simulator_port: int, environment: str, days: int, quiet: bool = False) -> Iterator[Started]:
-    """Everything running; on leaving, the processes end before the database does."""
+def started(data: Path, *, port: int, simulator_port: int, environment: str, days: int, checked: bool = False) -> Iterator[Started]:
+    """Everything running; on leaving, the processes end before the database does. What is to be checked is quiet, and nothing in it is wrong on purpose."""
     data.mkdir(parents=True, exist_ok=True)
     server = None if "DATABASE_URL" in os.environ else EmbeddedPostgres(data / "postgres")
     with step("Database is running"):
@@ -142,8 +145,8 @@ def started(data: Path, *, port: int, simulator_port: int, environment: str, day
     supervisor = Supervisor(here.environ())
     try:
         prepare(here)
-        start_processes(here, supervisor, days=days)
-        supervisor.quiet = quiet
+        start_processes(here, supervisor, days=days, compared=not checked)
+        supervisor.quiet = checked
         yield here, supervisor, (server.revive if server else lambda: None)
     finally:
         supervisor.stop()
@@ -161,7 +164,7 @@ def prepare(here: Installation) -> None:
         upgrade(here.urls.owner)
 
 
-def start_processes(here: Installation, supervisor: Supervisor, *, days: int) -> None:
+def start_processes(here: Installation, supervisor: Supervisor, *, days: int, compared: bool = True) -> None:
     """Start the processes: first what a browser waits for; the simulator has a part in making the demo data."""
     cli, port = [sys.executable, "-m", "app.cli.main"], str(here.simulator_port)
     simulator = supervisor.start("simulator", [*cli, "simulator", "--port", port, "--journal", str(here.data / "simulator.journal")])
@@ -169,7 +172,7 @@ def start_processes(here: Installation, supervisor: Supervisor, *, days: int) ->
     with step("Simulator answers"):
         wait_for(here.simulator_port, "/healthz", simulator)
     with step("Demo data are there"):
-        sow(here, days=days)
+        sow(here, days=days, compared=compared)
     with step("Web answers"):
         wait_for(here.port, "/healthz", web)
     supervisor.start("relay", RELAY)
@@ -178,13 +181,13 @@ def start_processes(here: Installation, supervisor: Supervisor, *, days: int) ->
     remember(here.data, [child.process.pid for child in supervisor.children if child.process])
 
 
-def sow(here: Installation, *, days: int) -> None:
+def sow(here: Installation, *, days: int, compared: bool = True) -> None:
     """Make so many days of demo data in an empty house, and write down how to use it."""
     known = msgspec.json.decode(here.demo_file.read_bytes()) if here.demo_file.exists() else {}
     if days and is_empty(here.urls.owner):
         from app.seed import plant
 
-        known = asyncio.run(plant(simulator_url=here.simulator_url, days=days))
+        known = asyncio.run(plant(simulator_url=here.simulator_url, days=days, compared=compared))
     elif "api_keys" in known:
         from app.seed import point_webhooks
 

@@ -1,6 +1,6 @@
 """The audit trail: who did what to which object, from where and with which factor. Append-only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -40,6 +40,18 @@ class AuditEntry(Base):
     reason: Mapped[str | None]
 
 
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One change, as it is to be recorded."""
+
+    actor: Actor
+    action: str
+    object_type: str
+    object_id: UUID | None
+    before: Mapping[str, object] | None = None
+    after: Mapping[str, object] | None = None
+    reason: str | None = None
+
+
 async def record(
     session: AsyncSession,
     actor: Actor,
@@ -53,10 +65,23 @@ async def record(
     merchant_id: MerchantId | None = None,
 ) -> UUID:
     """Write one entry beside the change it records. Secrets go in as fingerprints, never as they are."""
-    entry_id = new_id()
-    values = {
-        "merchant_id": merchant_id or actor.merchant,
-        "id": entry_id,
+    one = Entry(actor=actor, action=action, object_type=object_type, object_id=object_id, before=before, after=after, reason=reason)
+    values = _row(one, merchant_id or actor.merchant)
+    await session.execute(_INSERT, values)
+    return UUID(str(values["id"]))
+
+
+async def record_all(session: AsyncSession, entries: Sequence[Entry]) -> None:
+    """Write the entries of many changes at once."""
+    if entries:
+        await session.execute(_INSERT, [_row(one, one.actor.merchant) for one in entries])
+
+
+def _row(one: Entry, merchant_id: MerchantId) -> dict[str, object]:
+    actor = one.actor
+    return {
+        "merchant_id": merchant_id,
+        "id": new_id(),
         "at": now(),
         "actor_kind": actor.kind,
         "actor_id": actor.id,
@@ -64,15 +89,13 @@ async def record(
         "address": actor.address,
         "factor_at": actor.factor_at,
         "request_id": actor.request_id,
-        "action": action,
-        "object_type": object_type,
-        "object_id": object_id,
-        "before": _json(before),
-        "after": _json(after),
-        "reason": reason,
+        "action": one.action,
+        "object_type": one.object_type,
+        "object_id": one.object_id,
+        "before": _json(one.before),
+        "after": _json(one.after),
+        "reason": one.reason,
     }
-    await session.execute(_INSERT, values)
-    return entry_id
 
 
 def _json(value: Mapping[str, object] | None) -> str | None:

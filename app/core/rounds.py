@@ -7,6 +7,15 @@ import structlog
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+Owner = TypeVar("Owner")
+
+
+def together(due: Iterable[tuple[Owner, T]], most: int) -> list[tuple[Owner, list[T]]]:
+    """What is due, owner by owner, in sets of at most so many: what one transaction takes."""
+    of_owner: dict[Owner, list[T]] = {}
+    for owner, one in due:
+        of_owner.setdefault(owner, []).append(one)
+    return [(owner, some[start : start + most]) for owner, some in of_owner.items() for start in range(0, len(some), most)]
 
 
 async def each(due: Iterable[T], work: Callable[[T], Awaitable[int]]) -> int:

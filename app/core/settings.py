@@ -45,6 +45,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_idle_minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, description="A quiet session ends after this.")] = 15
     session_absolute_hours: Annotated[int, msgspec.Meta(ge=1, le=168, description="Any session ends after this.")] = 12
     step_up_minutes: Annotated[int, msgspec.Meta(ge=1, le=60, description="How long a second factor counts as fresh.")] = 15
+    worker_grace_seconds: Annotated[
+        float, msgspec.Meta(gt=0, le=600, description="Time for begun jobs when a worker is asked to stop; then they go back.")
+    ] = 8.0
     psp_connect_seconds: Annotated[float, msgspec.Meta(gt=0, le=30, description="Time to reach a PSP.")] = 3.0
     psp_total_seconds: Annotated[float, msgspec.Meta(gt=0, le=60, description="Time for a whole PSP call.")] = 10.0
     payment_budget_seconds: Annotated[float, msgspec.Meta(gt=0, le=60, description="Longest wait of a payment call; then 202.")] = 15.0

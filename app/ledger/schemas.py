@@ -25,7 +25,7 @@ PUBLIC_PREFIXES = {
     "run": "rrn",
     "break": "brk",
     "source": "rsc",
-    "bank_account": "rsc",
+    "bank": "bnk",
 }
 PAGES = {
     "seller": "/sellers",
@@ -36,7 +36,6 @@ PAGES = {
     "run": "/reconciliation/runs",
     "break": "/reconciliation/breaks",
     "source": "/reconciliation/sources",
-    "bank_account": "/reconciliation/sources",
 }
 
 CLASS_NAMES = {

@@ -1,6 +1,6 @@
 """Writing the ledger: one call to the database per posting, inside the caller's transaction."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
 from typing import Final
@@ -129,6 +129,18 @@ async def lock_available(session: AsyncSession, *, merchant_id: MerchantId, acco
     async with refusals():
         available: int | None = await session.scalar(statement, {"merchant": merchant_id, **_named(account), "currency": currency})
     return available
+
+
+async def lock_all_available(
+    session: AsyncSession, *, merchant_id: MerchantId, code: str, owner_type: str, owners: Collection[UUID], currency: str
+) -> dict[UUID, int]:
+    """As ``lock_available`` for the same account of many owners, locked in the order in which postings lock; those not open yet are left out."""
+    statement = text(
+        "select owner_id, available from ledger.lock_available_many(:merchant, :code, :owner_type, cast(:owners as uuid[]), :currency)"
+    )
+    values = {"merchant": merchant_id, "code": code, "owner_type": owner_type, "owners": list(owners), "currency": currency}
+    async with refusals():
+        return {row.owner_id: int(row.available) for row in await session.execute(statement, values)}
 
 
 async def reverse(

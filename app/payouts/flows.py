@@ -5,13 +5,15 @@ anywhere in between leaves an attempt that is due, and the bank is asked about i
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 import structlog
 
-from app.core import idempotency
+from app.core import idempotency, rounds
 from app.core.actors import Actor
 from app.core.db import unit_of_work
 from app.core.errors import AppError
@@ -19,8 +21,8 @@ from app.core.failpoints import failpoint
 from app.core.ids import MerchantId, PspEventId, SellerId
 from app.core.money import Money
 from app.payouts import queries
-from app.payouts.domain import PayoutAttemptId, PayoutEventNotConfirmed, PayoutId
-from app.payouts.domain.port import BankWord
+from app.payouts.domain import PayoutAttemptId, PayoutEventNotConfirmed, PayoutId, PayoutScheduleId
+from app.payouts.domain.port import BankAnswer, BankWord
 from app.payouts.queries import details
 from app.payouts.service import approvals, holds, records, requests, schedules, sending
 from app.psp import queries as psp
@@ -28,7 +30,14 @@ from app.psp.domain import EventKind
 from app.psp.service import inbox
 
 log = structlog.get_logger()
-AT_ONCE = 8
+T = TypeVar("T")
+RUN_SECONDS, SCHEDULES_SECONDS = 5.0, 30.0
+"""About as long as the clock takes to come again."""
+MOST_DUE, IN_ONE_TRANSACTION = 1000, 200
+LANES = 2
+"""While one set is with the bank, another one is with the database."""
+CALLS_AT_ONCE = 16
+"""Connections to one bank a lane uses."""
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,95 +66,148 @@ async def request(actor: Actor, *, seller_id: SellerId, amount: Money, statement
 
 
 async def approve_each(actor: Actor, chosen: Sequence[tuple[PayoutId, str]]) -> list[tuple[PayoutId, str | None]]:
-    """Agree to several payouts, each in a transaction of its own; says for each why it was not possible, if it was not."""
+    """Agree to several payouts, some in each transaction; says for each why it was not possible, if it was not."""
     results: list[tuple[PayoutId, str | None]] = []
-    for payout_id, digest in chosen:
-        problem = None
-        try:
-            async with unit_of_work(actor.merchant) as session:
-                await approvals.approve_payout(session, actor, payout_id=payout_id, digest=digest, reason="Approved with others")
-        except AppError as refused:
-            problem = refused.detail
-        results.append((payout_id, problem))
+    chosen = list(dict(chosen).items())
+    for start in range(0, len(chosen), IN_ONE_TRANSACTION):
+        some = [approvals.Choice(payout_id=payout_id, digest=digest) for payout_id, digest in chosen[start : start + IN_ONE_TRANSACTION]]
+        async with unit_of_work(actor.merchant) as session:
+            decided = await approvals.approve_all(session, actor, choices=some, reason="Approved with others")
+        problems = [found.detail if isinstance(found, AppError) else None for found in decided]
+        results += [(choice.payout_id, problem) for choice, problem in zip(some, problems, strict=True)]
     return results
 
 
 async def send_due() -> int:
-    """Batch what is due, of all merchants, and send every order whose way to the bank is a call; returns how many were sent."""
-    async with unit_of_work(None) as session:
-        due = await sending.due_payouts(session)
-    by_merchant: defaultdict[MerchantId, list[PayoutId]] = defaultdict(list)
-    for merchant_id, payout_id in due:
-        by_merchant[merchant_id].append(payout_id)
-    sent = 0
-    for merchant_id, payout_ids in by_merchant.items():
+    """Batch what is due, of all merchants, and send every order whose way to the bank is a call; returns how many were sent.
+
+    It ends about when the clock comes again, so that a long run holds up nobody: what is left is due still.
+    """
+    until, sent = time.monotonic() + RUN_SECONDS, 0
+    while True:
+        async with unit_of_work(None) as session:
+            due = await sending.due_merchants(session)
+        done = await rounds.each(due, lambda merchant_id: send_for(merchant_id, until))
+        sent += done
+        if not done or time.monotonic() > until:
+            return sent
+
+
+async def send_for(merchant_id: MerchantId, until: float = math.inf) -> int:
+    """Send what a merchant has due, in sets: a lane claims one, calls for it and records it before it takes the next."""
+    async with unit_of_work(merchant_id) as session:
+        await sending.form_batches(session, merchant_id=merchant_id)
+    await failpoint("payouts.batched")
+
+    async def lane() -> int:
+        sent = 0
+        while time.monotonic() < until and (claimed := await _claim(merchant_id)):
+            answers = await _send_all(merchant_id, claimed)
+            sent += len(claimed)
+            if all(answer.word is BankWord.UNKNOWN for answer in answers):
+                break  # the bank is away: what it was not asked for yet is safer here
+        return sent
+
+    ended = await asyncio.gather(*(lane() for _ in range(LANES)), return_exceptions=True)
+    async with unit_of_work(merchant_id) as session:
+        await sending.close_batches(session, merchant_id=merchant_id)
+    for problem in ended:
+        if isinstance(problem, BaseException):
+            raise problem
+    return sum(sent for sent in ended if isinstance(sent, int))
+
+
+async def _claim(merchant_id: MerchantId) -> list[sending.Claimed]:
+    """The next set that is due; what cannot be claimed, and keeps the rest of its set from it, is looked at again later."""
+    actor = Actor.worker(merchant_id, "Payout run")
+    try:
         async with unit_of_work(merchant_id) as session:
-            await sending.form_batches(session, merchant_id=merchant_id, payout_ids=payout_ids)
-        await failpoint("payouts.batched")
-        sent += await _send_all(merchant_id, payout_ids)
-        async with unit_of_work(merchant_id) as session:
-            await sending.close_batches(session, merchant_id=merchant_id)
-    return sent
+            return await sending.claim(session, actor, merchant_id=merchant_id)
+    except AppError as refused:
+        log.warning("payouts_claimed_one_by_one", merchant=str(merchant_id), error=refused.detail)
+    async with unit_of_work(merchant_id) as session:
+        payout_ids = await sending.next_in_line(session, merchant_id=merchant_id)
+    claimed: list[sending.Claimed] = []
+    for payout_id in payout_ids:
+        try:
+            async with unit_of_work(merchant_id) as session:
+                claimed += await sending.claim(session, actor, merchant_id=merchant_id, payout_ids=[payout_id])
+        except AppError:
+            log.exception("payout_not_claimed", payout=str(payout_id))
+            async with unit_of_work(merchant_id) as session:
+                await sending.put_off(session, merchant_id=merchant_id, payout_ids=[payout_id])
+    return claimed
 
 
-async def _send_all(merchant_id: MerchantId, payout_ids: list[PayoutId]) -> int:
-    gate = asyncio.Semaphore(AT_ONCE)
+async def _send_all(merchant_id: MerchantId, claimed: Sequence[sending.Claimed]) -> list[BankAnswer]:
+    await failpoint("payouts.claimed")
+    answers = await _each_answer([(each.rail.send, each.order) for each in claimed])
+    await failpoint("payouts.called")
+    words = [
+        records.Word(payout_id=each.payout_id, attempt_id=each.attempt_id, answer=answer)
+        for each, answer in zip(claimed, answers, strict=True)
+    ]
+    await _record(Actor.worker(merchant_id, "Payout run"), words)
+    await failpoint("payouts.recorded")
+    return answers
 
-    async def one(payout_id: PayoutId) -> bool:
+
+async def _each_answer(questions: Sequence[tuple[Callable[[T], Awaitable[BankAnswer]], T]]) -> list[BankAnswer]:
+    """Ask a bank many things, some at a time; a call that fails in a way nobody foresaw leaves open what happened."""
+    gate = asyncio.Semaphore(CALLS_AT_ONCE)
+
+    async def one(ask: Callable[[T], Awaitable[BankAnswer]], about: T) -> BankAnswer:
         async with gate:
             try:
-                return await send(merchant_id=merchant_id, payout_id=payout_id)
-            except Exception:
-                log.exception("sending a payout failed; it stays due", payout=str(payout_id))
-                return False
+                return await ask(about)
+            except Exception as problem:
+                log.exception("bank_call_failed")
+                return BankAnswer(word=BankWord.UNKNOWN, code=type(problem).__name__)
 
-    return sum(await asyncio.gather(*(one(payout_id) for payout_id in payout_ids)))
+    return list(await asyncio.gather(*(one(*question) for question in questions)))
 
 
-async def send(*, merchant_id: MerchantId, payout_id: PayoutId) -> bool:
-    """Send one order; whoever comes second finds nothing to do."""
-    actor = Actor.worker(merchant_id, "Payout run")
+async def _record(actor: Actor, words: Sequence[records.Word]) -> None:
+    """Record what a bank said of many orders in one transaction; where one word is refused, each in its own."""
+    try:
+        async with unit_of_work(actor.merchant) as session:
+            await records.record_all(session, actor, merchant_id=actor.merchant, words=words)
+    except AppError:
+
+        async def alone(word: records.Word) -> int:
+            async with unit_of_work(actor.merchant) as session:
+                await records.record_all(session, actor, merchant_id=actor.merchant, words=[word])
+            return 1
+
+        await rounds.each(words, alone)
+
+
+async def ask(*, merchant_id: MerchantId, attempt_ids: Sequence[PayoutAttemptId]) -> int:
+    """Ask the bank what became of some orders, each by its end-to-end id; returns how many were asked about."""
     async with unit_of_work(merchant_id) as session:
-        claimed = await sending.claim(session, actor, merchant_id=merchant_id, payout_id=payout_id)
-    if claimed is None:
-        return False
-    await failpoint("payouts.claimed")
-    answer = await claimed.rail.send(claimed.order)
-    await failpoint("payouts.called")
-    async with unit_of_work(merchant_id) as session:
-        await records.record(session, actor, merchant_id=merchant_id, payout_id=payout_id, attempt_id=claimed.attempt_id, answer=answer)
-    await failpoint("payouts.recorded")
-    return True
-
-
-async def ask(*, merchant_id: MerchantId, attempt_id: PayoutAttemptId) -> None:
-    """Ask the bank what became of an order, by its end-to-end id."""
-    async with unit_of_work(merchant_id) as session:
-        question = await sending.count_question(session, merchant_id=merchant_id, attempt_id=attempt_id)
-    if question is None:
-        return
-    answer = await question.rail.lookup(question.end_to_end_id)
+        questions = await sending.count_questions(session, merchant_id=merchant_id, attempt_ids=attempt_ids)
+    if not questions:
+        return 0
+    answers = await _each_answer([(each.rail.lookup, each.end_to_end_id) for each in questions])
     await failpoint("payouts.asked")
-    async with unit_of_work(merchant_id) as session:
-        actor = Actor.worker(merchant_id, "Payout follow-up")
-        await records.record(session, actor, merchant_id=merchant_id, payout_id=question.payout_id, attempt_id=attempt_id, answer=answer)
+    words = [
+        records.Word(payout_id=each.payout_id, attempt_id=each.attempt_id, answer=answer)
+        for each, answer in zip(questions, answers, strict=True)
+    ]
+    await _record(Actor.worker(merchant_id, "Payout follow-up"), words)
+    return len(questions)
 
 
 async def ask_due() -> int:
     """Ask about every order on which the bank's last word is missing and which is due, of all merchants; returns how many."""
-    async with unit_of_work(None) as session:
-        due = await sending.attempts_to_ask(session)
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def one(merchant_id: MerchantId, attempt_id: PayoutAttemptId) -> None:
-        async with gate:
-            try:
-                await ask(merchant_id=merchant_id, attempt_id=attempt_id)
-            except Exception:
-                log.exception("asking about a payout failed; it stays due", attempt=str(attempt_id))
-
-    await asyncio.gather(*(one(*each) for each in due))
-    return len(due)
+    until, asked = time.monotonic() + RUN_SECONDS, 0
+    while True:
+        async with unit_of_work(None) as session:
+            due = await sending.attempts_to_ask(session)
+        done = await rounds.each(rounds.together(due, sending.CLAIMED_AT_ONCE), lambda some: ask(merchant_id=some[0], attempt_ids=some[1]))
+        asked += done
+        if not done or time.monotonic() > until:
+            return asked
 
 
 async def refresh(*, merchant_id: MerchantId, payout_id: PayoutId) -> None:
@@ -154,7 +216,7 @@ async def refresh(*, merchant_id: MerchantId, payout_id: PayoutId) -> None:
         await queries.payout(session, merchant_id=merchant_id, payout_id=payout_id)
         attempt = await sending.open_attempt(session, merchant_id=merchant_id, payout_id=payout_id)
     if attempt is not None:
-        await ask(merchant_id=merchant_id, attempt_id=PayoutAttemptId(attempt.id))
+        await ask(merchant_id=merchant_id, attempt_ids=[PayoutAttemptId(attempt.id)])
 
 
 async def apply_psp_event(*, merchant_id: MerchantId, event_id: PspEventId) -> None:
@@ -181,17 +243,26 @@ async def apply_psp_event(*, merchant_id: MerchantId, event_id: PspEventId) -> N
 
 
 async def run_schedules() -> int:
-    """Pay out every seller whose day has come, of all merchants, one transaction each; returns how many payouts were requested."""
-    async with unit_of_work(None) as session:
-        due = await schedules.due_schedules(session)
-    paid = 0
-    for merchant_id, schedule_id in due:
-        try:
-            async with unit_of_work(merchant_id) as session:
-                paid += await schedules.run_schedule(session, merchant_id=merchant_id, schedule_id=schedule_id) is not None
-        except Exception:
-            log.exception("a payout schedule failed; it stays due", schedule=str(schedule_id))
-    return paid
+    """Pay out every seller whose day has come, of all merchants, some in each transaction; returns how many payouts were requested."""
+    until, paid = time.monotonic() + SCHEDULES_SECONDS, 0
+    while True:
+        async with unit_of_work(None) as session:
+            due = await schedules.due_schedules(session, most=MOST_DUE)
+        paid += await rounds.each(rounds.together(due, IN_ONE_TRANSACTION), _run_schedules)
+        if len(due) < MOST_DUE or time.monotonic() > until:
+            return paid
+
+
+async def _run_schedules(some: tuple[MerchantId, list[PayoutScheduleId]]) -> int:
+    merchant_id, schedule_ids = some
+    try:
+        async with unit_of_work(merchant_id) as session:
+            return await schedules.run_schedules(session, merchant_id=merchant_id, schedule_ids=schedule_ids)
+    except AppError:
+        if len(schedule_ids) == 1:
+            raise
+        # one that cannot be run takes the others of its transaction with it: each by itself, then
+        return await rounds.each([(merchant_id, [one]) for one in schedule_ids], _run_schedules)
 
 
 async def expire_due() -> int:

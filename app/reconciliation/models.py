@@ -23,7 +23,7 @@ def _one_of(column: str, values: Iterable[str]) -> str:
 
 
 class Source(Base):
-    """Where files come from: an account at a provider, or at a bank."""
+    """Where files come from: an account at a provider, or at a bank. The bank account payouts are made from is the payouts' own noun."""
 
     __tablename__ = "recon_source"
     __table_args__ = (
@@ -32,6 +32,15 @@ class Source(Base):
         CheckConstraint("side in ('psp', 'bank')", name="side"),
         CheckConstraint(_one_of("format", FORMATS), name="format"),
         CheckConstraint("(side = 'psp') = (connection_id is not null)", name="account"),
+        CheckConstraint("side = 'bank' or funding_account_id is null", name="bank"),
+        ForeignKeyConstraint(["merchant_id", "funding_account_id"], ["funding_account.merchant_id", "funding_account.id"]),
+        Index(
+            "uq_recon_source_funding_account",
+            "merchant_id",
+            "funding_account_id",
+            unique=True,
+            postgresql_where=text("funding_account_id is not null"),
+        ),
         Index(
             "uq_recon_source_connection", "merchant_id", "connection_id", unique=True, postgresql_where=text("connection_id is not null")
         ),
@@ -43,6 +52,7 @@ class Source(Base):
     side: Mapped[str]
     format: Mapped[str]
     connection_id: Mapped[UUID | None]
+    funding_account_id: Mapped[UUID | None]
     mapping: Mapped[dict[str, Any] | None]
     ledger_through: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime]
@@ -77,8 +87,20 @@ class SourceFile(Base):
     imported_at: Mapped[datetime]
 
 
+class FilePart(Base):
+    """A mebibyte of a file as it was handed in, compressed. Append-only: the evidence beside which everything else can be checked."""
+
+    __tablename__ = "recon_file_part"
+    __table_args__ = (ForeignKeyConstraint(["merchant_id", "file_id"], ["recon_file.merchant_id", "recon_file.id"]),)
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    file_id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    content: Mapped[bytes]
+
+
 class FileLine(Base):
-    """A line as it was read. Append-only: the evidence beside which everything else can be checked."""
+    """A line as it was read that became no item of its own: it cannot be read, or says of a known one something new. Append-only."""
 
     __tablename__ = "recon_line"
     __table_args__ = (ForeignKeyConstraint(["merchant_id", "file_id"], ["recon_file.merchant_id", "recon_file.id"]),)
@@ -98,8 +120,7 @@ class Item(Base):
         CheckConstraint(_one_of("side", Side), name="side"),
         CheckConstraint(_one_of("kind", _ITEM_KINDS), name="kind"),
         UniqueConstraint("merchant_id", "source_id", "side", "ext_id", "kind"),
-        Index("ix_recon_item_clear_key", "merchant_id", "clear_key"),
-        Index("ix_recon_item_batch", "merchant_id", "source_id", "batch_ref", postgresql_where=text("batch_ref is not null")),
+        Index("ix_recon_item_payout", "merchant_id", "source_id", "batch_ref", postgresql_where=text("kind = 'payout'")),
     )
 
     merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -127,7 +148,6 @@ class Item(Base):
     happened_at: Mapped[datetime | None]
     day: Mapped[date]
     clear_key: Mapped[str]
-    fingerprint: Mapped[str]
     posted_key: Mapped[str | None]
     posted_fee_minor: Mapped[int] = mapped_column(server_default=text("0"))
     posted_times: Mapped[int] = mapped_column(server_default=text("0"))
@@ -135,11 +155,11 @@ class Item(Base):
 
 
 class Match(Base):
-    """Items that are the same money. Undone ones stay with the moment they were undone."""
+    """Items that are the same money, where people or several items are part of it, and pairs that were undone, with the moment."""
 
     __tablename__ = "recon_match"
     __table_args__ = (
-        CheckConstraint("leg in ('line', 'batch')", name="leg"),
+        CheckConstraint("leg in ('line', 'batch', 'payout')", name="leg"),
         Index("uq_recon_match_live", "merchant_id", "key", unique=True, postgresql_where=text("undone_at is null")),
     )
 
@@ -171,6 +191,43 @@ class MatchItem(Base):
     minor: Mapped[int]
     currency: Mapped[str]
     is_live: Mapped[bool] = mapped_column(server_default=text("true"))
+
+
+class ItemPayout(Base):
+    """A payout that an item is about: the one a bank line names, or several that one line carries out together."""
+
+    __tablename__ = "recon_item_payout"
+    __table_args__ = (
+        ForeignKeyConstraint(["merchant_id", "item_id"], ["recon_item.merchant_id", "recon_item.id"]),
+        ForeignKeyConstraint(["merchant_id", "payout_id"], ["payout.merchant_id", "payout.id"]),
+        Index("ix_recon_item_payout_payout", "merchant_id", "payout_id"),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    item_id: Mapped[UUID] = mapped_column(primary_key=True)
+    payout_id: Mapped[UUID] = mapped_column(primary_key=True)
+
+
+class Pair(Base):
+    """A ledger item and a provider's line that the rules found to be the same money: the live matches there are millions of, in one row each.
+
+    Both items are read by the statement that writes the row, and no item is ever removed, so foreign keys would only cost time.
+    ``fee_off`` is what the line's fee has more than the booked one, where one was booked in the same currency.
+    """
+
+    __tablename__ = "recon_pair"
+    __table_args__ = (
+        UniqueConstraint("merchant_id", "ledger_id"),
+        Index("ix_recon_pair_fee_off", "merchant_id", postgresql_where=text("fee_off <> 0")),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    psp_id: Mapped[UUID] = mapped_column(primary_key=True)
+    ledger_id: Mapped[UUID]
+    rule: Mapped[str]
+    rule_version: Mapped[int]
+    fee_off: Mapped[int]
+    made_at: Mapped[datetime]
 
 
 class WantedMatch(Base):

@@ -20,6 +20,7 @@ from app.reconciliation.domain.breaks import FileNotFound
 from app.reconciliation.domain.formats import CSV
 from app.reconciliation.domain.formats.mapped import ColumnMapping
 from app.reconciliation.domain.journals import Target
+from app.reconciliation.domain.lines import pieces
 from app.reconciliation.files import service as files
 from app.reconciliation.invariants import queries as invariant_queries
 from app.reconciliation.invariants import service as invariants
@@ -29,7 +30,7 @@ from app.reconciliation.schemas.forms import AdjustForm, ApproveForm, LinkForm, 
 from app.reconciliation.sources import queries as source_queries
 from app.reconciliation.sources import service as sources
 from app.web.context import HttpRequest
-from app.web.downloads import csv_download
+from app.web.downloads import csv_download, file_download
 from app.web.forms import InvalidForm, read_form
 from app.web.guards import requires
 from app.web.rendering import answer_invalid_with, redirect, render
@@ -221,7 +222,8 @@ async def add_source(request: HttpRequest, session: NamedDependency[AsyncSession
     answer_invalid_with(request, "reconciliation/new_source.html", page, fragment="reconciliation/_source.html")
     form = await read_form(request, SourceForm)
     connection = ConnectionId(connection_id_of(form.connection)) if form.connection else None
-    source = await sources.add_source(session, actor, name=form.name, format=form.format, connection_id=connection)
+    bank = queries.funding_id(form.bank) if form.bank else None
+    source = await sources.add_source(session, actor, name=form.name, format=form.format, connection_id=connection, funding_id=bank)
     return redirect(request, f"{BASE}/sources/{public_id(queries.SOURCE, source.id)}", toast=f"{source.name} was added")
 
 
@@ -237,7 +239,10 @@ async def add_mapping(request: HttpRequest, session: NamedDependency[AsyncSessio
     answer_invalid_with(request, "reconciliation/mapping.html", await source_queries.mapping_page(session, merchant_id=actor.merchant))
     named, form = await read_form(request, SourceForm), await read_form(request, MappingForm)
     connection = ConnectionId(connection_id_of(named.connection)) if named.connection else None
-    source = await sources.add_source(session, actor, name=named.name, format=CSV, connection_id=connection, mapping=_mapping(form))
+    bank = queries.funding_id(named.bank) if named.bank else None
+    source = await sources.add_source(
+        session, actor, name=named.name, format=CSV, connection_id=connection, funding_id=bank, mapping=_mapping(form)
+    )
     return redirect(request, f"{BASE}/sources/{public_id(queries.SOURCE, source.id)}", toast=f"{source.name} was added")
 
 
@@ -286,7 +291,7 @@ async def upload_file(
     given = (await request.form()).get("file")
     if not isinstance(given, UploadFile) or not given.filename:
         raise InvalidForm("Some of it cannot be accepted.", fields={"file": "Choose a file."})
-    file = await files.import_file(session, actor, source=source, name=given.filename, content=cast(BinaryIO, given.file))
+    file = await files.import_file(session, actor, source=source, name=given.filename, chunks=pieces(cast(BinaryIO, given.file)))
     if file.status == "imported":
         await runs.compare(session, actor)
     toast = f"{file.lines:,} lines were read" if file.status == "imported" else "The file was refused"
@@ -300,6 +305,14 @@ async def show_file(
     """One file: what it proved, or why it was refused."""
     found = path_id(queries.FILE, file_id, otherwise=FileNotFound("There is no file with this id for this merchant."))
     return render(request, "reconciliation/file.html", await source_queries.file_page(session, merchant_id=actor.merchant, file_id=found))
+
+
+@get(f"{BASE}/files/{{file_id:str}}/content", name="reconciliation:download", guards=[requires("reports.export")])
+async def download_file(file_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Stream:
+    """A file as it was handed in, byte for byte."""
+    found = path_id(queries.FILE, file_id, otherwise=FileNotFound("There is no file with this id for this merchant."))
+    file = await files.download(session, actor, file_id=found)
+    return file_download(file.name, queries.file_bytes(actor.merchant, file.id))
 
 
 @get(f"{BASE}/invariants", name="reconciliation:invariants", guards=[requires(READ)])
@@ -342,4 +355,5 @@ ROUTES = [
     show_source,
     upload_file,
     show_file,
+    download_file,
 ]

@@ -1,22 +1,26 @@
 """Reads about reconciliation that services need too."""
 
+import zlib
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import msgspec
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import unit_of_work
 from app.core.ids import MerchantId, path_id
 from app.core.money import Money
 from app.ledger.domain import AccountRef, Code, Owner
+from app.payouts.domain import BANK, FundingAccountId, FundingAccountNotFound
 from app.reconciliation.domain.breaks import BreakNotFound, FileNotFound, SourceNotFound
 from app.reconciliation.domain.journals import EXPECTED_KINDS
 from app.reconciliation.domain.lines import Side
-from app.reconciliation.models import Break, Item, Source, SourceFile
+from app.reconciliation.models import Break, FilePart, Item, Source, SourceFile
 
-SOURCE, FILE, BREAK = "rsc", "rfi", "brk"
-CONNECTION, BANK, SOURCE_OWNER = "connection", "bank_account", "source"
-"""How the ledger knows the owners of what providers owe, of bank accounts, and of what waits in suspense."""
+SOURCE, FILE, BREAK, FUNDING = "rsc", "rfi", "brk", "bnk"
+CONNECTION, SOURCE_OWNER = "connection", "source"
+"""How the ledger knows the owners of what providers owe, and of what waits in suspense."""
 NO_SOURCE = "There is no source with this id for this merchant."
 NO_BREAK = "There is no break with this id for this merchant."
 
@@ -29,6 +33,11 @@ def source_id(value: str) -> UUID:
 def break_id(value: str) -> UUID:
     """The break in an address."""
     return path_id(BREAK, value, otherwise=BreakNotFound(NO_BREAK))
+
+
+def funding_id(value: str) -> FundingAccountId:
+    """The bank account that was chosen in a form."""
+    return FundingAccountId(path_id(FUNDING, value, otherwise=FundingAccountNotFound("There is no such bank account.")))
 
 
 async def source(session: AsyncSession, *, merchant_id: MerchantId, source_id: UUID) -> Source:
@@ -52,6 +61,34 @@ async def source_file(session: AsyncSession, *, merchant_id: MerchantId, file_id
     return found
 
 
+_LOCK = "xact_lock(hashtextextended(cast(:merchant as text), 4218))"
+
+
+async def lock(session: AsyncSession, *, merchant_id: MerchantId) -> None:
+    """Keep others from matching the merchant's items until the transaction ends, and wait for who does now."""
+    await session.execute(text(f"select pg_advisory_{_LOCK}"), {"merchant": str(merchant_id)})
+
+
+async def try_lock(session: AsyncSession, *, merchant_id: MerchantId) -> bool:
+    """As ``lock``, without waiting; says whether it could be had."""
+    return bool(await session.scalar(text(f"select pg_try_advisory_{_LOCK}"), {"merchant": str(merchant_id)}))
+
+
+async def file_bytes(merchant_id: MerchantId, file_id: UUID) -> AsyncIterator[bytes]:
+    """A file as it was handed in, a part at a time."""
+    async with unit_of_work(merchant_id) as session:
+        number = 0
+        while True:
+            number += 1
+            part = select(FilePart.content).where(
+                FilePart.merchant_id == merchant_id, FilePart.file_id == file_id, FilePart.number == number
+            )
+            packed = (await session.execute(part)).scalar_one_or_none()
+            if packed is None:
+                return
+            yield zlib.decompress(packed)
+
+
 async def one_break(session: AsyncSession, *, merchant_id: MerchantId, break_id: UUID, lock: bool = False) -> Break:
     """One break as it stands now; ``lock`` keeps others from changing it until the transaction ends."""
     statement = select(Break).where(Break.merchant_id == merchant_id, Break.id == break_id)
@@ -60,6 +97,18 @@ async def one_break(session: AsyncSession, *, merchant_id: MerchantId, break_id:
     if found is None:
         raise BreakNotFound(NO_BREAK)
     return found
+
+
+def bank_of(source: Source) -> Owner:
+    """The bank account a source's statements are about: the one payouts are made from, or one of its own."""
+    return Owner(BANK, source.funding_account_id or source.id)
+
+
+def unknown_at_bank(source: Source, minor: int) -> AccountRef:
+    """Where a bank line waits that nobody can name: a credit is owed to somebody, a debit is somebody's."""
+    if minor > 0:
+        return bank_of(source).account(Code.UNIDENTIFIED_RECEIPTS)
+    return Owner(SOURCE_OWNER, source.id).account(Code.RECONCILIATION_SUSPENSE)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -86,8 +135,10 @@ async def place(session: AsyncSession, *, item: Item) -> Place | None:
     """Where an item's money is: what the provider owes (1100), on its way (1210), in suspense (1900) or unidentified (2400)."""
     of = await source(session, merchant_id=MerchantId(item.merchant_id), source_id=item.source_id)
     if item.side == Side.BANK:
-        owner = Owner(BANK, of.id)
-        return Place(owner.account(Code.UNIDENTIFIED_RECEIPTS), item.clear_key, of.id) if item.posted_key else None
+        if not item.posted_key:
+            return None
+        owner = bank_of(of) if item.net_minor > 0 else Owner(SOURCE_OWNER, of.id)
+        return Place(unknown_at_bank(of, item.net_minor), item.clear_key, owner.id)
     assert of.connection_id is not None
     psp = Owner(CONNECTION, of.connection_id)
     if item.kind == "batch":

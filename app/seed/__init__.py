@@ -4,11 +4,11 @@ A month of history is made by travelling: the clock is set to each past day, ord
 been, and each day's funds become available.
 """
 
-import io
 import random
 import secrets as randomness
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import httpx2
 import msgspec
@@ -27,6 +27,8 @@ from app.orders import service as orders
 from app.orders.domain import NewLine
 from app.payments import flows
 from app.payments.domain import CaptureMode
+from app.payouts import queries as payout_queries
+from app.payouts.domain import FundingAccountId
 from app.psp.service import connections
 from app.reconciliation.files import service as files
 from app.reconciliation.invariants import service as invariants
@@ -105,8 +107,8 @@ class House(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self.team[role], factor_at=now())
 
 
-async def plant(*, simulator_url: str, days: int = DAYS) -> dict[str, object]:
-    """Fill an empty house with the demo's merchants, people and a month of business; returns how to use it."""
+async def plant(*, simulator_url: str, days: int = DAYS, compared: bool = True) -> dict[str, object]:
+    """Fill an empty house with the demo's merchants, people and a month of business, its books compared with provider and bank; returns how to use it."""
     dice = random.Random(1494)  # noqa: S311 - repeatable demo data, nothing secret
     try:
         # early enough for the bank accounts to have cooled off on the first day
@@ -129,7 +131,8 @@ async def plant(*, simulator_url: str, days: int = DAYS) -> dict[str, object]:
         await payouts.leave_for_today(
             halden.merchant_id, finance=halden.who(Role.FINANCE), approver=halden.who(Role.APPROVER), sellers=halden.sellers
         )
-        await _reconcile(halden, simulator_url)
+        if compared:
+            await reconcile(halden, simulator_url, planted=PLANTED)
         for house in (halden, northlight):
             await reports.count_again(house.merchant_id)
     finally:
@@ -290,24 +293,32 @@ PLANTED = "amount,fee,duplicate,dispute,unknown_type,bank_stray"
 """What the demo's provider and bank get wrong, so that there is something to resolve."""
 
 
-async def _reconcile(house: House, simulator_url: str) -> None:
+async def reconcile(house: House, simulator_url: str, *, planted: str) -> UUID:
     """The provider's files and the bank's statement, as they were fetched, handed in and compared; the simulator charged everything in real time."""
     async with unit_of_work(house.merchant_id) as session:
         provider = await sources.add_source(
             session, house.actor, name="Simulator EU", format="simulated", connection_id=house.connection_id
         )
-        bank = await sources.add_source(session, house.actor, name="House bank EUR", format="camt053")
+        pays = await payout_queries.funding_in_use(session, merchant_id=house.merchant_id, currency="EUR")
+        bank = await sources.add_source(session, house.actor, name="House bank EUR", format="camt053", funding_id=FundingAccountId(pays.id))
     account, today = public_id("mer", house.merchant_id), now().date()
-    days = (today - timedelta(days=1), today)
+    first = today - timedelta(days=1)
     async with httpx2.AsyncClient(base_url=simulator_url, timeout=30) as simulator:
-        for day in days:
-            asked = {"account": account, "day": day.isoformat(), "plant_breaks": PLANTED if day == today else ""}
-            settled = (await simulator.get("/_settlements/file", params=asked)).raise_for_status().content
-            paid = {**asked, "day": (day + timedelta(days=1)).isoformat(), "since": days[0].isoformat()}
-            credited = (await simulator.get("/_settlements/statement", params=paid)).raise_for_status().content
+        for ahead in range(3):
+            # what the provider settles on a day is at the bank on the next
+            day, wanted = first + timedelta(days=ahead), planted if ahead else ""
+            asked = {"account": account, "day": day.isoformat(), "since": first.isoformat()}
+            booked = (
+                await simulator.get("/_settlements/statement", params={**asked, "plant_breaks": planted if ahead == 2 else ""})
+            ).raise_for_status()
             async with unit_of_work(house.merchant_id) as session:
-                await files.import_file(session, house.actor, source=provider, name=f"settlement_{day}.csv", content=io.BytesIO(settled))
-                await files.import_file(session, house.actor, source=bank, name=f"statement_{day}.xml", content=io.BytesIO(credited))
+                await files.import_file(session, house.actor, source=bank, name=f"statement_{day}.xml", chunks=[booked.content])
+            if day > today:
+                continue
+            settled = (await simulator.get("/_settlements/file", params={**asked, "plant_breaks": wanted})).raise_for_status()
+            async with unit_of_work(house.merchant_id) as session:
+                await files.import_file(session, house.actor, source=provider, name=f"settlement_{day}.csv", chunks=[settled.content])
     async with unit_of_work(house.merchant_id) as session:
-        await runs.compare(session, house.actor)
+        run = await runs.compare(session, house.actor)
         await invariants.check(session, house.actor)
+    return run.id

@@ -126,7 +126,7 @@ async def _bank_says(merchant_id: MerchantId, payout_id: PayoutId, simulator_url
 
 async def leave_for_today(merchant_id: MerchantId, *, finance: Actor, approver: Actor, sellers: list[SellerId]) -> None:
     """What waits for a person: two payouts to approve, one on hold, a changed bank account; and one that is on its way."""
-    with travel(await _last_bank_morning(merchant_id)):
+    with travel(await last_bank_morning(merchant_id)):
         await _send_some(merchant_id, finance, approver, sellers)
     made: list[PayoutId] = []
     for seller_id in sellers[:4]:
@@ -150,7 +150,7 @@ async def leave_for_today(merchant_id: MerchantId, *, finance: Actor, approver: 
         )
 
 
-async def _last_bank_morning(merchant_id: MerchantId) -> datetime:
+async def last_bank_morning(merchant_id: MerchantId) -> datetime:
     """Ten in the morning of the last bank day."""
     async with unit_of_work(merchant_id) as session:
         days = await bank_days(session, merchant_id=merchant_id, codes=["TARGET"])
@@ -177,12 +177,12 @@ async def _send_some(merchant_id: MerchantId, finance: Actor, approver: Actor, s
 
 async def _payable(session: AsyncSession, merchant_id: MerchantId, seller_id: SellerId) -> int:
     """What can be paid out to a seller now; nothing while its bank account waits for people, as after a payout that came back."""
-    available = await requests.lock_wallet(session, merchant_id=merchant_id, seller_id=seller_id, currency="EUR")
+    available = await requests.lock_wallets(session, merchant_id=merchant_id, seller_ids=[seller_id], currency="EUR")
     try:
         await requests.destination(session, merchant_id=merchant_id, seller_id=seller_id, currency="EUR")
     except DestinationNotUsable:
         return 0
-    return available
+    return available.get(seller_id, 0)
 
 
 async def _ask(session: AsyncSession, finance: Actor, seller_id: SellerId, minor: int) -> PayoutId:

@@ -1,6 +1,5 @@
 """Wallets across merchants: making funds available when their day has come."""
 
-from itertools import groupby
 from uuid import UUID
 
 from app.core import rounds
@@ -20,20 +19,10 @@ async def release_due() -> int:
     while True:
         async with unit_of_work(None) as session:
             due = await service.due_releases(session, moment=moment, most=MOST)
-        done = await rounds.each(_together(due), _release)
+        done = await rounds.each(rounds.together(sorted(due), AT_ONCE), _release)
         released += done
         if len(due) < MOST or not done:
             return released
-
-
-def _together(due: list[tuple[MerchantId, UUID]]) -> list[Some]:
-    ordered = sorted(due)
-    return [
-        (merchant_id, ids[start : start + AT_ONCE])
-        for merchant_id, group in groupby(ordered, key=lambda one: one[0])
-        for ids in [[release_id for _, release_id in group]]
-        for start in range(0, len(ids), AT_ONCE)
-    ]
 
 
 async def _release(some: Some) -> int:

@@ -1,6 +1,6 @@
 """Reads about wallets. What a wallet holds is the ledger's word; nothing here is estimated."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
@@ -77,17 +77,21 @@ async def wallets_of(session: AsyncSession, *, merchant_id: MerchantId, seller_i
     return wallets
 
 
-async def released_since(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str, moment: datetime) -> int:
-    """How much of a seller's available funds was captured at or after a moment, in minor units."""
-    statement = select(func.coalesce(func.sum(FundsRelease.amount_minor - FundsRelease.taken_minor), 0)).where(
-        FundsRelease.merchant_id == merchant_id,
-        FundsRelease.seller_id == seller_id,
-        FundsRelease.currency == currency,
-        FundsRelease.status == ReleaseStatus.RELEASED,
-        # captures are named by time
-        FundsRelease.capture_id >= first_id_at(moment),
-    )
-    return int((await session.execute(statement)).scalar_one())
+async def released_since(
+    session: AsyncSession, *, merchant_id: MerchantId, currency: str, moments: Mapping[SellerId, datetime]
+) -> dict[SellerId, int]:
+    """How much of each seller's available funds was captured at or after a moment of its own, in minor units."""
+    sellers, since = list(moments), [first_id_at(moment) for moment in moments.values()]
+    found = await read(session, _RELEASED, {"merchant": merchant_id, "currency": currency, "sellers": sellers, "since": since})
+    return {SellerId(row.seller_id): int(row.minor) for row in found}
+
+
+# captures are named by time
+_RELEASED = text(
+    "select f.seller_id, sum(f.amount_minor - f.taken_minor) as minor from unnest(cast(:sellers as uuid[]), cast(:since as uuid[])) as asked (seller_id, since)"
+    " join funds_release f on f.merchant_id = :merchant and f.seller_id = asked.seller_id and f.currency = :currency"
+    " and f.status = 'released' and f.capture_id >= asked.since group by f.seller_id"
+)
 
 
 async def released_between(

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from migrations.tools import append_only, due, protect
+from migrations.tools import append_only, due, protect, run_sql
 
 revision = "0015"
 down_revision: str | None = "0014"
@@ -20,6 +20,15 @@ KINDS = (
     ("payout.returned", "Payout came back"),
     ("payout.freed", "Returned payout freed"),
 )
+WAITS_LONGEST = (
+    "(select distinct on (p.merchant_id) p.merchant_id, p.id, p.send_at from payout p"
+    " where p.status in ('scheduled', 'batched') and p.send_at <= moment order by p.merchant_id, p.send_at)"
+)
+BATCH_LEFT_OPEN = (
+    "(select distinct on (b.merchant_id) b.merchant_id, b.id, b.created_at from payout_batch b where b.status = 'ready' and b.rail = 'api'"
+    " and not exists (select from payout p where p.merchant_id = b.merchant_id and p.batch_id = b.id and p.status in ('batched', 'sending')))"
+)
+"""A batch whose last order was answered while nobody was there to close it: its worker had been killed."""
 WAITING = "('requested', 'on_hold', 'pending_approval', 'approved', 'scheduled')"
 
 
@@ -314,13 +323,15 @@ def upgrade() -> None:
     for table in ("payout_approval", "payout_history"):
         protect(op, table, grants="SELECT, INSERT")
         append_only(op, table)
-    due(op, "payouts_due", table="payout", where="status in ('scheduled', 'batched') and send_at <= moment", order="send_at")
+    due(op, "payouts_due", table=f"({WAITS_LONGEST} union all {BATCH_LEFT_OPEN})", where="true", order="t.send_at")
     due(op, "payouts_expiring", table="payout", where=f"status in {WAITING} and expires_at <= moment", order="expires_at")
     due(op, "payout_attempts_due", table="payout_attempt", where="next_ask_at <= moment", order="next_ask_at")
     due(op, "payout_holds_expiring", table="payout_hold", where="released_at is null and expires_at <= moment", order="expires_at")
+    run_sql(op, "payout_wallets")
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION ledger.lock_available_many")
     op.drop_index("ix_funds_release_released", "funds_release")
     for name in ("payouts_due", "payouts_expiring", "payout_attempts_due", "payout_holds_expiring"):
         op.execute(f"DROP FUNCTION {name}(timestamptz, integer)")

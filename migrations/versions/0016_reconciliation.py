@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations.tools import append_only, due, protect, run_sql
+from migrations.tools import APP, append_only, due, protect, run_sql
 
 revision = "0016"
 down_revision: str | None = "0015"
@@ -24,21 +24,36 @@ TABLES = (
     "recon_resolution",
     "recon_difference",
     "recon_check",
+    "recon_item_payout",
+    "recon_pair",
+    "recon_file_part",
 )
-REPLACED = ("recon_wanted", "recon_difference")
-WRITTEN_ONCE = ("recon_line", "recon_resolution", "recon_run", "recon_check")
+REPLACED = ("recon_wanted", "recon_difference", "recon_pair")
+WRITTEN_ONCE = ("recon_line", "recon_file_part", "recon_resolution", "recon_run", "recon_check", "recon_item_payout")
 KINDS = {
     "settlement.assigned": "Settlement line assigned",
     "settlement.fee_corrected": "PSP fee corrected",
     "reconciliation.resolved": "Break resolved",
 }
 FUNCTIONS = (
+    "recon_bank_breaks(uuid, date, integer, bigint)",
+    "recon_rematch_payouts(uuid, timestamptz, integer)",
+    "recon_payout_pairs(uuid)",
+    "recon_expect_payouts(uuid, timestamptz)",
+    "recon_told_payouts(uuid)",
+    "recon_name_payouts(uuid)",
     "recon_wanted_breaks(uuid, date, bigint, bigint, bigint, integer, integer)",
+    "recon_match_lines(uuid, timestamptz, integer)",
+    "recon_keep_pairs(uuid, timestamptz, integer)",
+    "recon_pass_differing(uuid)",
+    "recon_leave_rest(bigint)",
+    "recon_pass_reference(text)",
+    "recon_pass_named(text, name, name)",
+    "recon_open_lines(uuid)",
     "recon_line_keys(uuid)",
     "recon_unpaired(uuid)",
     "recon_rematch(uuid, text, timestamptz, integer, jsonb)",
     "recon_batch_pairs(uuid)",
-    "recon_line_pairs(uuid)",
     "recon_batches(uuid, timestamptz)",
     "recon_expect(uuid, timestamptz)",
     "public_uuid(text)",
@@ -58,7 +73,7 @@ def upgrade() -> None:
         sa.Column("made_by", sa.Text(), nullable=False),
         sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("undone_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("leg in ('line', 'batch')", name=op.f("ck_recon_match_leg")),
+        sa.CheckConstraint("leg in ('line', 'batch', 'payout')", name=op.f("ck_recon_match_leg")),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_match")),
     )
     op.create_index(
@@ -94,10 +109,12 @@ def upgrade() -> None:
         sa.Column("side", sa.Text(), nullable=False),
         sa.Column("format", sa.Text(), nullable=False),
         sa.Column("connection_id", sa.Uuid(), nullable=True),
+        sa.Column("funding_account_id", sa.Uuid(), nullable=True),
         sa.Column("mapping", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("ledger_through", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("(side = 'psp') = (connection_id is not null)", name=op.f("ck_recon_source_account")),
+        sa.CheckConstraint("side = 'bank' or funding_account_id is null", name=op.f("ck_recon_source_bank")),
         sa.CheckConstraint(
             "format in ('simulated', 'stripe', 'adyen', 'paypal', 'braintree', 'square', 'camt053', 'mt940', 'bai2', 'csv')",
             name=op.f("ck_recon_source_format"),
@@ -108,6 +125,11 @@ def upgrade() -> None:
             ["psp_connection.merchant_id", "psp_connection.id"],
             name=op.f("fk_recon_source_merchant_id_connection_id_psp_connection"),
         ),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "funding_account_id"],
+            ["funding_account.merchant_id", "funding_account.id"],
+            name=op.f("fk_recon_source_merchant_id_funding_account_id_funding_account"),
+        ),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_source")),
         sa.UniqueConstraint("merchant_id", "name", name=op.f("uq_recon_source_merchant_id_name")),
     )
@@ -117,6 +139,13 @@ def upgrade() -> None:
         ["merchant_id", "connection_id"],
         unique=True,
         postgresql_where=sa.text("connection_id is not null"),
+    )
+    op.create_index(
+        "uq_recon_source_funding_account",
+        "recon_source",
+        ["merchant_id", "funding_account_id"],
+        unique=True,
+        postgresql_where=sa.text("funding_account_id is not null"),
     )
     op.create_table(
         "recon_file",
@@ -179,7 +208,6 @@ def upgrade() -> None:
         sa.Column("happened_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("day", sa.Date(), nullable=False),
         sa.Column("clear_key", sa.Text(), nullable=False),
-        sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("posted_key", sa.Text(), nullable=True),
         sa.Column("posted_fee_minor", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("posted_times", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -200,13 +228,12 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
-        "ix_recon_item_batch",
+        "ix_recon_item_payout",
         "recon_item",
         ["merchant_id", "source_id", "batch_ref"],
         unique=False,
-        postgresql_where=sa.text("batch_ref is not null"),
+        postgresql_where=sa.text("kind = 'payout'"),
     )
-    op.create_index("ix_recon_item_clear_key", "recon_item", ["merchant_id", "clear_key"], unique=False)
     op.create_table(
         "recon_break",
         sa.Column("merchant_id", sa.Uuid(), nullable=False),
@@ -230,7 +257,7 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "kind in ('missing_in_psp', 'missing_in_ledger', 'missing_in_bank', 'bank_unidentified', 'amount', 'fee', 'currency', 'rounding', 'duplicate_psp', 'duplicate_ledger', 'status', 'orphan_refund', 'orphan_dispute', 'unknown_type', 'unreadable', 'restated', 'batch_total', 'file_gap', 'payout_returned')",
+            "kind in ('missing_in_psp', 'missing_in_ledger', 'missing_in_bank', 'bank_unidentified', 'amount', 'fee', 'currency', 'rounding', 'duplicate_psp', 'duplicate_ledger', 'status', 'orphan_refund', 'orphan_dispute', 'unknown_type', 'unreadable', 'restated', 'batch_total', 'file_gap', 'payout_returned', 'duplicate_bank')",
             name=op.f("ck_recon_break_kind"),
         ),
         sa.CheckConstraint("status in ('open', 'parked', 'awaiting_approval', 'resolved', 'cleared')", name=op.f("ck_recon_break_status")),
@@ -310,7 +337,7 @@ def upgrade() -> None:
         sa.Column("actor_name", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
-            "action in ('claim', 'link', 'unlink', 'adjust', 'split', 'write_off', 'request', 'approve', 'reject', 'park', 'unpark', 'reopen')",
+            "action in ('claim', 'link', 'unlink', 'adjust', 'split', 'write_off', 'request', 'approve', 'reject', 'park', 'unpark', 'reopen', 'settle')",
             name=op.f("ck_recon_resolution_action"),
         ),
         sa.ForeignKeyConstraint(
@@ -350,6 +377,50 @@ def upgrade() -> None:
         sa.Column("proof", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_check")),
     )
+    op.create_table(
+        "recon_item_payout",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("item_id", sa.Uuid(), nullable=False),
+        sa.Column("payout_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "item_id"],
+            ["recon_item.merchant_id", "recon_item.id"],
+            name=op.f("fk_recon_item_payout_merchant_id_item_id_recon_item"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "payout_id"],
+            ["payout.merchant_id", "payout.id"],
+            name=op.f("fk_recon_item_payout_merchant_id_payout_id_payout"),
+        ),
+        sa.PrimaryKeyConstraint("merchant_id", "item_id", "payout_id", name=op.f("pk_recon_item_payout")),
+    )
+    op.create_index("ix_recon_item_payout_payout", "recon_item_payout", ["merchant_id", "payout_id"], unique=False)
+    op.create_table(
+        "recon_file_part",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("file_id", sa.Uuid(), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "file_id"],
+            ["recon_file.merchant_id", "recon_file.id"],
+            name=op.f("fk_recon_file_part_merchant_id_file_id_recon_file"),
+        ),
+        sa.PrimaryKeyConstraint("merchant_id", "file_id", "number", name=op.f("pk_recon_file_part")),
+    )
+    op.create_table(
+        "recon_pair",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("psp_id", sa.Uuid(), nullable=False),
+        sa.Column("ledger_id", sa.Uuid(), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("rule_version", sa.BigInteger(), nullable=False),
+        sa.Column("fee_off", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "psp_id", name=op.f("pk_recon_pair")),
+        sa.UniqueConstraint("merchant_id", "ledger_id", name=op.f("uq_recon_pair_merchant_id_ledger_id")),
+    )
+    op.create_index("ix_recon_pair_fee_off", "recon_pair", ["merchant_id"], unique=False, postgresql_where=sa.text("fee_off <> 0"))
     for table in TABLES:
         protect(
             op,
@@ -383,6 +454,10 @@ def upgrade() -> None:
     kinds = sa.table("txn_kind", sa.column("code"), sa.column("name"), schema="ledger")
     op.bulk_insert(kinds, [{"code": code, "name": name} for code, name in KINDS.items()])
     run_sql(op, "recon_match")
+    run_sql(op, "recon_bank")
+    run_sql(op, "recon_lines")
+    # files are copied into a table of the transaction, where row security, which COPY does not obey, need not stand
+    op.execute(f"DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO {APP}', current_database()); END $$")
     due(op, "recon_sources_due", table="recon_source", where="t.created_at <= moment", order="t.merchant_id, t.id")
 
 

@@ -162,6 +162,7 @@ BOOKS = {
         "ledger.set_account_status",
         "ledger.close_period",
         "ledger.lock_available",
+        "ledger.lock_available_many",
         "ledger.roll_up",
         "ledger.books_to_roll_up",
         "ledger.books_to_seal",

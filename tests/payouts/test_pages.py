@@ -13,6 +13,7 @@ from app.payouts.domain import PayoutStatus
 from app.payouts.domain.port import BankAnswer, BankWord
 from app.payouts.models import Payout
 from app.tenancy.domain import Role
+from tests.payouts.test_status_files import status_file
 from tests.support.console import OpenAs, rows, soup, words
 from tests.support.factories.bank_accounts import FRENCH, make_account
 from tests.support.factories.payouts import Till, says
@@ -340,4 +341,9 @@ class TestBatchPages:
         assert "Download again" in page.get_text()
         assert (await owner.post(f"{batch}/handed-in")).status_code == 303
         assert await till.status(payout) == P.SUBMITTED
+        assert "The bank’s answer" in (await owner.get(batch)).text
+        assert "Choose a file" in (await owner.post(f"{batch}/status")).text
+        answer = ("pain002.xml", status_file((payout.end_to_end_id, "RJCT", "AC04")), "application/xml")
+        assert (await owner.post(f"{batch}/status", files={"file": answer})).status_code == 303
+        assert await till.status(payout) == P.FAILED
         assert superuser.execute("select count(*) from audit_entry where action = 'payout.batch_downloaded'").fetchone() == (1,)

@@ -1,6 +1,5 @@
 """A shop with takings, and its files of the provider and the bank."""
 
-import io
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -12,6 +11,7 @@ import pytest_asyncio
 from app.core.clock import now
 from app.core.db import unit_of_work
 from app.core.ids import ConnectionId, PaymentId, public_id
+from app.payouts.domain import FundingAccountId
 from app.psp.domain import ProviderStatus
 from app.reconciliation.files import service as files
 from app.reconciliation.models import Run, Source, SourceFile
@@ -100,7 +100,7 @@ class Desk(msgspec.Struct, kw_only=True):
     async def hand_in(self, content: bytes, *, to: Source | None = None, name: str = "file.csv") -> SourceFile:
         """Import one file."""
         async with unit_of_work(self.shop.merchant_id) as session:
-            return await files.import_file(session, self.shop.actor, source=to or self.psp, name=name, content=io.BytesIO(content))
+            return await files.import_file(session, self.shop.actor, source=to or self.psp, name=name, chunks=[content])
 
     async def compare(self) -> Run:
         """Run everything once."""
@@ -146,13 +146,13 @@ class Desk(msgspec.Struct, kw_only=True):
         return found[0]
 
 
-async def open_desk(shop: Shop, superuser: psycopg.Connection) -> Desk:
-    """A shop whose provider and bank are known."""
+async def open_desk(shop: Shop, superuser: psycopg.Connection, *, funding_id: FundingAccountId | None = None) -> Desk:
+    """A shop whose provider and bank are known; payouts are made from the bank account that is named."""
     async with unit_of_work(shop.merchant_id) as session:
         provider = await sources.add_source(
             session, shop.actor, name="Simulator", format="simulated", connection_id=ConnectionId(shop.connection_id)
         )
-        bank = await sources.add_source(session, shop.actor, name="Bank", format="camt053")
+        bank = await sources.add_source(session, shop.actor, name="Bank", format="camt053", funding_id=funding_id)
     return Desk(shop=shop, superuser=superuser, psp=provider, bank=bank)
 
 

@@ -4,7 +4,6 @@ The crawler fills every route's path from here, so a new route is crawled withou
 entry in `SAMPLES`: the test that misses it says so.
 """
 
-import io
 import re
 from collections.abc import Mapping
 from uuid import UUID
@@ -113,7 +112,7 @@ async def _reconcile(shop: Shop) -> dict[str, UUID]:
         source = await sources.add_source(
             session, shop.actor, name="Files", format="simulated", connection_id=ConnectionId(shop.connection_id)
         )
-        file = await files.import_file(session, shop.actor, source=source, name="day.csv", content=io.BytesIO(content))
+        file = await files.import_file(session, shop.actor, source=source, name="day.csv", chunks=[content])
         run = await runs.compare(session, shop.actor)
         rows = await break_queries.open_breaks(session, merchant_id=shop.merchant_id)
     return {"source_id": source.id, "file_id": file.id, "run_id": run.id, "break_id": parse_id("brk", rows[0].id)}

@@ -119,6 +119,7 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "payouts:batch": "owner admin finance approver viewer +developer",
     "payouts:batch_file": "owner finance +developer",
     "payouts:batch_handed_in": "owner finance +developer",
+    "payouts:batch_status": "owner finance +developer",
     "payouts:batches": "owner admin finance approver viewer +developer",
     "payouts:calendar": "owner admin finance approver viewer +developer",
     "payouts:cancel": "owner finance +developer",

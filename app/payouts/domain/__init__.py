@@ -17,6 +17,9 @@ PayoutHoldId = NewType("PayoutHoldId", UUID)
 PayoutScheduleId = NewType("PayoutScheduleId", UUID)
 FundingAccountId = NewType("FundingAccountId", UUID)
 
+BANK = "bank"
+"""How the ledger knows a bank account of the merchant's as an owner: of what is on it (1201), and of what is about to leave it (2150)."""
+
 
 class PayoutStatus(StrEnum):
     DRAFT = "draft"

@@ -1,6 +1,9 @@
 """The rules for payouts, and the batches in which they leave."""
 
+from typing import BinaryIO, cast
+
 from litestar import get, post
+from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Response
@@ -10,13 +13,14 @@ from app.core.actors import Actor
 from app.payouts.queries import details
 from app.payouts.queries import rules as queries
 from app.payouts.schemas.rules import FundingForm, LimitsForm, RulesPage, ThresholdsForm
-from app.payouts.service import batches, policies
+from app.payouts.service import batches, policies, status_files
 from app.web.context import HttpRequest
-from app.web.forms import read_form
+from app.web.forms import InvalidForm, read_form
 from app.web.guards import requires
 from app.web.rendering import answer_invalid_with, redirect, render
 
 RULES = "payouts/rules.html"
+MAX_STATUS_FILE = 20 << 20
 
 
 async def _rules(request: HttpRequest, session: AsyncSession, actor: Actor) -> RulesPage:
@@ -112,4 +116,26 @@ async def hand_in_batch(
     return redirect(request, f"/payouts/batches/{batch_id}", toast="The bank has it; its payouts are followed from here on")
 
 
-ROUTES = [show_rules, set_limits, set_thresholds, set_funding, list_batches, show_batch, download_batch, hand_in_batch]
+@post(
+    "/payouts/batches/{batch_id:str}/status",
+    name="payouts:batch_status",
+    status_code=200,
+    guards=[requires("payouts.request", fresh=True)],
+    request_max_body_size=MAX_STATUS_FILE + (1 << 16),
+)
+async def read_batch_status(
+    request: HttpRequest, batch_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
+    """Take in what the bank answered to the file."""
+    page = await details.batch_page(session, merchant_id=actor.merchant, batch_id=details.batch_id(batch_id))
+    answer_invalid_with(request, "payouts/batch.html", page)
+    given = (await request.form()).get("file")
+    if not isinstance(given, UploadFile) or not given.filename:
+        raise InvalidForm("Some of it cannot be accepted.", fields={"file": "Choose a file."})
+    content = cast(BinaryIO, given.file)
+    said = await status_files.apply_status_file(session, actor, batch_id=details.batch_id(batch_id), content=content)
+    toast = f"The bank has {said.accepted} of these orders and refused {said.refused}"
+    return redirect(request, f"/payouts/batches/{batch_id}", toast=toast)
+
+
+ROUTES = [show_rules, set_limits, set_thresholds, set_funding, list_batches, show_batch, download_batch, hand_in_batch, read_batch_status]

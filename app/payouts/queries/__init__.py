@@ -1,16 +1,17 @@
 """Reads about payouts that everything else here is built on."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now
-from app.core.ids import MerchantId, SellerId, first_id_at, path_id
+from app.core.ids import MerchantId, first_id_at, path_id
 from app.payouts.domain import UNUSED, FundingAccountId, FundingAccountNotFound, NoFundingAccount, PayoutId, PayoutNotFound, PayoutStatus
 from app.payouts.domain.approvals import DAY, WEEK, Limits, Threshold, Usage
 from app.payouts.models import ApprovalThreshold, FundingAccount, Payout, PayoutApproval, PayoutHold, PayoutPolicy
-from app.sellers.domain.bank_accounts import BankAccountId
 
 MISSING = "There is no payout with this id for this merchant."
 
@@ -58,31 +59,38 @@ async def thresholds(session: AsyncSession, *, merchant_id: MerchantId, currency
     return [Threshold(from_minor=row.from_minor, approvals=row.approvals) for row in rows]
 
 
-async def usage(
-    session: AsyncSession,
-    *,
-    merchant_id: MerchantId,
-    seller_id: SellerId,
-    account_id: BankAccountId,
-    currency: str,
-    moment: datetime,
-    without: PayoutId | None = None,
-) -> Usage:
-    """What the seller was paid lately, and how often its account ever was. Read with the wallet locked, so that two requests see each other."""
+async def usage(session: AsyncSession, *, merchant_id: MerchantId, payouts: Sequence[Payout], moment: datetime) -> dict[PayoutId, Usage]:
+    """What the sellers of some payouts were paid lately beside them, and how often their accounts ever were.
+
+    Read with the wallets locked, so that two requests see each other. The payouts are in one currency and of a seller each.
+    """
     day, counts = first_id_at(moment - DAY), Payout.status.not_in(UNUSED)
     lately = select(
+        Payout.seller_id,
         func.count().filter(Payout.id >= day),
         func.coalesce(func.sum(Payout.amount_minor).filter(Payout.id >= day), 0),
         func.coalesce(func.sum(Payout.amount_minor), 0),
-    ).where(Payout.merchant_id == merchant_id, Payout.seller_id == seller_id, Payout.currency == currency, counts)
-    if without is not None:
-        lately = lately.where(Payout.id != without)
-    count, day_minor, week_minor = (await session.execute(lately.where(Payout.id >= first_id_at(moment - WEEK)))).one()
-    before = select(func.count()).where(
-        Payout.merchant_id == merchant_id, Payout.bank_account_id == account_id, Payout.status == PayoutStatus.PAID
+    ).where(
+        Payout.merchant_id == merchant_id,
+        Payout.seller_id.in_([payout.seller_id for payout in payouts]),
+        Payout.currency == payouts[0].currency,
+        Payout.id >= first_id_at(moment - WEEK),
+        Payout.id.not_in([payout.id for payout in payouts]),
+        counts,
     )
-    paid = int((await session.execute(before)).scalar_one())
-    return Usage(day_count=int(count), day_minor=int(day_minor), week_minor=int(week_minor), paid_before=paid)
+    of_seller = {row[0]: [int(value) for value in row[1:]] for row in await session.execute(lately.group_by(Payout.seller_id))}
+    before = select(Payout.bank_account_id, func.count()).where(
+        Payout.merchant_id == merchant_id,
+        Payout.bank_account_id.in_([payout.bank_account_id for payout in payouts]),
+        Payout.status == PayoutStatus.PAID,
+    )
+    paid = {row[0]: int(row[1]) for row in await session.execute(before.group_by(Payout.bank_account_id))}
+    found = {}
+    for payout in payouts:
+        count, day_minor, week_minor = of_seller.get(payout.seller_id, (0, 0, 0))
+        before_it = paid.get(payout.bank_account_id, 0)
+        found[PayoutId(payout.id)] = Usage(day_count=count, day_minor=day_minor, week_minor=week_minor, paid_before=before_it)
+    return found
 
 
 async def funding_account(session: AsyncSession, *, merchant_id: MerchantId, funding_id: FundingAccountId) -> FundingAccount:
@@ -104,17 +112,22 @@ async def funding_in_use(session: AsyncSession, *, merchant_id: MerchantId, curr
     return found
 
 
-async def active_holds(session: AsyncSession, *, merchant_id: MerchantId, payout: Payout) -> list[PayoutHold]:
-    """What stops a payout now: holds on itself, on its seller, on its destination."""
+async def active_holds(session: AsyncSession, *, merchant_id: MerchantId, payouts: Sequence[Payout]) -> dict[PayoutId, list[PayoutHold]]:
+    """What stops each of some payouts now: holds on itself, on its seller, on its destination."""
     statement = select(PayoutHold).where(
         PayoutHold.merchant_id == merchant_id,
-        PayoutHold.seller_id == payout.seller_id,
+        PayoutHold.seller_id.in_({payout.seller_id for payout in payouts}),
         PayoutHold.released_at.is_(None),
         or_(PayoutHold.expires_at.is_(None), PayoutHold.expires_at > now()),
-        or_(PayoutHold.payout_id.is_(None), PayoutHold.payout_id == payout.id),
-        or_(PayoutHold.bank_account_id.is_(None), PayoutHold.bank_account_id == payout.bank_account_id),
     )
-    return list((await session.execute(statement.order_by(PayoutHold.id))).scalars())
+    of_seller: dict[UUID, list[PayoutHold]] = {}
+    for hold in (await session.execute(statement.order_by(PayoutHold.id))).scalars():
+        of_seller.setdefault(hold.seller_id, []).append(hold)
+    return {PayoutId(payout.id): [hold for hold in of_seller.get(payout.seller_id, []) if _stops(hold, payout)] for payout in payouts}
+
+
+def _stops(hold: PayoutHold, payout: Payout) -> bool:
+    return hold.payout_id in (None, payout.id) and hold.bank_account_id in (None, payout.bank_account_id)
 
 
 async def approvals(session: AsyncSession, *, merchant_id: MerchantId, payout_id: PayoutId) -> list[PayoutApproval]:

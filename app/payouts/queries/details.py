@@ -118,7 +118,7 @@ async def payout_detail_page(session: AsyncSession, actor: Actor, *, payout_id: 
         signatures=signed.signatures,
         steps=[step_of(step) for step in (await session.execute(steps.order_by(PayoutHistory.id.desc()).limit(MOST_STEPS))).scalars()],
         attempts=attempts_of(list((await session.execute(attempts.order_by(PayoutAttempt.number))).scalars())),
-        holds=[HoldRow.of(hold) for hold in await queries.active_holds(session, merchant_id=merchant_id, payout=payout)],
+        holds=[HoldRow.of(hold) for hold in (await queries.active_holds(session, merchant_id=merchant_id, payouts=[payout]))[payout_id]],
         covers=await _covers(session, payout),
         available=await _available(session, merchant_id, SellerId(payout.seller_id), payout.currency),
         warnings=await _warnings(session, payout, account),

@@ -1,18 +1,14 @@
 """Batches that travel in files: written from what is stored, counted as sent before they leave, and followed when a person says they were handed in."""
 
 import hashlib
-from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core import audit, outbox, secrets
+from app.core import audit, secrets
 from app.core.actors import Actor
-from app.core.clock import now, today
-from app.core.ids import MerchantId, new_id, public_id
-from app.ledger import service as ledger
-from app.ledger.domain import Kind, Posting
-from app.ledger.domain import payouts as journals
+from app.core.clock import now
+from app.core.ids import MerchantId, public_id
 from app.payouts import queries
 from app.payouts.domain import (
     BATCH,
@@ -26,8 +22,8 @@ from app.payouts.domain import (
     Rail,
 )
 from app.payouts.domain.files import BankFile, Debtor, write_file
-from app.payouts.models import FundingAccount, Payout, PayoutAttempt, PayoutBatch, PayoutHistory
-from app.payouts.service import postings, sending
+from app.payouts.models import FundingAccount, Payout, PayoutBatch
+from app.payouts.service import history, sending, sheets
 
 MISSING = "There is no batch with this id for this merchant."
 
@@ -60,7 +56,8 @@ async def download_batch(session: AsyncSession, actor: Actor, *, batch_id: Payou
         raise PayoutIsStale("The file is not the one that was downloaded before. Do not hand it in.")
     if batch.downloaded_at is None:
         batch.digest, batch.downloaded_at, batch.downloaded_by_name = digest, now(), actor.name
-        await _claim_all(session, actor, [payout for payout in payouts if payout.status == PayoutStatus.BATCHED])
+        waiting = [payout for payout in payouts if payout.status == PayoutStatus.BATCHED]
+        await sending.begin_attempts(session, actor, payouts=waiting, asked_about=False)
     after = {"payouts": batch.payouts, "total_minor": batch.total_minor, "currency": batch.currency, "sha256": digest}
     await audit.record(session, actor, action="payout.batch_downloaded", object_type="payout_batch", object_id=batch_id, after=after)
     return file
@@ -77,72 +74,6 @@ def _debtor(funding: FundingAccount) -> Debtor:
     return Debtor(name=funding.holder_name, number=number, routing=funding.routing, bic=funding.bic, company_id=funding.company_id)
 
 
-async def _claim_all(session: AsyncSession, actor: Actor, payouts: list[Payout]) -> None:
-    """The same claim as for a call, for all payouts of a file in a handful of statements."""
-    if not payouts:
-        return
-    moment, merchant_id = now(), MerchantId(payouts[0].merchant_id)
-    attempts = [
-        {
-            "merchant_id": merchant_id,
-            "id": new_id(),
-            "payout_id": payout.id,
-            "number": 1,
-            "end_to_end_id": payout.end_to_end_id,
-            "evidence": {},
-            "asked_times": 0,
-            "begun_at": moment,
-        }
-        for payout in payouts
-    ]
-    await session.execute(insert(PayoutAttempt), attempts)
-    await ledger.post(session, merchant_id=merchant_id, postings=[_sent(actor, payout) for payout in payouts])
-    await _move_all(session, actor, payouts, to=PayoutStatus.SENDING, kind="payout.claim", moment=moment, sent_at=moment)
-
-
-def _sent(actor: Actor, payout: Payout) -> Posting:
-    key = public_id("po", payout.id)
-    lines = journals.send_payout(
-        payout=key,
-        seller=postings.seller(payout),
-        rail=postings.rail(payout),
-        amount=postings.amount(payout),
-        fee=postings.fee(payout),
-    )
-    return Posting(
-        kind=Kind.PAYOUT_SENT,
-        source_type="payout",
-        source_id=payout.id,
-        event_key=f"payout:{key}:sent",
-        effective_on=today(),
-        lines=lines,
-        actor=actor,
-    )
-
-
-async def _move_all(
-    session: AsyncSession, actor: Actor, payouts: list[Payout], *, to: PayoutStatus, kind: str, moment: datetime, **values: object
-) -> None:
-    rows = [
-        {
-            "merchant_id": payout.merchant_id,
-            "id": new_id(),
-            "payout_id": payout.id,
-            "at": moment,
-            "kind": kind,
-            "from_status": payout.status,
-            "to_status": to,
-            "actor_kind": actor.kind,
-            "actor_name": actor.name,
-            "details": {},
-        }
-        for payout in payouts
-    ]
-    where = (Payout.merchant_id == payouts[0].merchant_id, Payout.id.in_([payout.id for payout in payouts]))
-    await session.execute(update(Payout).where(*where).values(status=to, updated_at=moment, **values))
-    await session.execute(insert(PayoutHistory), rows)
-
-
 async def hand_in(session: AsyncSession, actor: Actor, *, batch_id: PayoutBatchId) -> PayoutBatch:
     """Say that the bank has the file; its payouts are followed from here on."""
     batch = await locked(session, merchant_id=actor.merchant, batch_id=batch_id)
@@ -153,19 +84,8 @@ async def hand_in(session: AsyncSession, actor: Actor, *, batch_id: PayoutBatchI
         Payout.merchant_id == actor.merchant, Payout.batch_id == batch_id, Payout.status == PayoutStatus.SENDING
     )
     payouts = list((await session.execute(statement.order_by(Payout.id).with_for_update())).scalars())
-    if payouts:
-        await _move_all(session, actor, payouts, to=PayoutStatus.SUBMITTED, kind="payout.acknowledge", moment=now())
-    for payout in payouts:
-        await outbox.publish(session, merchant_id=actor.merchant, event=_submitted(payout), object_id=payout.id)
+    async with sheets.together(session, actor.merchant):
+        for payout in payouts:
+            await history.move(session, actor, payout=payout, event="acknowledge", tells=PayoutSubmitted)
     await audit.record(session, actor, action="payout.batch_handed_in", object_type="payout_batch", object_id=batch_id)
     return batch
-
-
-def _submitted(payout: Payout) -> PayoutSubmitted:
-    return PayoutSubmitted(
-        payout_id=public_id("po", payout.id),
-        seller_id=public_id("sel", payout.seller_id),
-        status=PayoutStatus.SUBMITTED,
-        amount_minor=payout.amount_minor,
-        currency=payout.currency,
-    )

@@ -1,17 +1,17 @@
 """The history of payouts: each step with its cause, and the events the rest of the house hears."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core import outbox
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import MerchantId, new_id, public_id
 from app.payouts import queries
 from app.payouts.domain import PAYOUT, PayoutEvent, PayoutId, PayoutStatus
-from app.payouts.models import Payout, PayoutHistory
+from app.payouts.models import Payout
+from app.payouts.service import sheets
 
 
 async def lock(session: AsyncSession, *, merchant_id: MerchantId, payout_id: PayoutId) -> Payout:
@@ -19,6 +19,15 @@ async def lock(session: AsyncSession, *, merchant_id: MerchantId, payout_id: Pay
     statement = select(Payout).where(Payout.merchant_id == merchant_id, Payout.id == payout_id).with_for_update()
     found = (await session.execute(statement.execution_options(populate_existing=True))).scalar_one_or_none()
     return found or await queries.payout(session, merchant_id=merchant_id, payout_id=payout_id)
+
+
+async def lock_all(session: AsyncSession, *, merchant_id: MerchantId, payout_ids: Sequence[PayoutId]) -> dict[PayoutId, Payout]:
+    """Several payouts, as ``lock`` locks one; unknown ones are left out. Locked in one order, so that two transactions cannot block each other."""
+    statement = (
+        select(Payout).where(Payout.merchant_id == merchant_id, Payout.id.in_(list(payout_ids))).order_by(Payout.id).with_for_update()
+    )
+    found = (await session.execute(statement.execution_options(populate_existing=True))).scalars()
+    return {PayoutId(row.id): row for row in found}
 
 
 async def note(
@@ -32,7 +41,7 @@ async def note(
     details: Mapping[str, object] | None = None,
 ) -> None:
     """Add a step to the payout's history."""
-    row = {
+    row: dict[str, object] = {
         "merchant_id": payout.merchant_id,
         "id": new_id(),
         "payout_id": payout.id,
@@ -45,7 +54,8 @@ async def note(
         "reason": reason or None,
         "details": dict(details or {}),
     }
-    await session.execute(insert(PayoutHistory).values(row))
+    async with sheets.sheet(session, MerchantId(payout.merchant_id)) as sheet:
+        sheet.steps.append(row)
 
 
 async def move(
@@ -61,10 +71,10 @@ async def move(
     """Take the payout one step by the table of states, write it into the history and tell the house."""
     before = payout.status
     payout.status, payout.updated_at = PAYOUT.next(PayoutStatus(before), event), now()
-    await session.flush()
-    await note(session, actor, payout=payout, kind=f"payout.{event}", before=before, reason=reason, details=details)
-    if tells is not None:
-        await tell(session, payout, tells)
+    async with sheets.together(session, MerchantId(payout.merchant_id)):
+        await note(session, actor, payout=payout, kind=f"payout.{event}", before=before, reason=reason, details=details)
+        if tells is not None:
+            await tell(session, payout, tells)
 
 
 async def tell(session: AsyncSession, payout: Payout, event: type[PayoutEvent]) -> None:
@@ -76,4 +86,5 @@ async def tell(session: AsyncSession, payout: Payout, event: type[PayoutEvent]) 
         amount_minor=payout.amount_minor,
         currency=payout.currency,
     )
-    await outbox.publish(session, merchant_id=MerchantId(payout.merchant_id), event=message, object_id=payout.id)
+    async with sheets.sheet(session, MerchantId(payout.merchant_id)) as sheet:
+        sheet.events.append((message, payout.id))

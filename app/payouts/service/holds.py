@@ -23,7 +23,7 @@ from app.payouts.domain import (
     PolicyInvalid,
 )
 from app.payouts.models import Payout, PayoutHold
-from app.payouts.service import history, steps
+from app.payouts.service import history, sheets, steps
 from app.sellers.domain.bank_accounts import BankAccountId
 
 _EXPIRING = text("select merchant_id, id from payout_holds_expiring(:moment, :most)")
@@ -58,7 +58,6 @@ async def place_hold(
         expires_at=expires_at,
     )
     session.add(hold)
-    await session.flush()
     await _audit(session, actor, hold, "placed", reason)
     return hold
 
@@ -101,10 +100,14 @@ async def _let_go_on(session: AsyncSession, actor: Actor, hold: PayoutHold, reas
     waiting = select(Payout).where(
         Payout.merchant_id == hold.merchant_id, Payout.seller_id == hold.seller_id, Payout.status == PayoutStatus.ON_HOLD
     )
-    for payout in (await session.execute(waiting.order_by(Payout.id).with_for_update())).scalars().all():
-        if not await queries.active_holds(session, merchant_id=MerchantId(hold.merchant_id), payout=payout):
-            await history.move(session, actor, payout=payout, event="release", reason=reason)
-            await steps.submit(session, actor, payout=payout)
+    merchant_id = MerchantId(hold.merchant_id)
+    payouts = list((await session.execute(waiting.order_by(Payout.id).with_for_update())).scalars())
+    standing = await queries.active_holds(session, merchant_id=merchant_id, payouts=payouts)
+    async with sheets.together(session, merchant_id):
+        for payout in payouts:
+            if not standing[PayoutId(payout.id)]:
+                await history.move(session, actor, payout=payout, event="release", reason=reason)
+                await steps.submit(session, actor, payout=payout)
 
 
 async def expiring_holds(session: AsyncSession, *, most: int = 500) -> list[tuple[MerchantId, PayoutHoldId]]:
@@ -117,4 +120,5 @@ async def _audit(session: AsyncSession, actor: Actor, hold: PayoutHold, action: 
     of: UUID = hold.payout_id or hold.bank_account_id or hold.seller_id
     after = {"scope": hold.scope, "kind": hold.kind, "seller": public_id("sel", hold.seller_id)}
     kind = {"payout": "payout", "destination": "bank_account", "seller": "seller"}[hold.scope]
-    await audit.record(session, actor, action=f"payout.hold_{action}", object_type=kind, object_id=of, after=after, reason=reason or None)
+    entry = audit.Entry(actor=actor, action=f"payout.hold_{action}", object_type=kind, object_id=of, after=after, reason=reason or None)
+    await sheets.audited(session, entry)

@@ -8,10 +8,11 @@ from app.core.actors import Actor
 from app.core.clock import today
 from app.core.ids import MerchantId, public_id
 from app.core.money import Money
-from app.ledger import service as ledger
 from app.ledger.domain import Kind, Line, Owner, Posting
 from app.ledger.domain import payouts as journals
+from app.payouts.domain import BANK
 from app.payouts.models import Payout
+from app.payouts.service import sheets
 
 
 def seller(payout: Payout) -> Owner:
@@ -19,14 +20,9 @@ def seller(payout: Payout) -> Owner:
     return Owner("seller", payout.seller_id)
 
 
-def rail(payout: Payout) -> Owner:
-    """Whose the money on its way is: the way to the bank."""
-    return Owner("rail", payout.funding_account_id)
-
-
 def bank(payout: Payout) -> Owner:
     """Our own bank account from which it is paid."""
-    return Owner("bank", payout.funding_account_id)
+    return Owner(BANK, payout.funding_account_id)
 
 
 def amount(payout: Payout) -> Money:
@@ -57,25 +53,25 @@ async def post_release(session: AsyncSession, actor: Actor, *, payout: Payout) -
 
 async def post_sent(session: AsyncSession, actor: Actor, *, payout: Payout) -> None:
     """The order is about to leave."""
-    lines = journals.send_payout(payout=_key(payout), seller=seller(payout), rail=rail(payout), amount=amount(payout), fee=fee(payout))
+    lines = journals.send_payout(payout=_key(payout), seller=seller(payout), rail=bank(payout), amount=amount(payout), fee=fee(payout))
     await _post(session, actor, payout, Kind.PAYOUT_SENT, "sent", lines)
 
 
 async def post_paid(session: AsyncSession, actor: Actor, *, payout: Payout) -> None:
     """The money left our bank account."""
-    lines = journals.pay_payout(payout=_key(payout), rail=rail(payout), bank=bank(payout), amount=amount(payout))
+    lines = journals.pay_payout(payout=_key(payout), rail=bank(payout), bank=bank(payout), amount=amount(payout))
     await _post(session, actor, payout, Kind.PAYOUT_PAID, "paid", lines)
 
 
 async def post_failed(session: AsyncSession, actor: Actor, *, payout: Payout) -> None:
     """The bank refused the order."""
-    lines = journals.fail_payout(payout=_key(payout), seller=seller(payout), rail=rail(payout), amount=amount(payout), fee=fee(payout))
+    lines = journals.fail_payout(payout=_key(payout), seller=seller(payout), rail=bank(payout), amount=amount(payout), fee=fee(payout))
     await _post(session, actor, payout, Kind.PAYOUT_FAILED, "failed", lines)
 
 
 async def post_returned(session: AsyncSession, actor: Actor, *, payout: Payout) -> None:
     """The money came back."""
-    lines = journals.return_payout(payout=_key(payout), seller=seller(payout), rail=rail(payout), bank=bank(payout), amount=amount(payout))
+    lines = journals.return_payout(payout=_key(payout), seller=seller(payout), rail=bank(payout), bank=bank(payout), amount=amount(payout))
     await _post(session, actor, payout, Kind.PAYOUT_RETURNED, "returned", lines)
 
 
@@ -99,4 +95,5 @@ async def _post(session: AsyncSession, actor: Actor, payout: Payout, kind: Kind,
         lines=list(lines),
         actor=actor,
     )
-    await ledger.post(session, merchant_id=MerchantId(payout.merchant_id), postings=[posting])
+    async with sheets.sheet(session, MerchantId(payout.merchant_id)) as sheet:
+        sheet.postings.append(posting)

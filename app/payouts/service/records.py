@@ -1,6 +1,9 @@
 """What a bank says of a payout, written down with what it means in the ledger. Words may come late, twice and in any order: a state never moves back."""
 
-from sqlalchemy import select
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
@@ -23,7 +26,7 @@ from app.payouts.domain import (
 )
 from app.payouts.domain.port import UNDECIDED, BankAnswer, BankWord
 from app.payouts.models import Payout, PayoutAttempt
-from app.payouts.service import history, postings, sending, steps
+from app.payouts.service import history, postings, sheets, steps
 from app.sellers.domain.bank_accounts import BankAccountId
 from app.sellers.service import bank_accounts
 
@@ -31,13 +34,38 @@ P = PayoutStatus
 MISMATCH = "amount_mismatch"
 
 
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bank said of one order."""
+
+    payout_id: PayoutId
+    attempt_id: PayoutAttemptId
+    answer: BankAnswer
+
+
 async def record(
     session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, payout_id: PayoutId, attempt_id: PayoutAttemptId, answer: BankAnswer
 ) -> Payout:
-    """Record one word of the bank. Another amount than was ordered is never taken for our order: it stays unknown until a person has looked."""
-    payout = await history.lock(session, merchant_id=merchant_id, payout_id=payout_id)
-    statement = select(PayoutAttempt).where(PayoutAttempt.merchant_id == merchant_id, PayoutAttempt.id == attempt_id)
-    attempt = (await session.execute(statement.execution_options(populate_existing=True))).scalar_one()
+    """Record one word of the bank."""
+    await queries.payout(session, merchant_id=merchant_id, payout_id=payout_id)
+    word = Word(payout_id=payout_id, attempt_id=attempt_id, answer=answer)
+    return (await record_all(session, actor, merchant_id=merchant_id, words=[word]))[0]
+
+
+async def record_all(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, words: Sequence[Word]) -> list[Payout]:
+    """Record what a bank said of several orders, one word each, with one statement for each table."""
+    payouts = await history.lock_all(session, merchant_id=merchant_id, payout_ids=[word.payout_id for word in words])
+    statement = select(PayoutAttempt).where(
+        PayoutAttempt.merchant_id == merchant_id, PayoutAttempt.id.in_([word.attempt_id for word in words])
+    )
+    attempts = {row.id: row for row in (await session.execute(statement.execution_options(populate_existing=True))).scalars()}
+    async with sheets.together(session, merchant_id):
+        for word in words:
+            await _record(session, actor, payouts[word.payout_id], attempts[word.attempt_id], word.answer)
+    return [payouts[word.payout_id] for word in words]
+
+
+async def _record(session: AsyncSession, actor: Actor, payout: Payout, attempt: PayoutAttempt, answer: BankAnswer) -> None:
+    """Another amount than was ordered is never taken for our order: it stays unknown until a person has looked."""
     if answer.amount is not None and answer.amount != postings.amount(payout):
         answer = BankAnswer(word=BankWord.UNKNOWN, code=MISMATCH, evidence=answer.evidence, latency_ms=answer.latency_ms)
     contradicts = payout.status == P.FAILED and answer.word is BankWord.PAID and attempt.word != BankWord.PAID
@@ -48,27 +76,33 @@ async def record(
         payout.provider_reference = answer.provider_reference
     if payout.status in OUT or answer.word in (BankWord.REFUSED, BankWord.RETURNED):
         await _follow(session, actor, payout, attempt, answer)
-    return payout
 
 
 async def record_by_order(
     session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, end_to_end_id: str, answer: BankAnswer
 ) -> Payout | None:
-    """Record what a statement, a status file or a person says of an order; None when it is none of ours, or was never sent."""
-    payout = await queries.payout_of_order(session, merchant_id=merchant_id, end_to_end_id=end_to_end_id)
-    if payout is None:
-        return None
-    attempt = await sending.open_attempt(session, merchant_id=merchant_id, payout_id=PayoutId(payout.id))
-    if attempt is None:
-        return None
-    return await record(
-        session,
-        actor,
-        merchant_id=merchant_id,
-        payout_id=PayoutId(payout.id),
-        attempt_id=PayoutAttemptId(attempt.id),
-        answer=answer,
+    """Record what somebody says of one order; None when it is none of ours, or was never sent."""
+    return (await record_by_orders(session, actor, merchant_id=merchant_id, answers=[(end_to_end_id, answer)])).get(end_to_end_id)
+
+
+async def record_by_orders(
+    session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, answers: Sequence[tuple[str, BankAnswer]]
+) -> dict[str, Payout]:
+    """Record what a statement, a status file or a person says of orders, by their end-to-end ids, word after word.
+
+    Gives the payouts that moved by their end-to-end ids; an order that is none of ours, or was never sent, is left out.
+    """
+    newest = (
+        select(Payout.end_to_end_id, PayoutAttempt.payout_id, PayoutAttempt.id)
+        .join(PayoutAttempt, and_(PayoutAttempt.merchant_id == Payout.merchant_id, PayoutAttempt.payout_id == Payout.id))
+        .where(Payout.merchant_id == merchant_id, Payout.end_to_end_id.in_([name for name, _ in answers]))
+        .order_by(PayoutAttempt.payout_id, PayoutAttempt.number)
     )
+    orders = {name: (PayoutId(payout_id), PayoutAttemptId(attempt_id)) for name, payout_id, attempt_id in await session.execute(newest)}
+    ours = [(name, answer) for name, answer in answers if name in orders]
+    words = [Word(payout_id=orders[name][0], attempt_id=orders[name][1], answer=answer) for name, answer in ours]
+    payouts = await record_all(session, actor, merchant_id=merchant_id, words=words)
+    return {name: payout for (name, _), payout in zip(ours, payouts, strict=True)}
 
 
 def _keep(attempt: PayoutAttempt, answer: BankAnswer) -> None:

@@ -1,28 +1,29 @@
 """Requesting payouts: everything that decides whether money may leave is decided with the wallet locked, in the transaction that sets it aside."""
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from uuid import UUID
 
 import msgspec
-from psycopg.errors import UniqueViolation
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now
+from app.core.errors import AppError
 from app.core.ids import MerchantId, SellerId, new_id, public_id
 from app.core.money import Money
 from app.ledger import service as ledger
-from app.ledger.domain import InsufficientFunds, Owner
-from app.ledger.domain.journals import wallet_available
+from app.ledger.domain import Code, InsufficientFunds
 from app.payouts import queries
 from app.payouts.domain import (
     EDITABLE,
     RETRYABLE,
     DestinationNotUsable,
     HoldKind,
+    NoFundingAccount,
     PayoutId,
     PayoutRequested,
     PayoutRetried,
@@ -36,7 +37,7 @@ from app.payouts.domain import (
 )
 from app.payouts.domain.approvals import Breach, Limits, breaches
 from app.payouts.models import Payout
-from app.payouts.service import history, holds, postings, steps
+from app.payouts.service import history, holds, postings, sheets, steps
 from app.sellers import queries as sellers
 from app.sellers.domain import SellerStatus
 from app.sellers.domain.bank_accounts import BankAccountNeedsPerson, Destination, Verification
@@ -56,34 +57,85 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: PayoutId | None = None
 
 
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One payout that is wanted."""
+
+    seller_id: SellerId
+    amount: Money
+    cause: Cause
+    statement_text: str = ""
+
+
 async def request_payout(
     session: AsyncSession, actor: Actor, *, seller_id: SellerId, amount: Money, statement_text: str = "", cause: Cause | None = None
 ) -> Payout:
     """Set a seller's money aside for its bank account in that currency. The wallet is locked first, so that two requests see each other."""
     cause = cause or Cause(source=Source.PROGRAM if actor.kind is ActorKind.API_KEY else Source.PERSON)
     await sellers.seller(session, merchant_id=actor.merchant, seller_id=seller_id)
-    available = await lock_wallet(session, merchant_id=actor.merchant, seller_id=seller_id, currency=amount.currency)
-    account = await destination(session, merchant_id=actor.merchant, seller_id=seller_id, currency=amount.currency)
-    limits = await queries.limits(session, merchant_id=actor.merchant, currency=amount.currency)
-    _check_amount(limits, amount, available)
-    payout = await _draft(session, actor, account=account, amount=amount, limits=limits, statement_text=statement_text, cause=cause)
+    asked = Ask(seller_id=seller_id, amount=amount, statement_text=statement_text, cause=cause)
+    found = (await request_all(session, actor, currency=amount.currency, asks=[asked]))[0]
+    if isinstance(found, AppError):
+        raise found
+    return found
+
+
+async def request_all(session: AsyncSession, actor: Actor, *, currency: str, asks: Sequence[Ask]) -> list[Payout | AppError]:
+    """Request payouts in one currency, of a seller each, with one statement for each table; for each the payout, or why it cannot be."""
+    merchant_id, ids = actor.merchant, [ask.seller_id for ask in asks]
+    available = await lock_wallets(session, merchant_id=merchant_id, seller_ids=ids, currency=currency)
+    accounts = await bank_accounts.destinations_in(session, merchant_id=merchant_id, seller_ids=ids, currency=currency)
+    limits = await queries.limits(session, merchant_id=merchant_id, currency=currency)
+    funding_id = await _funding(session, merchant_id, currency)
+    answers: list[Payout | AppError] = []
+    for ask in asks:
+        try:
+            account = usable(accounts.get(ask.seller_id), currency)
+            _check_amount(limits, ask.amount, available.get(ask.seller_id, 0))
+            answers.append(_draft(actor, ask, account=account, limits=limits, funding_id=funding_id))
+        except AppError as refused:
+            answers.append(refused)
+    known = await _insert(session, [draft for draft in answers if isinstance(draft, Payout)])
+    again = PayoutRetried("It was done already, by somebody else or by another run.")
+    made = [known.get(draft.id, again) if isinstance(draft, Payout) else draft for draft in answers]
+    async with sheets.together(session, merchant_id):
+        payouts = [payout for payout in made if isinstance(payout, Payout)]
+        for payout in payouts:
+            await _set_aside(session, actor, payout, accounts[SellerId(payout.seller_id)])
+        await _look_at(session, actor, payouts=payouts, accounts=accounts, limits=limits)
+    return made
+
+
+async def _set_aside(session: AsyncSession, actor: Actor, payout: Payout, account: Destination) -> None:
     await history.move(session, actor, payout=payout, event="request", tells=PayoutRequested)
     await postings.post_request(session, actor, payout=payout)
-    after = {"amount_minor": amount.minor, "currency": amount.currency, "seller": public_id("sel", seller_id), "last4": account.last4}
-    await audit.record(session, actor, action="payout.requested", object_type="payout", object_id=payout.id, after=after)
-    await _look_at(session, actor, payout=payout, account=account, limits=limits)
-    return payout
+    after = {
+        "amount_minor": payout.amount_minor,
+        "currency": payout.currency,
+        "seller": public_id("sel", payout.seller_id),
+        "last4": account.last4,
+    }
+    entry = audit.Entry(actor=actor, action="payout.requested", object_type="payout", object_id=payout.id, after=after)
+    await sheets.audited(session, entry)
 
 
-async def lock_wallet(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str) -> int:
-    """Keep every other payout of the wallet out until the transaction ends; returns what is available, in minor units."""
-    wallet = wallet_available(Owner("seller", seller_id))
-    return await ledger.lock_available(session, merchant_id=merchant_id, account=wallet, currency=currency) or 0
+async def lock_wallets(
+    session: AsyncSession, *, merchant_id: MerchantId, seller_ids: Collection[SellerId], currency: str
+) -> dict[SellerId, int]:
+    """Keep every other payout of the wallets out until the transaction ends; what is available in each, in minor units."""
+    found = await ledger.lock_all_available(
+        session, merchant_id=merchant_id, code=Code.SELLER_AVAILABLE, owner_type="seller", owners=seller_ids, currency=currency
+    )
+    return {SellerId(owner): minor for owner, minor in found.items()}
 
 
 async def destination(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str) -> Destination:
     """The seller's account in a currency, if it may be paid to now."""
     account = await bank_accounts.active_destination(session, merchant_id=merchant_id, seller_id=seller_id, currency=currency)
+    return usable(account, currency)
+
+
+def usable(account: Destination | None, currency: str) -> Destination:
+    """The account, if it may be paid to now."""
     if account is None or account.usable_from is None:
         raise DestinationNotUsable(f"The seller has no approved bank account for {currency}. Add one on the seller’s page.")
     if account.verification != Verification.VERIFIED:
@@ -106,20 +158,27 @@ def _check_amount(limits: Limits, amount: Money, available: int) -> None:
         raise InsufficientFunds(detail, fields={"amount": detail})
 
 
-async def _draft(
-    session: AsyncSession, actor: Actor, *, account: Destination, amount: Money, limits: Limits, statement_text: str, cause: Cause
-) -> Payout:
+async def _funding(session: AsyncSession, merchant_id: MerchantId, currency: str) -> UUID | NoFundingAccount:
+    try:
+        return (await queries.funding_in_use(session, merchant_id=merchant_id, currency=currency)).id
+    except NoFundingAccount as refused:
+        return refused
+
+
+def _draft(actor: Actor, ask: Ask, *, account: Destination, limits: Limits, funding_id: UUID | NoFundingAccount) -> Payout:
+    cause, amount = ask.cause, ask.amount
     requested_by = cause.requested_by or actor.id
     if requested_by is None:
         raise BankAccountNeedsPerson("A payout is requested by somebody, or by a schedule that somebody set.")
-    funding = await queries.funding_in_use(session, merchant_id=actor.merchant, currency=amount.currency)
+    if isinstance(funding_id, NoFundingAccount):
+        raise funding_id
     moment, payout_id = now(), PayoutId(new_id())
-    payout = Payout(
+    return Payout(
         merchant_id=actor.merchant,
         id=payout_id,
         seller_id=account.seller_id,
         bank_account_id=account.id,
-        funding_account_id=funding.id,
+        funding_account_id=funding_id,
         currency=amount.currency,
         amount_minor=amount.minor,
         fee_minor=limits.fee_minor,
@@ -127,7 +186,7 @@ async def _draft(
         source=cause.source,
         version=1,
         end_to_end_id=end_to_end_id(payout_id),
-        statement_text=statement_text,
+        statement_text=ask.statement_text,
         destination_fingerprint=account.fingerprint,
         destination_by=account.requested_by,
         requested_by=requested_by,
@@ -139,55 +198,55 @@ async def _draft(
         created_at=moment,
         updated_at=moment,
     )
-    try:
-        async with session.begin_nested():
-            session.add(payout)
-    except IntegrityError as error:
-        if not isinstance(error.orig, UniqueViolation):
-            raise
-        raise PayoutRetried("It was done already, by somebody else or by another run.") from error
-    return payout
 
 
-async def _look_at(session: AsyncSession, actor: Actor, *, payout: Payout, account: Destination, limits: Limits) -> None:
-    """What speaks against sending it holds it; otherwise people are asked."""
-    merchant_id, seller_id = MerchantId(payout.merchant_id), SellerId(payout.seller_id)
-    usage = await queries.usage(
-        session,
-        merchant_id=merchant_id,
-        seller_id=seller_id,
-        account_id=account.id,
-        currency=payout.currency,
-        moment=now(),
-        without=PayoutId(payout.id),
-    )
-    since = now() - account.decided_at if account.decided_at else None
-    found = breaches(limits, usage, amount=postings.amount(payout), since_change=since)
-    seller = await sellers.seller(session, merchant_id=merchant_id, seller_id=seller_id)
-    if seller.status == SellerStatus.BLOCKED:
-        found.append(Breach(kind=HoldKind.SELLER_BLOCKED, reason="The seller is blocked"))
-    house = Actor.system(merchant_id, "the rules for payouts")
-    for breach in found:
-        await holds.place_hold(session, house, seller_id=seller_id, payout_id=PayoutId(payout.id), kind=breach.kind, reason=breach.reason)
-    standing = await queries.active_holds(session, merchant_id=merchant_id, payout=payout)
-    if standing:
-        await holds.apply(session, house, payout=payout, reason="; ".join(hold.reason for hold in standing))
-    else:
-        await steps.submit(session, actor, payout=payout)
+async def _insert(session: AsyncSession, drafts: Sequence[Payout]) -> dict[UUID, Payout]:
+    """Write drafts down; what a schedule's run or another repetition did already is left out."""
+    if not drafts:
+        return {}
+    rows = [{column.key: getattr(draft, column.key) for column in Payout.__table__.columns} for draft in drafts]
+    statement = upsert(Payout).on_conflict_do_nothing().returning(Payout)
+    return {payout.id: payout for payout in (await session.execute(statement, rows)).scalars()}
+
+
+async def _look_at(
+    session: AsyncSession, actor: Actor, *, payouts: Sequence[Payout], accounts: Mapping[SellerId, Destination], limits: Limits
+) -> None:
+    """What speaks against sending them holds them; for the others people are asked."""
+    if not payouts:
+        return
+    merchant_id, house = actor.merchant, Actor.system(actor.merchant, "the rules for payouts")
+    known = await sellers.sellers_by_id(session, merchant_id=merchant_id, ids={SellerId(payout.seller_id) for payout in payouts})
+    used = await queries.usage(session, merchant_id=merchant_id, payouts=payouts, moment=now())
+    for payout in payouts:
+        seller_id, payout_id = SellerId(payout.seller_id), PayoutId(payout.id)
+        decided_at = accounts[seller_id].decided_at
+        since = now() - decided_at if decided_at else None
+        found = breaches(limits, used[payout_id], amount=postings.amount(payout), since_change=since)
+        if known[seller_id].status == SellerStatus.BLOCKED:
+            found.append(Breach(kind=HoldKind.SELLER_BLOCKED, reason="The seller is blocked"))
+        for breach in found:
+            await holds.place_hold(session, house, seller_id=seller_id, payout_id=payout_id, kind=breach.kind, reason=breach.reason)
+    standing = await queries.active_holds(session, merchant_id=merchant_id, payouts=payouts)
+    for payout in payouts:
+        if holding := standing[PayoutId(payout.id)]:
+            await holds.apply(session, house, payout=payout, reason="; ".join(hold.reason for hold in holding))
+        else:
+            await steps.submit(session, actor, payout=payout)
 
 
 async def edit_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutId, amount: Money, statement_text: str) -> Payout:
     """Change a payout that nobody has approved in full: what was approved so far is void, and limits are looked at anew."""
     payout = await history.lock(session, merchant_id=actor.merchant, payout_id=payout_id)
     seller_id = SellerId(payout.seller_id)
-    available = await lock_wallet(session, merchant_id=actor.merchant, seller_id=seller_id, currency=payout.currency)
+    available = await lock_wallets(session, merchant_id=actor.merchant, seller_ids=[seller_id], currency=payout.currency)
     if payout.status not in EDITABLE:
         raise PayoutWasSent("It was approved already. Cancel it and request another one.")
     account = await destination(session, merchant_id=actor.merchant, seller_id=seller_id, currency=payout.currency)
     if account.id != payout.bank_account_id:
         raise DestinationNotUsable("The seller’s bank account changed since. Cancel this payout and request another one.")
     limits = await queries.limits(session, merchant_id=actor.merchant, currency=payout.currency)
-    _check_amount(limits, amount, available + payout.amount_minor + payout.fee_minor)
+    _check_amount(limits, amount, available.get(seller_id, 0) + payout.amount_minor + payout.fee_minor)
     before = {"amount_minor": payout.amount_minor, "text": payout.statement_text}
     await postings.post_release(session, actor, payout=payout)
     payout.version += 1
@@ -197,7 +256,7 @@ async def edit_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutI
     after = {"amount_minor": amount.minor, "text": statement_text, "version": payout.version}
     await history.move(session, actor, payout=payout, event="edit", details=after)
     await audit.record(session, actor, action="payout.edited", object_type="payout", object_id=payout.id, before=before, after=after)
-    await _look_at(session, actor, payout=payout, account=account, limits=limits)
+    await _look_at(session, actor, payouts=[payout], accounts={seller_id: account}, limits=limits)
     return payout
 
 

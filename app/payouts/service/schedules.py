@@ -1,9 +1,11 @@
 """Schedules: sellers who are paid out by themselves. A due row is claimed by one scheduler, and a day is run once whoever runs it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import msgspec
 from sqlalchemy import insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -130,68 +132,112 @@ async def due_schedules(session: AsyncSession, *, most: int = 500) -> list[tuple
     return [(MerchantId(row.merchant_id), PayoutScheduleId(row.id)) for row in rows]
 
 
-async def run_schedule(session: AsyncSession, *, merchant_id: MerchantId, schedule_id: PayoutScheduleId) -> PayoutId | None:
-    """Run one due schedule and plan its next day; None when another scheduler has it, or there was nothing to pay."""
+async def run_schedules(session: AsyncSession, *, merchant_id: MerchantId, schedule_ids: Sequence[PayoutScheduleId]) -> int:
+    """Run due schedules with one statement for each table and plan their next days; what another scheduler has is left to it.
+
+    Returns how many payouts were requested.
+    """
     statement = select(PayoutSchedule).where(
         PayoutSchedule.merchant_id == merchant_id,
-        PayoutSchedule.id == schedule_id,
+        PayoutSchedule.id.in_(list(schedule_ids)),
         PayoutSchedule.status == ScheduleStatus.ACTIVE,
         PayoutSchedule.next_run_at <= now(),
     )
-    schedule = (await session.execute(statement.with_for_update(skip_locked=True))).scalar_one_or_none()
-    if schedule is None or schedule.next_run_on is None:
-        return None
-    run_on = schedule.next_run_on
-    days = await bank_days(session, merchant_id=merchant_id, codes=schedule.calendars)
-    payout_id, outcome = await _pay(session, merchant_id, schedule, run_on, days)
-    row = {
-        "merchant_id": merchant_id,
-        "id": new_id(),
-        "schedule_id": schedule.id,
-        "run_on": run_on,
-        "payout_id": payout_id,
-        "outcome": outcome,
-        "at": now(),
-    }
-    await session.execute(insert(PayoutScheduleRun).values(row))
+    found = (await session.execute(statement.order_by(PayoutSchedule.id).with_for_update(skip_locked=True))).scalars()
+    due = [schedule for schedule in found if schedule.next_run_on is not None]
+    days = await _bank_days_of(session, merchant_id, due)
+    outcomes: dict[UUID, Outcome] = {}
+    for currency in sorted({schedule.currency for schedule in due}):
+        outcomes |= await _pay(session, merchant_id, currency, [schedule for schedule in due if schedule.currency == currency], days)
+    rows = [
+        {
+            "merchant_id": merchant_id,
+            "id": new_id(),
+            "schedule_id": schedule.id,
+            "run_on": schedule.next_run_on,
+            "payout_id": outcomes[schedule.id].payout_id,
+            "outcome": outcomes[schedule.id].text,
+            "at": now(),
+        }
+        for schedule in due
+    ]
+    if rows:
+        await session.execute(insert(PayoutScheduleRun), rows)
+    for schedule in due:
+        _plan_next(schedule, days[tuple(schedule.calendars)])
+    return sum(outcome.payout_id is not None for outcome in outcomes.values())
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one run."""
+
+    payout_id: PayoutId | None
+    text: str
+
+
+def _plan_next(schedule: PayoutSchedule, days: BankDays) -> None:
     coming = next(iter(next_runs(schedule_queries.plan_of(schedule), days, after=now(), count=1)), None)
     schedule.next_run_on, schedule.next_run_at = (coming.on, coming.at) if coming else (None, None)
-    return payout_id
+
+
+async def _bank_days_of(session: AsyncSession, merchant_id: MerchantId, due: Sequence[PayoutSchedule]) -> dict[tuple[str, ...], BankDays]:
+    """The bank days of every combination of calendars that some schedules go by."""
+    wanted = {tuple(schedule.calendars) for schedule in due}
+    return {codes: await bank_days(session, merchant_id=merchant_id, codes=codes) for codes in sorted(wanted)}
 
 
 async def _pay(
-    session: AsyncSession, merchant_id: MerchantId, schedule: PayoutSchedule, run_on: date, days: BankDays
-) -> tuple[PayoutId | None, str]:
-    """Pay what is there by the schedule's rules, or say why not."""
-    seller_id = SellerId(schedule.seller_id)
-    available = await requests.lock_wallet(session, merchant_id=merchant_id, seller_id=seller_id, currency=schedule.currency)
-    fresh = _fresh_since(schedule, run_on, days)
-    recent = await wallets.released_since(session, merchant_id=merchant_id, seller_id=seller_id, currency=schedule.currency, moment=fresh)
-    limits = await queries.limits(session, merchant_id=merchant_id, currency=schedule.currency)
-    amounts = Amounts(min_minor=schedule.min_minor, keep_minor=schedule.keep_minor, max_minor=schedule.max_minor)
-    minor = payable(max(0, available - limits.fee_minor), recent=recent, amounts=amounts)
-    if minor == 0:
-        least = Money(schedule.min_minor, schedule.currency).format()
-        return None, f"Nothing to pay: less than {least} is free"
-    cause = requests.Cause(
+    session: AsyncSession,
+    merchant_id: MerchantId,
+    currency: str,
+    due: Sequence[PayoutSchedule],
+    days: Mapping[tuple[str, ...], BankDays],
+) -> dict[UUID, Outcome]:
+    """Pay what is there by each schedule's rules, or say why not."""
+    ids = [SellerId(schedule.seller_id) for schedule in due]
+    available = await requests.lock_wallets(session, merchant_id=merchant_id, seller_ids=ids, currency=currency)
+    fresh = {SellerId(schedule.seller_id): _fresh_since(schedule, days[tuple(schedule.calendars)]) for schedule in due}
+    recent = await wallets.released_since(session, merchant_id=merchant_id, currency=currency, moments=fresh)
+    limits = await queries.limits(session, merchant_id=merchant_id, currency=currency)
+    outcomes: dict[UUID, Outcome] = {}
+    asks: list[tuple[PayoutSchedule, requests.Ask]] = []
+    for schedule in due:
+        seller_id = SellerId(schedule.seller_id)
+        minor = payable(max(0, available.get(seller_id, 0) - limits.fee_minor), recent=recent.get(seller_id, 0), amounts=_amounts(schedule))
+        if minor:
+            asks.append((schedule, requests.Ask(seller_id=seller_id, amount=Money(minor, currency), cause=_cause(schedule))))
+        else:
+            least = Money(schedule.min_minor, currency).format()
+            outcomes[schedule.id] = Outcome(None, f"Nothing to pay: less than {least} is free")
+    actor = Actor.system(merchant_id, "the payout schedule")
+    made = await requests.request_all(session, actor, currency=currency, asks=[ask for _, ask in asks])
+    for (schedule, ask), payout in zip(asks, made, strict=True):
+        outcomes[schedule.id] = (
+            Outcome(None, f"Not paid: {payout.detail}")
+            if isinstance(payout, AppError)
+            else Outcome(PayoutId(payout.id), f"Paid out {ask.amount.format()}")
+        )
+    return outcomes
+
+
+def _amounts(schedule: PayoutSchedule) -> Amounts:
+    return Amounts(min_minor=schedule.min_minor, keep_minor=schedule.keep_minor, max_minor=schedule.max_minor)
+
+
+def _cause(schedule: PayoutSchedule) -> requests.Cause:
+    return requests.Cause(
         source=Source.SCHEDULE,
         requested_by=schedule.edited_by,
         requested_by_name=f"Schedule of {schedule.edited_by_name}",
         schedule_id=PayoutScheduleId(schedule.id),
-        run_on=run_on,
+        run_on=schedule.next_run_on,
     )
-    amount = Money(minor, schedule.currency)
-    try:
-        async with session.begin_nested():
-            actor = Actor.system(merchant_id, "the payout schedule")
-            payout = await requests.request_payout(session, actor, seller_id=seller_id, amount=amount, cause=cause)
-    except AppError as refused:
-        return None, f"Not paid: {refused.detail}"
-    return PayoutId(payout.id), f"Paid out {amount.format()}"
 
 
-def _fresh_since(schedule: PayoutSchedule, run_on: date, days: BankDays) -> datetime:
+def _fresh_since(schedule: PayoutSchedule, days: BankDays) -> datetime:
     """What was captured from this moment on is too fresh: fewer than the schedule's bank days have passed since."""
+    run_on = schedule.next_run_on
+    assert run_on is not None
     last = days.back(run_on, schedule.delay_days) if schedule.delay_days else run_on
     return datetime.combine(last + timedelta(days=1), time(), tzinfo=ZoneInfo(schedule.timezone)).astimezone(UTC)
 
@@ -215,13 +261,10 @@ async def override_day(session: AsyncSession, actor: Actor, *, calendar: str, on
         PayoutSchedule.status == ScheduleStatus.ACTIVE,
         PayoutSchedule.calendars.contains([calendar]),
     )
-    known: dict[tuple[str, ...], BankDays] = {}
-    for schedule in (await session.execute(statement.order_by(PayoutSchedule.id).with_for_update())).scalars().all():
-        codes = tuple(schedule.calendars)
-        if codes not in known:
-            known[codes] = await bank_days(session, merchant_id=actor.merchant, codes=codes)
-        coming = next(iter(next_runs(schedule_queries.plan_of(schedule), known[codes], after=now(), count=1)), None)
-        schedule.next_run_on, schedule.next_run_at = (coming.on, coming.at) if coming else (None, None)
+    planned = list((await session.execute(statement.order_by(PayoutSchedule.id).with_for_update())).scalars())
+    days = await _bank_days_of(session, actor.merchant, planned)
+    for schedule in planned:
+        _plan_next(schedule, days[tuple(schedule.calendars)])
     after = {"calendar": calendar, "on": on_date.isoformat(), "is_open": is_open, "merchant": public_id("mer", actor.merchant)}
     await audit.record(
         session, actor, action="payout.calendar_set", object_type="payout_policy", object_id=actor.merchant, after=after, reason=reason

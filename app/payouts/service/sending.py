@@ -1,11 +1,12 @@
 """Sending payouts: batches, the claim that is committed before the bank is called, and the questions that follow a lost answer."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import msgspec
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import and_, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
@@ -29,13 +30,16 @@ from app.payouts.domain import (
 )
 from app.payouts.domain.port import UNDECIDED, BankOrder, RailAdapter
 from app.payouts.models import FundingAccount, Payout, PayoutAttempt, PayoutBatch, PayoutHistory, PayoutHold
-from app.payouts.service import history, holds, postings
+from app.payouts.service import history, holds, postings, sheets
 from app.psp.service import connections
 from app.sellers.domain.bank_accounts import BankAccountId
 from app.sellers.queries import bank_accounts
 
 _DUE = text("select merchant_id, id from payouts_due(:moment, :most)")
 _TO_ASK = text("select merchant_id, id from payout_attempts_due(:moment, :most)")
+MOST_IN_BATCH = 1000
+CLAIMED_AT_ONCE = 64
+"""How many payouts are on their way to a bank between two records: as many as a bank that answers nobody keeps us waiting for."""
 HELD_FOR = timedelta(minutes=10)
 """When a payout that a hold keeps back is looked at again."""
 
@@ -43,7 +47,6 @@ HELD_FOR = timedelta(minutes=10)
 class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     """One order that is ready to be sent: everything the call needs, read before it is made."""
 
-    merchant_id: MerchantId
     payout_id: PayoutId
     attempt_id: PayoutAttemptId
     order: BankOrder
@@ -53,28 +56,26 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """One order the bank is to be asked about."""
 
-    merchant_id: MerchantId
     payout_id: PayoutId
     attempt_id: PayoutAttemptId
     end_to_end_id: str
     rail: RailAdapter
 
 
-async def due_payouts(session: AsyncSession, *, most: int = 500) -> list[tuple[MerchantId, PayoutId]]:
-    """Payouts of all merchants whose time to leave has come, or whose batch was not carried to its end."""
+async def due_merchants(session: AsyncSession, *, most: int = 500) -> list[MerchantId]:
+    """Merchants with payouts whose time to leave has come, or with a batch that was not carried to its end; who waits longest first."""
     rows = await session.execute(_DUE, {"moment": now(), "most": most})
-    return [(MerchantId(row.merchant_id), PayoutId(row.id)) for row in rows]
+    return [MerchantId(row.merchant_id) for row in rows]
 
 
-async def form_batches(session: AsyncSession, *, merchant_id: MerchantId, payout_ids: Sequence[PayoutId]) -> list[PayoutBatch]:
+async def form_batches(
+    session: AsyncSession, *, merchant_id: MerchantId, payout_ids: Sequence[PayoutId] | None = None, most: int = MOST_IN_BATCH
+) -> list[PayoutBatch]:
     """Put due payouts that nothing holds into batches, one for each account to pay from and value date. What another scheduler has is left to it."""
-    statement = select(Payout).where(
-        Payout.merchant_id == merchant_id,
-        Payout.id.in_(list(payout_ids)),
-        Payout.status == PayoutStatus.SCHEDULED,
-        Payout.send_at <= now(),
-    )
-    rows = list((await session.execute(statement.order_by(Payout.id).with_for_update(skip_locked=True))).scalars())
+    statement = select(Payout).where(Payout.merchant_id == merchant_id, Payout.status == PayoutStatus.SCHEDULED, Payout.send_at <= now())
+    if payout_ids is not None:
+        statement = statement.where(Payout.id.in_(list(payout_ids)))
+    rows = list((await session.execute(statement.order_by(Payout.id).limit(most).with_for_update(skip_locked=True))).scalars())
     await _hold_lost_destinations(session, merchant_id, rows)
     free = await _without_held(session, merchant_id, rows)
     groups: defaultdict[tuple[object, object], list[Payout]] = defaultdict(list)
@@ -100,27 +101,11 @@ async def _hold_lost_destinations(session: AsyncSession, merchant_id: MerchantId
 
 async def _without_held(session: AsyncSession, merchant_id: MerchantId, rows: Sequence[Payout]) -> list[Payout]:
     """The payouts that no hold keeps back; the others are looked at again later."""
-    statement = select(PayoutHold).where(
-        PayoutHold.merchant_id == merchant_id,
-        PayoutHold.seller_id.in_({row.seller_id for row in rows}),
-        PayoutHold.released_at.is_(None),
-        func.coalesce(PayoutHold.expires_at > now(), True),
-    )
-    standing = list((await session.execute(statement)).scalars())
-
-    def is_held(payout: Payout) -> bool:
-        return any(
-            hold.seller_id == payout.seller_id
-            and hold.payout_id in (None, payout.id)
-            and hold.bank_account_id in (None, payout.bank_account_id)
-            for hold in standing
-        )
-
-    held = [row.id for row in rows if is_held(row)]
+    standing = await queries.active_holds(session, merchant_id=merchant_id, payouts=rows)
+    held = {payout_id for payout_id, holding in standing.items() if holding}
     if held:
-        where = (Payout.merchant_id == merchant_id, Payout.id.in_(held))
-        await session.execute(update(Payout).where(*where).values(send_at=now() + HELD_FOR))
-    return [row for row in rows if row.id not in set(held)]
+        await put_off(session, merchant_id=merchant_id, payout_ids=list(held))
+    return [row for row in rows if PayoutId(row.id) not in held]
 
 
 async def _batch(session: AsyncSession, merchant_id: MerchantId, group: Sequence[Payout]) -> PayoutBatch:
@@ -165,50 +150,95 @@ def _batched(payout: Payout, *, moment: object) -> dict[str, object]:
     }
 
 
-async def claim(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, payout_id: PayoutId) -> Claimed | None:
-    """Write down that the bank is about to be asked, and post it, before it is; None when somebody else did or it is not its turn.
+async def claim(
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    merchant_id: MerchantId,
+    payout_ids: Sequence[PayoutId] | None = None,
+    most: int = CLAIMED_AT_ONCE,
+) -> list[Claimed]:
+    """Write down that the bank is about to be asked for these payouts, or for the next that are due, and post it, before it is.
 
-    If we die after this is committed, the attempt is due and the bank is asked about the order by its end-to-end id.
+    What another worker has is left to it. If we die after this is committed, the attempts are due and the bank is asked about each by its end-to-end id.
     """
-    statement = select(Payout).where(Payout.merchant_id == merchant_id, Payout.id == payout_id, Payout.status == PayoutStatus.BATCHED)
-    payout = (await session.execute(statement.with_for_update(skip_locked=True))).scalar_one_or_none()
-    if payout is None:
-        return None
-    funding = await queries.funding_account(session, merchant_id=merchant_id, funding_id=FundingAccountId(payout.funding_account_id))
-    if funding.rail != Rail.API:
-        return None
-    attempt = await begin_attempt(session, actor, payout=payout)
-    return Claimed(
-        merchant_id=merchant_id,
-        payout_id=payout_id,
-        attempt_id=PayoutAttemptId(attempt.id),
-        order=(await orders(session, merchant_id=merchant_id, payouts=[payout]))[0],
-        rail=await rail_of(session, merchant_id=merchant_id, funding=funding),
+    called = select(FundingAccount.id).where(FundingAccount.merchant_id == merchant_id, FundingAccount.rail == Rail.API)
+    statement = select(Payout).where(
+        Payout.merchant_id == merchant_id,
+        Payout.status == PayoutStatus.BATCHED,
+        Payout.funding_account_id.in_(called.scalar_subquery()),
+        Payout.send_at <= now(),
     )
+    if payout_ids is not None:
+        statement = statement.where(Payout.id.in_(list(payout_ids)))
+    payouts = list((await session.execute(statement.order_by(Payout.id).limit(most).with_for_update(skip_locked=True))).scalars())
+    if not payouts:
+        return []
+    rails = {row.funding_account_id: await rail_of_payout(session, merchant_id=merchant_id, payout=row) for row in _one_each(payouts)}
+    ordered = await orders(session, merchant_id=merchant_id, payouts=payouts)
+    attempts = await begin_attempts(session, actor, payouts=payouts, asked_about=True)
+    return [
+        Claimed(payout_id=PayoutId(payout.id), attempt_id=attempt_id, order=order, rail=rails[payout.funding_account_id])
+        for payout, attempt_id, order in zip(payouts, attempts, ordered, strict=True)
+    ]
 
 
-async def begin_attempt(session: AsyncSession, actor: Actor, *, payout: Payout) -> PayoutAttempt:
-    """One more order under the payout's one end-to-end id; the first one moves the money from the wallet's side to the bank's."""
-    moment = now()
-    count = select(func.count()).where(PayoutAttempt.merchant_id == payout.merchant_id, PayoutAttempt.payout_id == payout.id)
-    number = int((await session.execute(count)).scalar_one()) + 1
-    attempt = PayoutAttempt(
-        merchant_id=payout.merchant_id,
-        id=new_id(),
-        payout_id=payout.id,
-        number=number,
-        end_to_end_id=payout.end_to_end_id,
-        evidence={},
-        next_ask_at=next_ask_at(0, moment),
-        begun_at=moment,
+async def next_in_line(session: AsyncSession, *, merchant_id: MerchantId, most: int = CLAIMED_AT_ONCE) -> list[PayoutId]:
+    """The payouts a worker would claim next."""
+    statement = select(Payout.id).where(Payout.merchant_id == merchant_id, Payout.status == PayoutStatus.BATCHED, Payout.send_at <= now())
+    return [PayoutId(found) for found in (await session.execute(statement.order_by(Payout.id).limit(most))).scalars()]
+
+
+async def put_off(session: AsyncSession, *, merchant_id: MerchantId, payout_ids: Sequence[PayoutId]) -> None:
+    """Look at payouts that cannot leave now again later, so that others are not kept back by them."""
+    where = (Payout.merchant_id == merchant_id, Payout.id.in_(list(payout_ids)), Payout.send_at.is_not(None))
+    await session.execute(update(Payout).where(*where).values(send_at=now() + HELD_FOR))
+
+
+def _one_each(payouts: Sequence[Payout]) -> Collection[Payout]:
+    """One payout of each account that is paid from."""
+    return {payout.funding_account_id: payout for payout in payouts}.values()
+
+
+async def begin_attempts(session: AsyncSession, actor: Actor, *, payouts: Sequence[Payout], asked_about: bool) -> list[PayoutAttemptId]:
+    """One more order for each payout under its one end-to-end id; its first one moves the money from the wallet's side to the bank's."""
+    if not payouts:
+        return []
+    moment, merchant_id = now(), MerchantId(payouts[0].merchant_id)
+    before = await _attempts_so_far(session, merchant_id, [payout for payout in payouts if payout.sent_at is not None])
+    ids = [PayoutAttemptId(new_id()) for _ in payouts]
+    rows: list[dict[str, object]] = [
+        {
+            "merchant_id": merchant_id,
+            "id": attempt_id,
+            "payout_id": payout.id,
+            "number": before.get(payout.id, 0) + 1,
+            "end_to_end_id": payout.end_to_end_id,
+            "evidence": {},
+            "next_ask_at": next_ask_at(0, moment) if asked_about else None,
+            "begun_at": moment,
+        }
+        for attempt_id, payout in zip(ids, payouts, strict=True)
+    ]
+    await session.execute(insert(PayoutAttempt), rows)
+    async with sheets.together(session, merchant_id):
+        for payout in payouts:
+            if payout.sent_at is None:
+                payout.sent_at = moment
+                await postings.post_sent(session, actor, payout=payout)
+            payout.send_at = None
+            await history.move(session, actor, payout=payout, event="claim", details={"attempt": before.get(payout.id, 0) + 1})
+    return ids
+
+
+async def _attempts_so_far(session: AsyncSession, merchant_id: MerchantId, payouts: Sequence[Payout]) -> dict[UUID, int]:
+    if not payouts:
+        return {}
+    where = (PayoutAttempt.merchant_id == merchant_id, PayoutAttempt.payout_id.in_([payout.id for payout in payouts]))
+    found = await session.execute(
+        select(PayoutAttempt.payout_id, func.max(PayoutAttempt.number)).where(*where).group_by(PayoutAttempt.payout_id)
     )
-    session.add(attempt)
-    if payout.sent_at is None:
-        payout.sent_at = moment
-        await postings.post_sent(session, actor, payout=payout)
-    payout.send_at = None
-    await history.move(session, actor, payout=payout, event="claim", details={"attempt": number})
-    return attempt
+    return {row[0]: int(row[1]) for row in found}
 
 
 async def orders(session: AsyncSession, *, merchant_id: MerchantId, payouts: Sequence[Payout]) -> list[BankOrder]:
@@ -256,28 +286,48 @@ async def attempts_to_ask(session: AsyncSession, *, most: int = 500) -> list[tup
     return [(MerchantId(row.merchant_id), PayoutAttemptId(row.id)) for row in rows]
 
 
-async def count_question(session: AsyncSession, *, merchant_id: MerchantId, attempt_id: PayoutAttemptId) -> Question | None:
-    """Note that the bank is being asked, before it is: a question that kills its worker is counted too. None when nothing is open, or another worker asks."""
-    statement = select(PayoutAttempt).where(PayoutAttempt.merchant_id == merchant_id, PayoutAttempt.id == attempt_id)
-    attempt = (await session.execute(statement.with_for_update(skip_locked=True))).scalar_one_or_none()
-    if attempt is None:
-        return None
-    payout = await queries.payout(session, merchant_id=merchant_id, payout_id=PayoutId(attempt.payout_id))
-    funding = await queries.funding_account(session, merchant_id=merchant_id, funding_id=FundingAccountId(payout.funding_account_id))
+async def count_questions(session: AsyncSession, *, merchant_id: MerchantId, attempt_ids: Sequence[PayoutAttemptId]) -> list[Question]:
+    """Note that the bank is being asked about these attempts, before it is: a question that kills its worker is counted too.
+
+    Those on which nothing is open any more are left out, and those another worker asks about.
+    """
+    of_attempt = (PayoutAttempt.merchant_id == Payout.merchant_id, PayoutAttempt.payout_id == Payout.id)
+    statement = (
+        select(PayoutAttempt, Payout)
+        .join(Payout, and_(*of_attempt))
+        .where(PayoutAttempt.merchant_id == merchant_id, PayoutAttempt.id.in_(list(attempt_ids)))
+        .order_by(PayoutAttempt.id)
+        .with_for_update(of=PayoutAttempt, skip_locked=True)
+    )
+    pairs = [(row[0], row[1]) for row in await session.execute(statement)]
+    fundings = {
+        payout.funding_account_id: await queries.funding_account(
+            session, merchant_id=merchant_id, funding_id=FundingAccountId(payout.funding_account_id)
+        )
+        for payout in _one_each([payout for _, payout in pairs])
+    }
+    called = {key: await rail_of(session, merchant_id=merchant_id, funding=row) for key, row in fundings.items() if row.rail == Rail.API}
+    return [
+        Question(
+            payout_id=PayoutId(payout.id),
+            attempt_id=PayoutAttemptId(attempt.id),
+            end_to_end_id=payout.end_to_end_id,
+            rail=called[payout.funding_account_id],
+        )
+        for attempt, payout in pairs
+        if _count_question(attempt, payout, is_called=payout.funding_account_id in called)
+    ]
+
+
+def _count_question(attempt: PayoutAttempt, payout: Payout, *, is_called: bool) -> bool:
     may_come_back = payout.status == PayoutStatus.PAID and payout.paid_at is not None and now() - payout.paid_at < FINAL_AFTER
     is_open = attempt.word in UNDECIDED and payout.status in OUT
-    if funding.rail != Rail.API or not (is_open or may_come_back):
+    if not is_called or not (is_open or may_come_back):
         attempt.next_ask_at = None
-        return None
+        return False
     attempt.asked_times += 1
     attempt.next_ask_at = now() + AGAIN_AFTER_PAID if may_come_back else next_ask_at(attempt.asked_times, now())
-    return Question(
-        merchant_id=merchant_id,
-        payout_id=PayoutId(payout.id),
-        attempt_id=attempt_id,
-        end_to_end_id=payout.end_to_end_id,
-        rail=await rail_of(session, merchant_id=merchant_id, funding=funding),
-    )
+    return True
 
 
 async def open_attempt(session: AsyncSession, *, merchant_id: MerchantId, payout_id: PayoutId) -> PayoutAttempt | None:

@@ -18,10 +18,11 @@ from app.payouts.domain import (
     PayoutWasSent,
 )
 from app.payouts.domain.approvals import digest_of, required_approvals
+from app.payouts.domain.calendars import BankDays
 from app.payouts.domain.schedules import send_moment
-from app.payouts.models import Payout
+from app.payouts.models import FundingAccount, Payout
 from app.payouts.queries.calendars import bank_days
-from app.payouts.service import history, postings
+from app.payouts.service import history, postings, sheets
 
 _PAST: Final = {"cancel": "cancelled", "reject": "rejected", "expire": "expired"}
 
@@ -29,7 +30,10 @@ _PAST: Final = {"cancel": "cancelled", "reject": "rejected", "expire": "expired"
 async def submit(session: AsyncSession, actor: Actor, *, payout: Payout) -> None:
     """Nothing speaks against it: ask as many people as its amount needs, or nobody."""
     merchant_id = MerchantId(payout.merchant_id)
-    rules = await queries.thresholds(session, merchant_id=merchant_id, currency=payout.currency)
+    currency = payout.currency
+    rules = await sheets.known(
+        session, ("thresholds", currency), lambda: queries.thresholds(session, merchant_id=merchant_id, currency=currency)
+    )
     payout.approvals_required = required_approvals(rules, payout.amount_minor)
     payout.expires_at = now() + APPROVAL_LASTS
     needs = {"approvals": payout.approvals_required}
@@ -47,8 +51,13 @@ async def approve(session: AsyncSession, actor: Actor, *, payout: Payout) -> Non
 async def schedule(session: AsyncSession, actor: Actor, *, payout: Payout) -> None:
     """Date the payout: today before the bank's cut-off on a bank day, else the next bank day."""
     merchant_id = MerchantId(payout.merchant_id)
-    funding = await queries.funding_account(session, merchant_id=merchant_id, funding_id=FundingAccountId(payout.funding_account_id))
-    days = await bank_days(session, merchant_id=merchant_id, codes=[funding.calendar])
+    funding_id = FundingAccountId(payout.funding_account_id)
+
+    async def load() -> tuple[FundingAccount, BankDays]:
+        funding = await queries.funding_account(session, merchant_id=merchant_id, funding_id=funding_id)
+        return funding, await bank_days(session, merchant_id=merchant_id, codes=[funding.calendar])
+
+    funding, days = await sheets.known(session, ("bank days", funding_id), load)
     payout.value_on, payout.send_at = send_moment(days, after=now(), cutoff=funding.cutoff, timezone=funding.timezone)
     payout.calendar_version, payout.expires_at, payout.batch_id = days.version, None, None
     details = {"value_on": payout.value_on.isoformat(), "calendar": days.version}
@@ -63,9 +72,8 @@ async def stop(session: AsyncSession, actor: Actor, *, payout: Payout, event: st
     await history.move(session, actor, payout=payout, event=event, tells=PayoutStopped, reason=reason)
     payout.send_at = payout.expires_at = None
     await postings.post_release(session, actor, payout=payout)
-    await audit.record(
-        session,
-        actor,
+    entry = audit.Entry(
+        actor=actor,
         action=f"payout.{_PAST[event]}",
         object_type="payout",
         object_id=payout.id,
@@ -73,6 +81,7 @@ async def stop(session: AsyncSession, actor: Actor, *, payout: Payout, event: st
         after={"status": payout.status},
         reason=reason or None,
     )
+    await sheets.audited(session, entry)
 
 
 def digest(payout: Payout) -> str:

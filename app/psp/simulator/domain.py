@@ -151,6 +151,8 @@ class Transfer(msgspec.Struct, kw_only=True):
     ends_as: TransferStatus = TransferStatus.PAID
     code: str | None = None
     due_at: float | None = None
+    paid_at: float | None = None
+    returned_at: float | None = None
 
 
 class Event(msgspec.Struct, kw_only=True):

@@ -27,7 +27,7 @@ Req = Request[object, object, State]
 
 
 class Plant(StrEnum):
-    """What can be made wrong in a file or a statement, each with the first charge of the day."""
+    """What can be made wrong in a file or a statement, each with the first charge of the day, or the first order the bank carried out."""
 
     MISSING = "missing"
     AMOUNT = "amount"
@@ -43,6 +43,12 @@ class Plant(StrEnum):
     BANK_SHORT = "bank_short"
     BANK_MISSING = "bank_missing"
     BANK_STRAY = "bank_stray"
+    BANK_FEE = "bank_fee"
+    BANK_FEE_HIGH = "bank_fee_high"
+    BANK_DEBIT = "bank_debit"
+    BANK_TWICE = "bank_twice"
+    BANK_UNPAID = "bank_unpaid"
+    BANK_MORE = "bank_more"
 
 
 class SettlementLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,28 +173,77 @@ def settlement_file(lines: Sequence[SettlementLine], account: str, day: date) ->
     return out.getvalue()
 
 
-class Credit(msgspec.Struct, frozen=True, kw_only=True):
-    """What the bank received for a batch, or debited for one that is negative."""
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the statement: money for a batch, an order that was carried out or came back, the bank's own fee. Debits are negative.
 
+    ``reference`` is what it names, ``code`` the bank's word for a fee, ``reason`` why an order came back.
+    """
+
+    id: str
     reference: str
     text: str
     minor: int
+    code: str = ""
+    reason: str = ""
 
 
-def credits(lines: Sequence[SettlementLine], account: str, day: date, currency: str, wanted: Iterable[Plant]) -> list[Credit]:
+def credits(lines: Sequence[SettlementLine], account: str, day: date, currency: str, wanted: Iterable[Plant]) -> list[Entry]:
     """What reaches the bank for a day's batches of a currency."""
     planted = set(wanted)
     found = []
     for batch, some in batches(lines, account, day).items():
         if some[0].currency == currency and Plant.BANK_MISSING not in planted:
             minor = sum(line.net for line in some) - (300 if Plant.BANK_SHORT in planted else 0)
-            found.append(Credit(reference=batch, text=f"SIMULATED PAYMENTS {batch}", minor=minor))
-    if Plant.BANK_STRAY in planted:
-        found.append(Credit(reference=f"stray-{day:%Y%m%d}", text="THANK YOU", minor=4_242))
-    return [credit for credit in found if credit.minor]
+            found.append(Entry(id=batch, reference=batch, text=f"SIMULATED PAYMENTS {batch}", minor=minor))
+    others = {
+        Plant.BANK_STRAY: Entry(id=f"stray-{day:%Y%m%d}", reference="NOTPROVIDED", text="THANK YOU", minor=4_242),
+        Plant.BANK_DEBIT: Entry(id=f"debit-{day:%Y%m%d}", reference="NOTPROVIDED", text="STANDING ORDER", minor=-1_234),
+        Plant.BANK_FEE: Entry(id=f"fee-{day:%Y%m%d}", reference="NOTPROVIDED", text="ACCOUNT FEE", minor=-900, code="CHRG"),
+        Plant.BANK_FEE_HIGH: Entry(id=f"fees-{day:%Y%m%d}", reference="NOTPROVIDED", text="YEARLY FEE", minor=-90_000, code="CHRG"),
+    }
+    return [entry for entry in (*found, *(entry for kind, entry in others.items() if kind in planted)) if entry.minor]
 
 
-def bank_statement(entries: Sequence[Credit], *, number: int, opening: int, currency: str, day: date) -> str:
+def orders(store: Store, account: str, day: date, currency: str, wanted: Iterable[Plant]) -> list[Entry]:
+    """What the bank carried out on a day, and what came back to it, in the order it happened."""
+    start = datetime.combine(day, datetime.min.time(), UTC).timestamp()
+    found: list[tuple[float, Entry]] = []
+    for transfer in store.transfers.values():
+        if (transfer.account, transfer.currency) != (account, currency):
+            continue
+        line = Entry(id=transfer.id, reference=transfer.reference, text="PAYOUT", minor=-transfer.amount)
+        back = msgspec.structs.replace(line, id=f"{transfer.id}-back", minor=transfer.amount, reason=transfer.code or "")
+        found += [(at, entry) for at, entry in ((transfer.paid_at, line), (transfer.returned_at, back)) if at is not None]
+    carried = sorted((each for each in found if start <= each[0] < start + DAY), key=lambda each: (each[0], each[1].id))
+    return _plant_orders([entry for _, entry in carried], set(wanted))
+
+
+def _plant_orders(entries: list[Entry], wanted: set[Plant]) -> list[Entry]:
+    """The entries with something wrong: one debit for each thing that is wanted, as long as there are debits."""
+    change = msgspec.structs.replace
+    places = [place for place, entry in enumerate(entries) if entry.minor < 0]
+    for place, kind in zip(
+        places, [kind for kind in (Plant.BANK_TWICE, Plant.BANK_UNPAID, Plant.BANK_MORE) if kind in wanted], strict=False
+    ):
+        entry = entries[place]
+        match kind:
+            case Plant.BANK_TWICE:
+                entries.append(change(entry, id=f"{entry.id}-twice"))
+            case Plant.BANK_UNPAID:
+                entries[place] = change(entry, minor=0)
+            case _:
+                entries[place] = change(entry, minor=entry.minor - 100)
+    return [entry for entry in entries if entry.minor]
+
+
+def entries_of(store: Store, account: str, day: date, currency: str, wanted: Iterable[Plant] = ()) -> list[Entry]:
+    """Everything the bank booked on a day: the batches of the day before, and the orders of the day."""
+    settled, planted = day - timedelta(days=1), list(wanted)
+    lines = plant(lines_of(store, account, settled), planted)
+    return [*credits(lines, account, settled, currency, planted), *orders(store, account, day, currency, planted)]
+
+
+def bank_statement(entries: Sequence[Entry], *, number: int, opening: int, currency: str, day: date) -> str:
     """A camt.053 statement of one day."""
     closing = opening + sum(entry.minor for entry in entries)
     booked = "".join(_entry(entry, currency, day) for entry in entries)
@@ -200,10 +255,12 @@ def bank_statement(entries: Sequence[Credit], *, number: int, opening: int, curr
     )
 
 
-def _entry(entry: Credit, currency: str, day: date) -> str:
+def _entry(entry: Entry, currency: str, day: date) -> str:
+    code = f"<BkTxCd><Domn><Cd>ACMT</Cd><Fmly><Cd>MDOP</Cd><SubFmlyCd>{entry.code}</SubFmlyCd></Fmly></Domn></BkTxCd>" if entry.code else ""
+    reason = f"<RtrInf><Rsn><Cd>{entry.reason}</Cd></Rsn></RtrInf>" if entry.reason else ""
     return (
         f"<Ntry>{_amount(entry.minor, currency)}<Sts><Cd>BOOK</Cd></Sts><BookgDt><Dt>{day}</Dt></BookgDt><ValDt><Dt>{day}</Dt></ValDt>"
-        f"<AcctSvcrRef>BK-{entry.reference}</AcctSvcrRef><NtryDtls><TxDtls><Refs><EndToEndId>{entry.reference}</EndToEndId></Refs>"
+        f"<AcctSvcrRef>BK-{entry.id}</AcctSvcrRef>{code}<NtryDtls><TxDtls><Refs><EndToEndId>{entry.reference}</EndToEndId></Refs>{reason}"
         f"<RmtInf><Ustrd>{entry.text}</Ustrd></RmtInf></TxDtls></NtryDtls></Ntry>"
     )
 
@@ -242,18 +299,14 @@ async def get_file(request: Req, account: str, day: str, plant_breaks: str = "")
 async def get_statement(
     request: Req, account: str, day: str, currency: str = "EUR", since: str = "", plant_breaks: str = ""
 ) -> Response[str]:
-    """The bank's statement for a day: the batches of the day before reach it. ``since`` is the first day with money, for the balance."""
+    """The bank's statement for a day: the batches of the day before reach it, and the day's orders leave. ``since`` is the first day with money, for the balance."""
     world: World = request.app.state.world
     today, wanted = _day(day), _wanted(plant_breaks)
     first = _day(since) if since else today - timedelta(days=1)
-    opening = 0
-    for back in range((today - timedelta(days=1) - first).days):
-        settled = first + timedelta(days=back)
-        opening += sum(credit.minor for credit in credits(lines_of(world.store, account, settled), account, settled, currency, []))
-    settled = today - timedelta(days=1)
-    lines = plant(lines_of(world.store, account, settled), wanted)
-    entries = credits(lines, account, settled, currency, wanted)
-    number = (today - first).days
+    earlier = [first + timedelta(days=back) for back in range((today - first).days)]
+    opening = sum(entry.minor for past in earlier for entry in entries_of(world.store, account, past, currency))
+    entries = entries_of(world.store, account, today, currency, wanted)
+    number = len(earlier) + 1
     return Response(bank_statement(entries, number=number, opening=opening, currency=currency, day=today), media_type="application/xml")
 
 

@@ -56,6 +56,10 @@ def send(world: World, account: Account, request: TransferRequest, *, fault: Fau
         _wait(world, transfer)
         world.publish("payout.accepted", transfer)
         world.store.save(transfer)
+        if not dice.scenario.payout_seconds:
+            # an instant rail: carried out before it answers
+            for status in (TransferStatus.IN_TRANSIT, TransferStatus.PAID):
+                move(world, transfer, status)
     return transfer
 
 
@@ -74,6 +78,10 @@ def later(world: World, transfer: Transfer) -> None:
 def move(world: World, transfer: Transfer, status: TransferStatus) -> None:
     """Bring an order to a state and tell its sender."""
     transfer.status, transfer.due_at = status, None
+    if status in (TransferStatus.PAID, TransferStatus.RETURNED):
+        transfer.paid_at = transfer.paid_at or world.clock.now()
+    if status is TransferStatus.RETURNED:
+        transfer.returned_at = world.clock.now()
     if status in _OVER:
         transfer.code = CLOSED
     if status is TransferStatus.IN_TRANSIT or (status is TransferStatus.PAID and transfer.ends_as is TransferStatus.RETURNED):

@@ -31,6 +31,7 @@ class BreakKind(StrEnum):
     BATCH_TOTAL = "batch_total"
     FILE_GAP = "file_gap"
     PAYOUT_RETURNED = "payout_returned"
+    DUPLICATE_BANK = "duplicate_bank"
 
 
 class BreakStatus(StrEnum):
@@ -79,6 +80,8 @@ class Action(StrEnum):
     PARK = "park"
     UNPARK = "unpark"
     REOPEN = "reopen"
+    SETTLE = "settle"
+    """A rule settled it, with what another part of the house wrote; there is nothing of its own to take back."""
 
 
 SLA_DAYS: dict[BreakKind, int] = {
@@ -101,6 +104,7 @@ SLA_DAYS: dict[BreakKind, int] = {
     BreakKind.BATCH_TOTAL: 0,
     BreakKind.FILE_GAP: 0,
     BreakKind.PAYOUT_RETURNED: 0,
+    BreakKind.DUPLICATE_BANK: 0,
 }
 """Business days within which somebody has to have dealt with it."""
 
@@ -119,8 +123,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     write_off_alone_minor: int = 2_500
     settle_days: int = 4
     """Days after which money the PSP has not reported is missing."""
+    bank_fee_minor: int = 5_000
+    """What a bank may charge in one line before a person looks at it."""
     bank_days: int = 5
-    """Days after which a reported batch that is not at the bank is missing."""
+    """Days after which a reported batch, or a payout, that is not at the bank is missing."""
 
 
 def business_days_after(day: date, count: int) -> date:

@@ -21,6 +21,7 @@ EXPECTED_KINDS = frozenset(
 """Lines that have a counterpart in the ledger, or should have."""
 
 PSP_FEE = AccountRef(Code.PSP_FEE)
+BANK_FEE = AccountRef(Code.BANK_FEE)
 PSP_MARKUP = AccountRef(Code.PSP_MARKUP)
 CURRENCY_POSITION = AccountRef(Code.CURRENCY_POSITION)
 WRITE_OFF = AccountRef(Code.RECONCILIATION_WRITE_OFF)
@@ -91,8 +92,10 @@ def correct_fee(*, psp: Owner, fee: Money, key: str) -> list[Line]:
     return [signed(PSP_FEE, fee), signed(psp.account(Code.PSP_RECEIVABLE), -fee, key)]
 
 
-def receive(*, bank: Owner, parts: Mapping[tuple[AccountRef, str], Money]) -> list[Line]:
-    """A bank line: into or out of the bank account, from batches on their way (7) or as an unidentified receipt (30)."""
+def receive(*, bank: Owner, parts: Mapping[tuple[AccountRef, str | None], Money]) -> list[Line]:
+    """A bank line: into or out of the bank account. From batches on their way (7), as an unidentified receipt (30), as a debit in suspense,
+    or as the bank's own fee. What a payout wrote already (20, 22) it only moves to the account whose statement it is: mostly the same.
+    """
     safeguarded = bank.account(Code.BANK_SAFEGUARDED)
     return [line for (account, key), money in parts.items() for line in (signed(safeguarded, money), signed(account, -money, key))]
 

@@ -7,11 +7,18 @@ Amounts are signed from our side: what raises our balance at the provider or ban
 from collections.abc import Iterator
 from datetime import date, datetime
 from enum import StrEnum
+from typing import BinaryIO
 
 import msgspec
 
 from app.core.errors import Invalid
 from app.core.money import Money
+
+
+def pieces(source: BinaryIO) -> Iterator[bytes]:
+    """The bytes of an open file, a piece at a time."""
+    while some := source.read(1 << 16):
+        yield some
 
 
 class Side(StrEnum):
@@ -114,6 +121,7 @@ class ControlTotal(msgspec.Struct, kw_only=True, tag="total"):
     account: str | None = None
     statement: str | None = None
     """The number of a bank's statement; with the balances, what tells whether one is missing."""
+    closed_on: date | None = None
     opening_minor: int | None = None
     closing_minor: int | None = None
 

@@ -31,15 +31,30 @@ select i.merchant_id, s.connection_id, i.currency, sum(case when i.kind in ('cha
 INVARIANTS = (
     *BOOKS,
     Invariant(
-        "I4 the books have at a bank what its statements booked",
-        """with books as (select a.merchant_id, a.owner_id, a.currency, sum(e.side * e.amount)::bigint as minor from ledger.account a
+        "I4 the books have at a bank what its last statement closed with",
+        """with bank as (select s.merchant_id, s.id as source_id, coalesce(s.funding_account_id, s.id) as owner_id from recon_source s where s.side = 'bank' and {of:s}),
+            books as (select b.merchant_id, b.source_id, a.currency, sum(e.side * e.amount)::bigint as minor,
+                   coalesce(sum(e.side * e.amount) filter (where t.kind in ('payout.paid', 'payout.returned') and not exists (
+                     select from recon_item i join recon_match_item x on x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live
+                      where i.merchant_id = t.merchant_id and i.source_id = b.source_id and i.side = 'ledger' and i.ext_id = 'txn_' || t.id)), 0)::bigint as on_its_way
+              from bank b join ledger.account a on a.merchant_id = b.merchant_id and a.code = '1201' and a.owner_type = 'bank' and a.owner_id = b.owner_id
               join ledger.entry e on e.merchant_id = a.merchant_id and e.account_id = a.id and e.phase in (0, 2)
-              join ledger.txn t on t.merchant_id = e.merchant_id and t.id = e.txn_id and t.kind = 'settlement.received'
-             where a.code = '1201' and a.owner_type = 'bank_account' and {of:a} group by 1, 2, 3),
-            told as (select i.merchant_id, i.source_id as owner_id, i.net_currency as currency, sum(i.net_minor)::bigint as minor from recon_item i
-             where i.side = 'bank' and i.posted_key is not null and {of:i} group by 1, 2, 3)
-            select merchant_id, owner_id::text as subject, format('%s in the books, %s by statements, %s', b.minor, t.minor, currency) as detail
-              from books b full join told t using (merchant_id, owner_id, currency) where coalesce(b.minor, 0) <> coalesce(t.minor, 0)""",
+              join ledger.txn t on t.merchant_id = e.merchant_id and t.id = e.txn_id group by 1, 2, 3),
+            line as (select i.merchant_id, i.source_id, i.net_currency as currency, sum(i.net_minor)::bigint as minor,
+                   coalesce(sum(i.net_minor) filter (where i.posted_key is null), 0)::bigint as unbooked
+              from recon_item i where i.side = 'bank' and {of:i} group by 1, 2, 3),
+            -- a statement that was told twice counts as it was told first
+            statement as (select distinct on (f.merchant_id, f.source_id, t.account, t.currency, t.statement, t.closed_on) f.merchant_id, f.source_id, t.*
+              from recon_file f cross join jsonb_to_recordset(f.totals)
+                as t(account text, statement text, currency text, closed_on text, opening_minor bigint, closing_minor bigint)
+             where f.status = 'imported' and t.opening_minor is not null and {of:f}
+             order by f.merchant_id, f.source_id, t.account, t.currency, t.statement, t.closed_on, f.id),
+            -- from the first opening to the last closing balance, less what a missing statement moved: that is a break of its own
+            told as (select merchant_id, source_id, currency, sum(closing_minor - opening_minor)::bigint as minor from statement group by 1, 2, 3)
+            select merchant_id, source_id::text as subject, format('%s in the books, %s of it on its way, %s not booked yet, %s by statements, %s',
+                   coalesce(b.minor, 0), coalesce(b.on_its_way, 0), coalesce(l.unbooked, 0), coalesce(t.minor, l.minor, 0), currency) as detail
+              from books b full join line l using (merchant_id, source_id, currency) full join told t using (merchant_id, source_id, currency)
+             where coalesce(b.minor, 0) - coalesce(b.on_its_way, 0) + coalesce(l.unbooked, 0) <> coalesce(t.minor, l.minor, 0) or l.minor <> t.minor""",
     ),
     Invariant(
         "I5 what a provider settled left its receivable",
@@ -54,15 +69,37 @@ INVARIANTS = (
     Invariant(
         "I6 every line is in one match or one break",
         """select i.merchant_id, i.ext_id as subject, i.side || ' ' || i.kind || ' of ' || i.net_minor || ' ' || i.net_currency as detail from recon_item i
-             where i.side in ('psp', 'bank') and i.kind not in ('batch', 'payout', 'fee') and i.net_minor <> 0 and {of:i}
+             where i.side in ('psp', 'bank') and i.kind not in ('batch', 'payout') and i.net_minor <> 0 and {of:i}
+               and (i.kind <> 'fee' or i.side = 'bank' and i.posted_key is distinct from jsonb_build_object('fee', i.net_minor)::text)
                and i.created_at <= (select max(r.started_at) from recon_run r where r.merchant_id = i.merchant_id)
                and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
+   and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.psp_id = i.id)
+   and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)
                and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.item_id = i.id and b.status <> 'cleared')""",
     ),
     Invariant(
         "I7 every match comes to nothing in each currency",
         """select x.merchant_id, x.match_id::text as subject, x.currency || ' is off by ' || sum(x.minor) as detail from recon_match_item x
-             where x.is_live and {of:x} group by x.merchant_id, x.match_id, x.currency having sum(x.minor) <> 0""",
+             where x.is_live and {of:x} group by x.merchant_id, x.match_id, x.currency having sum(x.minor) <> 0
+            union all
+            select a.merchant_id, a.psp_id::text, format('%s %s by the provider, %s %s in the ledger', p.gross_minor, p.currency, l.gross_minor, l.currency)
+              from recon_pair a left join recon_item p on p.merchant_id = a.merchant_id and p.id = a.psp_id
+              left join recon_item l on l.merchant_id = a.merchant_id and l.id = a.ledger_id
+             where {of:a} and (p.currency, p.gross_minor) is distinct from (l.currency, l.gross_minor) or {of:a} and p.id is null""",
+    ),
+    Invariant(
+        "I8 a payout leaves the bank once and comes back once at most",
+        """with line as (select o.merchant_id, o.payout_id, count(*) filter (where b.net_minor < 0) as debits, count(*) filter (where b.net_minor > 0) as credits
+              from recon_item_payout o join recon_item b on b.merchant_id = o.merchant_id and b.id = o.item_id and b.side = 'bank'
+              join recon_match_item x on x.merchant_id = b.merchant_id and x.item_id = b.id and x.is_live where {of:o} group by 1, 2),
+            books as (select t.merchant_id, t.source_id as payout_id, count(*) filter (where t.kind = 'payout.paid') as debits,
+                   count(*) filter (where t.kind = 'payout.returned') as credits
+              from ledger.txn t where t.source_type = 'payout' and t.kind in ('payout.paid', 'payout.returned') and {of:t} group by 1, 2)
+            select merchant_id, payout_id::text as subject, format('%s debits and %s credits at the bank, %s and %s in the books',
+                   coalesce(l.debits, 0), coalesce(l.credits, 0), coalesce(b.debits, 0), coalesce(b.credits, 0)) as detail
+              from line l full join books b using (merchant_id, payout_id)
+             where greatest(l.debits, l.credits, b.debits, b.credits) > 1 or coalesce(l.debits, 0) > coalesce(b.debits, 0)
+                or coalesce(l.credits, 0) > coalesce(b.credits, 0) or coalesce(b.credits, 0) > coalesce(b.debits, 0)""",
     ),
     Invariant(
         "I9 a payment’s captures and refunds are those of its entries",

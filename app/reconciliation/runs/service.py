@@ -16,16 +16,18 @@ from app.core.ids import MerchantId, new_id
 from app.core.money import Money
 from app.ledger import service as ledger
 from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting
+from app.payouts.domain import BANK
 from app.reconciliation import queries
+from app.reconciliation.banks import service as banks
 from app.reconciliation.breaks import service as breaks
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import SLA_DAYS, Policy, business_days_after
 from app.reconciliation.domain.choices import Loose, choices
-from app.reconciliation.domain.journals import Reported, netted
+from app.reconciliation.domain.journals import BANK_FEE, Reported, netted
 from app.reconciliation.domain.lines import LineKind
 from app.reconciliation.domain.sums import Sums
-from app.reconciliation.models import Run
-from app.reconciliation.queries import BANK, CONNECTION, SOURCE_OWNER
+from app.reconciliation.models import Run, Source
+from app.reconciliation.queries import CONNECTION, SOURCE_OWNER
 
 RULES_VERSION = 1
 MINUTES = 10
@@ -33,11 +35,10 @@ LINES_AT_ONCE = 1_000
 LINES_PER_TRANSACTION = 250
 RUN = "run"
 
-_LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:merchant as text), 4218))")
 _STEPS = (
     text("select recon_expect(:merchant, :at)"),
     text("select recon_batches(:merchant, :at)"),
-    text("select recon_rematch(:merchant, 'line', :at, :version)"),
+    text("select recon_match_lines(:merchant, :at, :version)"),
 )
 _LOOSE = text("select id, side, currency, minor, day from recon_unpaired(:merchant)")
 _REMATCH_BATCHES = text("select recon_rematch(:merchant, 'batch', :at, :version, cast(:sums as jsonb))")
@@ -69,10 +70,21 @@ with paired as (
   select d.item_id, d.other_id, t.clear_key, t.source_id, b.net_minor from recon_difference d
     join recon_item b on b.merchant_id = d.merchant_id and b.id = d.item_id join recon_item t on t.merchant_id = d.merchant_id and t.id = d.other_id
    where d.merchant_id = :merchant and d.leg = 'batch'),
+paid as (
+  select b.id as bank, 'account:' || coalesce(s.funding_account_id, s.id) as key, sum(l.net_minor)::bigint as minor from recon_match m
+    join recon_match_item x on x.merchant_id = m.merchant_id and x.match_id = m.id
+    join recon_item b on b.merchant_id = x.merchant_id and b.id = x.item_id and b.side = 'bank'
+    join recon_match_item y on y.merchant_id = m.merchant_id and y.match_id = m.id
+    join recon_item l on l.merchant_id = y.merchant_id and l.id = y.item_id and l.side = 'ledger'
+    join recon_source s on s.merchant_id = l.merchant_id and s.id = l.source_id
+   where m.merchant_id = :merchant and m.leg = 'payout' and m.undone_at is null group by 1, 2),
+part as (select bank, clear_key as key, minor from paired union all select bank, key, minor from paid),
 wanted as (
-  select b.id, b.source_id, b.net_currency, b.ext_id, b.clear_key, b.posted_key,
-         coalesce((select jsonb_object_agg(p.clear_key, p.minor) from paired p where p.bank = b.id)::text,
-                  case when b.net_minor > 0 then jsonb_build_object(b.clear_key, b.net_minor)::text end) as key
+  select b.id, b.source_id, b.net_currency, b.net_minor, b.ext_id, b.clear_key, b.posted_key,
+         coalesce((select jsonb_object_agg(p.key, p.minor) from part p where p.bank = b.id)::text,
+                  case when b.kind = 'fee' and b.net_minor < 0 and -b.net_minor <= :bank_fee
+                         and not exists (select from recon_item_payout n where n.merchant_id = b.merchant_id and n.item_id = b.id)
+                       then jsonb_build_object('fee', b.net_minor)::text else jsonb_build_object(b.clear_key, b.net_minor)::text end) as key
     from recon_item b where b.merchant_id = :merchant and b.side = 'bank' and b.net_minor <> 0)
 select * from wanted where posted_key is distinct from key order by source_id, ext_id, id
 """)
@@ -83,7 +95,8 @@ _POSTED = text(
 )
 _BREAKS = text("""
 with wanted as materialized (
-  select * from recon_wanted_breaks(:merchant, :today, :fee_minor, :fee_bps, :rounding, :settle_days, :bank_days)),
+  select * from recon_wanted_breaks(:merchant, :today, :fee_minor, :fee_bps, :rounding, :settle_days, :bank_days)
+  union all select * from recon_bank_breaks(:merchant, :today, :bank_days, :bank_fee)),
 cleared as (
   update recon_break b set status = 'cleared', closed_at = :at
    where b.merchant_id = :merchant and b.status in ('open', 'parked', 'awaiting_approval') and b.kind not in ('restated', 'unreadable', 'batch_total')
@@ -96,21 +109,29 @@ on conflict (merchant_id, kind, subject) do update
   where b.status = 'cleared' or (b.status in ('open', 'parked') and (b.minor, b.other_id) is distinct from (excluded.minor, excluded.other_id))
 """)
 _RULES = text(
-    "select rule, count(*) as matches from recon_match where merchant_id = :merchant and undone_at is null group by rule order by rule"
+    "select rule, sum(matches)::bigint as matches from ("
+    "  select rule, count(*) as matches from recon_pair where merchant_id = :merchant group by rule union all"
+    "  select rule, count(*) from recon_match where merchant_id = :merchant and undone_at is null group by rule) r group by rule order by rule"
 )
 _SUMS = text("""
-select currency, sum(ledger)::bigint as ledger, sum(psp)::bigint as psp, sum(bank)::bigint as bank, sum(due)::bigint as due, sum(waiting)::bigint as waiting,
-       sum(fee_booked)::bigint as fee_booked, sum(fee_charged)::bigint as fee_charged from (
-  select i.currency, case when i.side = 'ledger' then i.gross_minor else 0 end as ledger,
-         case when i.side = 'psp' and i.kind in ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal') then i.gross_minor else 0 end as psp,
-         case when i.side = 'bank' then i.net_minor else 0 end as bank, case when i.kind = 'batch' then i.net_minor else 0 end as due,
-         case when i.side = 'ledger' then i.fee_minor else 0 end as fee_booked,
-         case when i.side = 'psp' and i.currency = i.net_currency then i.fee_minor else 0 end as fee_charged,
-         case when i.side = 'ledger' and i.day + :settle_days >= :today and not exists (
-           select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
-           and not exists (select from recon_break b where b.merchant_id = i.merchant_id and (b.item_id = i.id or b.other_id = i.id) and b.status <> 'cleared')
-           then i.gross_minor else 0 end as waiting
-    from recon_item i where i.merchant_id = :merchant) s group by currency order by currency
+with told as (
+  select i.currency, i.side, i.kind, i.currency = i.net_currency as is_one, sum(i.gross_minor) as gross, sum(i.net_minor) as net, sum(i.fee_minor) as fee
+    from recon_item i where i.merchant_id = :merchant and (i.side <> 'ledger' or i.kind not in ('payout', 'payout_reversal')) group by 1, 2, 3, 4),
+waiting as (
+  select i.currency, sum(i.gross_minor) as minor from recon_item i
+   where i.merchant_id = :merchant and i.side = 'ledger' and i.kind not in ('payout', 'payout_reversal') and i.day + :settle_days >= :today
+     and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)
+     and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
+     and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.item_id = i.id and b.status <> 'cleared')
+     and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.other_id = i.id and b.status <> 'cleared')
+   group by 1)
+select currency, coalesce(sum(gross) filter (where side = 'ledger'), 0)::bigint as ledger,
+       coalesce(sum(gross) filter (where side = 'psp' and kind in ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal')), 0)::bigint as psp,
+       coalesce(sum(net) filter (where side = 'bank'), 0)::bigint as bank, coalesce(sum(net) filter (where kind = 'batch'), 0)::bigint as due,
+       coalesce((select w.minor from waiting w where w.currency = told.currency), 0)::bigint as waiting,
+       coalesce(sum(fee) filter (where side = 'ledger'), 0)::bigint as fee_booked,
+       coalesce(sum(fee) filter (where side = 'psp' and is_one), 0)::bigint as fee_charged
+  from told group by currency order by currency
 """)
 _OPEN = text("select count(*) from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval')")
 
@@ -120,7 +141,8 @@ async def compare(session: AsyncSession, actor: Actor, *, policy: Policy | None 
     policy = policy or Policy()
     began, merchant_id = now(), actor.merchant
     await session.execute(text(f"set local statement_timeout = '{MINUTES}min'"))
-    await session.execute(_LOCK, {"merchant": str(merchant_id)})
+    await queries.lock(session, merchant_id=merchant_id)
+    await banks.match_payouts(session, actor, at=began, version=RULES_VERSION)
     for step in _STEPS:
         await session.execute(step, {"merchant": merchant_id, "at": began, "version": RULES_VERSION})
     await _match_batches(session, merchant_id, began)
@@ -128,6 +150,7 @@ async def compare(session: AsyncSession, actor: Actor, *, policy: Policy | None 
     await _Books(session, actor, run_id, policy).write()
     await _find_breaks(session, merchant_id, policy, began)
     await breaks.settle_rounding(session, actor, policy=policy)
+    await banks.settle_returned(session, actor, at=began)
     return await _record(session, actor, run_id, began, policy)
 
 
@@ -149,6 +172,7 @@ async def _find_breaks(session: AsyncSession, merchant_id: MerchantId, policy: P
         "rounding": policy.rounding_minor,
         "settle_days": policy.settle_days,
         "bank_days": policy.bank_days,
+        "bank_fee": policy.bank_fee_minor,
     }
     await session.execute(_BREAKS, {**values, **limits})
 
@@ -184,19 +208,19 @@ class _Books:
         self.session, self.actor, self.run_id, self.policy = session, actor, run_id, policy
         self.merchant_id = actor.merchant
         self.on = today()
-        self.connections: dict[UUID, UUID | None] = {}
+        self.sources: dict[UUID, Source] = {}
         self.postings: list[Posting] = []
         self.number = 0
 
     async def write(self) -> None:
         """Write everything that is due."""
-        self.connections = {source.id: source.connection_id for source in await queries.sources(self.session, merchant_id=self.merchant_id)}
+        self.sources = {source.id: source for source in await queries.sources(self.session, merchant_id=self.merchant_id)}
         limits = {"fee_minor": self.policy.fee_tolerance_minor, "fee_bps": self.policy.fee_tolerance_bps}
         async for rows in self._some(_DUE_LINES, limits):
             for (_, batch), lines in groupby(rows, key=lambda row: (row.source_id, row.batch_key)):
                 self._settle(batch, list(lines))
             await self._post([row.id for row in rows], [row.key for row in rows], [row.fee_due for row in rows])
-        async for rows in self._some(_DUE_RECEIPTS, {}):
+        async for rows in self._some(_DUE_RECEIPTS, {"bank_fee": self.policy.bank_fee_minor}):
             for row in rows:
                 self._receive(row)
             await self._post([row.id for row in rows], [row.key for row in rows], [0] * len(rows))
@@ -249,21 +273,25 @@ class _Books:
             self._add(Kind.SETTLEMENT_FEE_CORRECTED, f"pspfee:{batch}", fees)
 
     def _receive(self, row: Row[tuple[object, ...]]) -> None:
-        bank = Owner(BANK, row.source_id)
+        bank = queries.bank_of(self.sources[row.source_id])
         lines = journals.receive(bank=bank, parts=self._parts(row, row.key))
         back = journals.receive(bank=bank, parts={place: -money for place, money in self._parts(row, row.posted_key).items()})
         self._add(Kind.SETTLEMENT_RECEIVED, f"bank:{row.ext_id}", [*lines, *back])
 
-    def _parts(self, row: Row[tuple[object, ...]], key: str | None) -> dict[tuple[AccountRef, str], Money]:
+    def _parts(self, row: Row[tuple[object, ...]], key: str | None) -> dict[tuple[AccountRef, str | None], Money]:
         """A bank line's parts by the account and key they come from."""
         parts: dict[str, int] = msgspec.json.decode(key, type=dict[str, int]) if key else {}
-        return {self._origin(row.source_id, name): Money(minor, row.net_currency) for name, minor in parts.items()}
+        return {self._origin(row.source_id, name, minor): Money(minor, row.net_currency) for name, minor in parts.items()}
 
-    def _origin(self, bank: UUID, key: str) -> tuple[AccountRef, str]:
-        kind, source, *_ = key.split(":", 2)
-        connection = self.connections.get(UUID(source)) if kind == "batch" else None
+    def _origin(self, source_id: UUID, key: str, minor: int) -> tuple[AccountRef, str | None]:
+        if key == "fee":
+            return BANK_FEE, None
+        kind, name, *_ = key.split(":", 2)
+        if kind == "account":
+            return Owner(BANK, UUID(name)).account(Code.BANK_SAFEGUARDED), None
+        connection = self.sources[UUID(name)].connection_id if kind == "batch" else None
         if connection is None:
-            return Owner(BANK, bank).account(Code.UNIDENTIFIED_RECEIPTS), key
+            return queries.unknown_at_bank(self.sources[source_id], minor), key
         return Owner(CONNECTION, connection).account(Code.SETTLEMENT_IN_TRANSIT), key
 
 

@@ -16,6 +16,7 @@ class SourceForm(msgspec.Struct, kw_only=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
     format: str
     connection: str = ""
+    bank: str = ""
 
 
 class MappingForm(msgspec.Struct, kw_only=True):

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.ids import MerchantId, public_id
 from app.core.money import Money
 from app.core.paging import fetch_page
+from app.payouts import queries as payouts
 from app.psp import queries as psp
 from app.reconciliation import queries
 from app.reconciliation.domain.formats import FORMATS
@@ -54,18 +55,26 @@ async def source_list_page(session: AsyncSession, *, merchant_id: MerchantId) ->
 
 async def source_form_page(session: AsyncSession, *, merchant_id: MerchantId) -> SourceFormPage:
     """The form of a new source."""
-    return SourceFormPage(connections=await _free_connections(session, merchant_id))
+    return SourceFormPage(connections=await _free_connections(session, merchant_id), banks=await _free_banks(session, merchant_id))
 
 
 async def mapping_page(session: AsyncSession, *, merchant_id: MerchantId) -> MappingPage:
     """The form of a new CSV source."""
-    return MappingPage(connections=await _free_connections(session, merchant_id))
+    return MappingPage(connections=await _free_connections(session, merchant_id), banks=await _free_banks(session, merchant_id))
 
 
 async def _free_connections(session: AsyncSession, merchant_id: MerchantId) -> list[tuple[str, str]]:
     names = await psp.connection_names(session, merchant_id=merchant_id)
     taken = {source.connection_id for source in await queries.sources(session, merchant_id=merchant_id)}
     return [(public_id("con", connection_id), name) for connection_id, name in names.items() if connection_id not in taken]
+
+
+async def _free_banks(session: AsyncSession, merchant_id: MerchantId) -> list[tuple[str, str]]:
+    accounts = await payouts.funding_accounts(session, merchant_id=merchant_id)
+    taken = {source.funding_account_id for source in await queries.sources(session, merchant_id=merchant_id)}
+    return [
+        (public_id(queries.FUNDING, account.id), f"{account.name}, {account.currency}") for account in accounts if account.id not in taken
+    ]
 
 
 async def source_page(session: AsyncSession, *, merchant_id: MerchantId, source_id: UUID, after: str | None = None) -> SourcePage:

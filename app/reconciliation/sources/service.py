@@ -10,6 +10,8 @@ from app.core import audit
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import ConnectionId, new_id
+from app.payouts import queries as payouts
+from app.payouts.domain import FundingAccountId
 from app.psp import queries as psp
 from app.reconciliation.domain.breaks import SourceInvalid, SourceNameTaken
 from app.reconciliation.domain.formats import CSV, FORMATS
@@ -25,15 +27,18 @@ async def add_source(
     name: str,
     format: str,
     connection_id: ConnectionId | None = None,
+    funding_id: FundingAccountId | None = None,
     mapping: ColumnMapping | None = None,
 ) -> Source:
-    """Add where files come from: an account at a provider (with its connection), or at a bank (without)."""
+    """Add where files come from: an account at a provider (with its connection), or at a bank (with the one payouts are made from, if it is that)."""
     known = FORMATS.get(format)
     if known is None:
         raise SourceInvalid("Choose one of the formats.", fields={"format": "Choose one of the formats."})
     side = _side(format, known.side, connection_id, mapping)
     if connection_id is not None:
         await psp.connection(session, merchant_id=actor.merchant, connection_id=connection_id)
+    if funding_id is not None:
+        await _check_bank(session, actor, side, funding_id)
     source = Source(
         merchant_id=actor.merchant,
         id=new_id(),
@@ -41,6 +46,7 @@ async def add_source(
         side=side,
         format=format,
         connection_id=connection_id,
+        funding_account_id=funding_id,
         mapping=msgspec.to_builtins(mapping) if mapping else None,
         created_at=now(),
     )
@@ -48,6 +54,9 @@ async def add_source(
         async with session.begin_nested():
             session.add(source)
     except IntegrityError as error:
+        if "funding_account" in str(error.orig):
+            message = "This bank account has a source already."
+            raise SourceNameTaken(message, fields={"bank": message}) from error
         if "connection" in str(error.orig):
             message = "This connection has a source already."
             raise SourceNameTaken(message, fields={"connection": message}) from error
@@ -55,6 +64,12 @@ async def add_source(
     after = {"name": name, "format": format}
     await audit.record(session, actor, action="reconciliation.source_added", object_type="recon_source", object_id=source.id, after=after)
     return source
+
+
+async def _check_bank(session: AsyncSession, actor: Actor, side: Side, funding_id: FundingAccountId) -> None:
+    if side is not Side.BANK:
+        raise SourceInvalid("A provider’s files are about its connection.", fields={"bank": "Leave this empty for a provider."})
+    await payouts.funding_account(session, merchant_id=actor.merchant, funding_id=funding_id)
 
 
 def _side(name: str, side: Side, connection_id: UUID | None, mapping: ColumnMapping | None) -> Side:

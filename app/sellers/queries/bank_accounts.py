@@ -63,6 +63,19 @@ async def active_destination(session: AsyncSession, *, merchant_id: MerchantId, 
     return None if found is None else _destination(found)
 
 
+async def destinations_in(
+    session: AsyncSession, *, merchant_id: MerchantId, seller_ids: Collection[SellerId], currency: str
+) -> dict[SellerId, Destination]:
+    """The accounts to which several sellers' money in a currency goes; sellers without one are left out."""
+    statement = select(BankAccount).where(
+        BankAccount.merchant_id == merchant_id,
+        BankAccount.seller_id.in_(list(seller_ids)),
+        BankAccount.currency == currency,
+        BankAccount.status == BankAccountStatus.ACTIVE,
+    )
+    return {SellerId(row.seller_id): _destination(row) for row in (await session.execute(statement)).scalars()}
+
+
 async def active_destinations(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> list[Destination]:
     """The accounts a seller can be paid to, one a currency."""
     statement = select(BankAccount).where(

@@ -13,8 +13,8 @@ import msgspec
 from app.core.errors import Invalid
 from app.core.money import Money
 from app.reconciliation.domain.formats.rows import Row, line_of, minor, same, text_lines
-from app.reconciliation.domain.formats.statements import Chain, Statement
-from app.reconciliation.domain.lines import FileRefused, Line, LineKind, Side, Tally, UnreadableField
+from app.reconciliation.domain.formats.statements import Chain, Statement, kind_of
+from app.reconciliation.domain.lines import FileRefused, Line, Side, Tally, UnreadableField
 
 OPENING, CLOSING = "010", "015"
 MAX_FIELDS = 2000
@@ -209,7 +209,7 @@ def _line(record: _Record, account: _Account, group: _Group | None) -> Line:
     return Line(
         number=record.number,
         side=Side.BANK,
-        kind=LineKind.BANK_ENTRY,
+        kind=kind_of(code, net),
         raw_type=code,
         ext_id=bank or f"{statement.account}.{as_of}.{account.entries}",
         account=same(statement.account),

@@ -10,8 +10,8 @@ from defusedxml.ElementTree import iterparse
 from app.core.errors import Invalid
 from app.core.money import Money
 from app.reconciliation.domain.formats.rows import Row, amount, day, line_of, moment, same
-from app.reconciliation.domain.formats.statements import Chain, Statement
-from app.reconciliation.domain.lines import FileRefused, Line, LineKind, Side, Tally, UnreadableField
+from app.reconciliation.domain.formats.statements import Chain, Statement, kind_of
+from app.reconciliation.domain.lines import FileRefused, Line, Side, Tally, UnreadableField
 
 OPENING = ("OPBD", "PRCD")
 CLOSING = "CLBD"
@@ -133,7 +133,7 @@ def _line(entry: Element, detail: Element, row: Row, statement: Statement, *, pa
     return Line(
         number=row.number,
         side=Side.BANK,
-        kind=LineKind.BANK_ENTRY,
+        kind=kind_of(_code(entry), net),
         raw_type="/".join(value for value in (_code(entry), reason) if value),
         ext_id=f"{account_reference}#{part}" if part else account_reference,
         account=same(statement.account),

@@ -9,8 +9,8 @@ import mt940
 
 from app.core.money import Money
 from app.reconciliation.domain.formats.rows import Row, amount, line_of, same, text_lines
-from app.reconciliation.domain.formats.statements import Chain, Statement
-from app.reconciliation.domain.lines import FileRefused, Line, LineKind, Side, Tally, UnreadableField
+from app.reconciliation.domain.formats.statements import Chain, Statement, kind_of
+from app.reconciliation.domain.lines import FileRefused, Line, Side, Tally, UnreadableField
 
 MAX_STATEMENT = 4 << 20
 _START = re.compile(r"^:20:", re.MULTILINE)
@@ -121,7 +121,7 @@ def _line(row: Row, index: int, entry: Mapping[str, object], statement: Statemen
     return Line(
         number=row.number,
         side=Side.BANK,
-        kind=LineKind.BANK_ENTRY,
+        kind=kind_of(str(entry.get("id") or ""), net),
         raw_type=str(entry.get("id") or ""),
         ext_id=theirs if theirs.upper() not in _NO_REFERENCE else f"{statement.number}.{index}",
         account=same(statement.account),

@@ -1,11 +1,20 @@
 """What bank statements of every format have to prove: opening balance plus entries is the closing balance, and one statement follows the next."""
 
+import re
 from datetime import date
 
 import msgspec
 
 from app.core.money import Money
-from app.reconciliation.domain.lines import FileRefused, Tally
+from app.reconciliation.domain.lines import FileRefused, LineKind, Tally
+
+FEES = re.compile(r"(^|-)(CHRG|COMM|COMT|FEES)$|^[NFS](CHG|COM)$|^698$")
+"""The bank's own charges: sub-families of ISO 20022 (CHRG, COMM, COMT, FEES), MT940's CHG and COM, BAI2's 698."""
+
+
+def kind_of(code: str, net: Money) -> LineKind:
+    """What a booked line is: the bank's own fee when its code says so and it is taken, else any entry."""
+    return LineKind.FEE if net.is_negative and FEES.search(code) else LineKind.BANK_ENTRY
 
 
 class Statement(msgspec.Struct, kw_only=True):
@@ -50,7 +59,7 @@ class Chain:
             said = f"opening balance and entries come to {expected.decimal()}, the closing balance is {statement.closing.decimal()}"
             raise FileRefused(f"statement {statement.batch}: {said} {statement.currency}.", line=statement.line)
         total.is_proven = True
-        total.account, total.statement = statement.account, statement.number
+        total.account, total.statement, total.closed_on = statement.account, statement.number, statement.closed_on
         total.opening_minor, total.closing_minor = statement.opening.minor, statement.closing.minor
 
     @staticmethod

@@ -1,0 +1,58 @@
+"""A worker that is asked to stop finishes what it began, or gives it back; either way the job is done once."""
+
+from uuid import UUID
+
+import pytest
+
+from app.cli.processes import RELAY, worker_command
+from app.core.ids import new_id
+from tests.faults.house import House, Process, until
+from tests.support.rabbitmq import RabbitMissing, running_rabbit
+
+JOB = "orders.expire_due"
+WORKER = worker_command(processes=1, threads=2)
+
+
+@pytest.fixture
+def published(house: House) -> UUID:
+    """An event that one actor hears of."""
+    event = new_id()
+    house.sql("insert into outbox (id, topic, payload, created_at, due_at) values (%s, 'clock.orders_due', '{}', now(), now())", event)
+    return event
+
+
+def run_of(house: House, event: UUID) -> list[tuple[object, ...]]:
+    return house.sql("select state, attempts from job_run where event_id = %s and actor = %s", event, JOB)
+
+
+def ends_well(process: Process) -> None:
+    """It is asked to stop and ends by itself."""
+    process.process.terminate()
+    until(lambda: not process.is_running, f"it did not end:\n{process.log.read_text()[-2000:]}", seconds=20)
+    assert process.process.returncode == 0, process.log.read_text()[-2000:]
+
+
+def stops_in_the_middle(house: House, published: UUID, settings: dict[str, str]) -> None:
+    """One job is finished within the time there is; one that takes longer goes back at once, uncounted, and is done by another worker."""
+    slow = {"COUNTINGHOUSE_FAILPOINTS": "workers.job_begun=sleep:60000", "COUNTINGHOUSE_WORKER_GRACE_SECONDS": "0.3"}
+    with house.running(house.start("relay", RELAY, **settings)):
+        first = house.start("worker", WORKER, **settings, **slow)
+        until(lambda: run_of(house, published) == [("running", 1)], "it was not begun")
+        ends_well(first)
+        assert run_of(house, published) == [("failed", 0)]
+        second = house.start("worker", WORKER, **settings, COUNTINGHOUSE_FAILPOINTS="workers.job_begun=sleep:700")
+        until(lambda: run_of(house, published) == [("running", 1)], "it did not go back")
+        ends_well(second)
+    assert run_of(house, published) == [("done", 1)]
+
+
+class TestStopped:
+    def test_over_postgresql(self, house: House, published: UUID) -> None:
+        stops_in_the_middle(house, published, {})
+
+    def test_over_rabbitmq(self, house: House, published: UUID) -> None:
+        try:
+            with running_rabbit() as rabbit:
+                stops_in_the_middle(house, published, {"BROKER_URL": rabbit.url})
+        except RabbitMissing as missing:
+            pytest.skip(str(missing))
