@@ -8,11 +8,16 @@ import pytest
 
 from app.core.clock import now, travel
 from app.core.db import unit_of_work
+from app.core.ids import public_id
+from app.core.money import Money
+from app.psp.domain import Outcome, ProviderStatus, Result
+from app.reconciliation import flows
 from app.reconciliation.domain.breaks import SLA_DAYS, BreakKind, SourceInvalid
 from app.reconciliation.invariants import service as invariants
 from app.reconciliation.sources import service as sources
 from tests.reconciliation.conftest import Desk, SettlementLine, line_of, settlement
 from tests.reconciliation.files import ADYEN, rows
+from tests.support.shop import ok
 
 
 async def holds(desk: Desk) -> bool:
@@ -111,3 +116,20 @@ async def test_a_time_zone_is_one_there_is(desk: Desk) -> None:
     async with unit_of_work(desk.shop.merchant_id) as session:
         with pytest.raises(SourceInvalid):
             await sources.add_source(session, desk.shop.actor, name="Mars", format="camt053", time_zone="Mars/Olympus")
+
+
+async def test_a_lost_answer_is_asked_for_when_the_file_has_the_payment(desk: Desk) -> None:
+    """The provider charged and its answer was lost: its file knows, so it is asked by our reference, and the books follow."""
+    shop = desk.shop
+    shop.psp.answers("authorise", Result(outcome=Outcome.UNKNOWN, code="read_timeout"))
+    await shop.pay(await shop.order(anna=10_000, bert=0))
+    (attempt,) = desk.query("select id from payment_attempt")
+    reference = public_id("att", attempt[0])  # type: ignore[arg-type]
+    await desk.hand_in(settlement([SettlementLine(id="st_1", gross=10_000, fee=30, payment="sim_1", reference=reference)]))
+    await desk.compare()
+    assert [kind for kind, *_ in desk.breaks()] == ["missing_in_ledger"]
+    captured = ok(ProviderStatus.CAPTURED, amount=Money(10_000, "EUR"), fee=Money(30, "EUR"))
+    shop.psp.answers("lookup", msgspec.structs.replace(captured, provider_reference="sim_1"))
+    await flows.compare_one(shop.merchant_id)
+    assert (desk.breaks(), desk.left_over()) == ([], {("1210", f"batch:{desk.psp.id}:set_1/EUR"): 9_970})
+    assert await holds(desk)
