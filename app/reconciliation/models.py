@@ -32,6 +32,7 @@ class Source(Base):
         CheckConstraint("side in ('psp', 'bank')", name="side"),
         CheckConstraint(_one_of("format", FORMATS), name="format"),
         CheckConstraint("(side = 'psp') = (connection_id is not null)", name="account"),
+        CheckConstraint("file_days between 1 and 60", name="file_days"),
         CheckConstraint("side = 'bank' or funding_account_id is null", name="bank"),
         ForeignKeyConstraint(["merchant_id", "funding_account_id"], ["funding_account.merchant_id", "funding_account.id"]),
         Index(
@@ -54,6 +55,8 @@ class Source(Base):
     connection_id: Mapped[UUID | None]
     funding_account_id: Mapped[UUID | None]
     mapping: Mapped[dict[str, Any] | None]
+    time_zone: Mapped[str] = mapped_column(server_default=text("'UTC'"))
+    file_days: Mapped[int | None]
     ledger_through: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime]
 

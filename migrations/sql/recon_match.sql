@@ -13,6 +13,11 @@ CREATE FUNCTION public_uuid(id text) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLE
     FROM (SELECT right(id, 26) AS b) t
 $$;
 
+-- By how many days a moment is on another day there than here.
+CREATE FUNCTION recon_day_shift(moment timestamptz, time_zone text) RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT (moment AT TIME ZONE time_zone)::date - (moment AT TIME ZONE 'UTC')::date
+$$;
+
 -- What the ledger expects of each connection with a source: one item per capture and refund on 1100, with the fee that was booked beside it.
 CREATE FUNCTION recon_expect(p_merchant uuid, p_at timestamptz) RETURNS bigint LANGUAGE plpgsql SET work_mem = '128MB' AS $$
 DECLARE v_count bigint;
@@ -175,8 +180,9 @@ LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
     UNION ALL SELECT d.item_id FROM recon_difference d WHERE d.merchant_id = p_merchant
     UNION ALL SELECT d.other_id FROM recon_difference d WHERE d.merchant_id = p_merchant),
   loose AS MATERIALIZED (SELECT * FROM recon_item i WHERE i.merchant_id = p_merchant AND NOT EXISTS (SELECT FROM settled s WHERE s.item_id = i.id)),
-  line AS (SELECT * FROM loose WHERE side = 'psp' AND loose.kind NOT IN ('batch', 'payout', 'fee')),
-  expected AS (SELECT * FROM loose WHERE side = 'ledger' AND loose.kind NOT IN ('payout', 'payout_reversal') AND day + p_settle_days < p_today),
+  line AS (SELECT * FROM loose WHERE side = 'psp' AND loose.kind NOT IN ('batch', 'payout', 'fee', 'reserve_hold', 'reserve_release')),
+  expected AS (SELECT * FROM loose WHERE side = 'ledger' AND loose.kind NOT IN ('payout', 'payout_reversal')
+                 AND day + recon_day_shift(happened_at, (SELECT s.time_zone FROM recon_source s WHERE s.merchant_id = p_merchant AND s.id = loose.source_id)) + p_settle_days < p_today),
   -- only what a loose item could be a copy of is looked up
   twin AS MATERIALIZED (SELECT i.source_id, i.kind, i.currency, i.gross_minor, i.parent_ref, i.our_id FROM recon_item i JOIN settled s ON s.item_id = i.id
             WHERE i.merchant_id = p_merchant AND i.side = 'psp' AND i.kind <> 'batch' AND (i.parent_ref IN (SELECT parent_ref FROM line) OR i.our_id IN (SELECT our_id FROM line))),

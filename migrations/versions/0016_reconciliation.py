@@ -36,6 +36,8 @@ KINDS = {
     "reconciliation.resolved": "Break resolved",
 }
 FUNCTIONS = (
+    "recon_turned_days(uuid)",
+    "recon_rates_off(uuid, bigint)",
     "recon_bank_breaks(uuid, date, integer, bigint)",
     "recon_rematch_payouts(uuid, timestamptz, integer)",
     "recon_payout_pairs(uuid)",
@@ -56,6 +58,7 @@ FUNCTIONS = (
     "recon_batch_pairs(uuid)",
     "recon_batches(uuid, timestamptz)",
     "recon_expect(uuid, timestamptz)",
+    "recon_day_shift(timestamptz, text)",
     "public_uuid(text)",
 )
 
@@ -111,9 +114,12 @@ def upgrade() -> None:
         sa.Column("connection_id", sa.Uuid(), nullable=True),
         sa.Column("funding_account_id", sa.Uuid(), nullable=True),
         sa.Column("mapping", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("time_zone", sa.Text(), server_default=sa.text("'UTC'"), nullable=False),
+        sa.Column("file_days", sa.BigInteger(), nullable=True),
         sa.Column("ledger_through", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("(side = 'psp') = (connection_id is not null)", name=op.f("ck_recon_source_account")),
+        sa.CheckConstraint("file_days between 1 and 60", name=op.f("ck_recon_source_file_days")),
         sa.CheckConstraint("side = 'bank' or funding_account_id is null", name=op.f("ck_recon_source_bank")),
         sa.CheckConstraint(
             "format in ('simulated', 'stripe', 'adyen', 'paypal', 'braintree', 'square', 'camt053', 'mt940', 'bai2', 'csv')",
@@ -257,7 +263,7 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "kind in ('missing_in_psp', 'missing_in_ledger', 'missing_in_bank', 'bank_unidentified', 'amount', 'fee', 'currency', 'rounding', 'duplicate_psp', 'duplicate_ledger', 'status', 'orphan_refund', 'orphan_dispute', 'unknown_type', 'unreadable', 'restated', 'batch_total', 'file_gap', 'payout_returned', 'duplicate_bank')",
+            "kind in ('missing_in_psp', 'missing_in_ledger', 'missing_in_bank', 'bank_unidentified', 'amount', 'fee', 'currency', 'rounding', 'duplicate_psp', 'duplicate_ledger', 'status', 'orphan_refund', 'orphan_dispute', 'unknown_type', 'unreadable', 'restated', 'batch_total', 'file_gap', 'payout_returned', 'duplicate_bank', 'cutoff', 'fx', 'file_missing')",
             name=op.f("ck_recon_break_kind"),
         ),
         sa.CheckConstraint("status in ('open', 'parked', 'awaiting_approval', 'resolved', 'cleared')", name=op.f("ck_recon_break_status")),

@@ -35,6 +35,9 @@ KIND_NAMES: dict[BreakKind, tuple[str, str]] = {
     BreakKind.FILE_GAP: ("File missing", "file-x"),
     BreakKind.PAYOUT_RETURNED: ("Payout returned", "undo-2"),
     BreakKind.DUPLICATE_BANK: ("Twice at the bank", "copy"),
+    BreakKind.CUTOFF: ("Other side of midnight", "clock"),
+    BreakKind.FX: ("Rate differs", "arrow-left-right"),
+    BreakKind.FILE_MISSING: ("No file came", "file-x"),
 }
 CAUSES: dict[BreakKind, str] = {
     BreakKind.MISSING_IN_PSP: "Captured in the books, but the provider has not reported it in time. Ask the provider whether the charge went through.",
@@ -56,6 +59,9 @@ CAUSES: dict[BreakKind, str] = {
     BreakKind.BATCH_TOTAL: "The file does not add up to its own totals, so nothing of it was taken. Ask for it again.",
     BreakKind.FILE_GAP: "A file that should be there is not.",
     BreakKind.PAYOUT_RETURNED: "A payout came back. A seller's waits until its bank details are put right; the provider pays ours again.",
+    BreakKind.CUTOFF: "The books have it in one month, the provider in the next. In the time zone of the provider it is one day; otherwise its reports or the time zone of the source are wrong.",
+    BreakKind.FX: "The provider converted at another rate than the rest of the same batch, by more than is accepted without asking.",
+    BreakKind.FILE_MISSING: "By the schedule of this source a file should have come by now. Ask for it again.",
     BreakKind.DUPLICATE_BANK: "The bank carried out the same payout again, or sent it back twice. The first time was matched; this money waits.",
 }
 TARGET_NAMES: list[tuple[str, str]] = [
