@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 
 ROUTES: dict[str, tuple[str, ...]] = {
+    "reconciliation.file_received": ("reconciliation.take_file",),
     "psp.event_received": ("payments.apply_psp_event", "payouts.apply_psp_event"),
     "clock.outcomes_due": ("payments.ask_due",),
     "clock.payments_due": ("payments.expire_due",),
@@ -34,6 +35,7 @@ class Queue(StrEnum):
 QUEUES: dict[str, Queue] = {
     "payments.apply_psp_event": Queue.CRITICAL,
     "payments.ask_due": Queue.CRITICAL,
+    "reconciliation.take_file": Queue.BULK,
     "reports.count_events": Queue.BULK,
     "identity.tidy": Queue.BULK,
     "upkeep.forget_jobs": Queue.BULK,

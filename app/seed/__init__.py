@@ -28,9 +28,10 @@ from app.orders.domain import NewLine
 from app.payments import flows
 from app.payments.domain import CaptureMode
 from app.psp.service import connections
+from app.reconciliation import flows as reconciliation
+from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.files import service as files
 from app.reconciliation.invariants import service as invariants
-from app.reconciliation.runs import service as runs
 from app.reconciliation.sources import service as sources
 from app.reports import flows as reports
 from app.seed import payouts
@@ -307,7 +308,9 @@ async def _reconcile(house: House, simulator_url: str) -> None:
             credited = (await simulator.get("/_settlements/statement", params=paid)).raise_for_status().content
             async with unit_of_work(house.merchant_id) as session:
                 await files.import_file(session, house.actor, source=provider, name=f"settlement_{day}.csv", content=io.BytesIO(settled))
-                await files.import_file(session, house.actor, source=bank, name=f"statement_{day}.xml", content=io.BytesIO(credited))
+                arrived = await arrivals.receive(
+                    session, house.actor, source=bank, name=f"statement_{day}.xml", content=io.BytesIO(credited)
+                )
+            await reconciliation.take_file(merchant_id=house.merchant_id, arrival_id=arrived.id)
     async with unit_of_work(house.merchant_id) as session:
-        await runs.compare(session, house.actor)
         await invariants.check(session, house.actor)

@@ -152,6 +152,14 @@ _BY_NOUN: dict[str, dict[str, Status]] = {
         "awaiting_approval": _waiting("Needs approval", "hourglass"),
         "cleared": _done("Cleared itself"),
     },
+    "arrival": {
+        "received": _moving("Waits to be read"),
+        "reading": _moving("Being read"),
+        "comparing": _moving("Being compared"),
+        "compared": _done("Compared"),
+        "refused": _wrong("Refused", "file-x"),
+        "repeated": _neutral("Taken before"),
+    },
     "recon_file": {"imported": _done("Imported"), "refused": _wrong("Refused", "file-x")},
 }
 

@@ -13,17 +13,23 @@ from tests.support.web import Browser, text_of
 BASE = "/reconciliation"
 
 
-async def upload(browser: Browser, source: str, content: bytes, name: str = "day.csv") -> httpx2.Response:
-    """Hand a file in as the page's form does, and go where it leads."""
+async def upload(browser: Browser, desk: Desk, source: str, content: bytes, name: str = "day.csv") -> httpx2.Response:
+    """Hand a file in as the page's form does, wait for the job that reads it, and look at the file."""
     await browser.get(f"{BASE}/sources/{source}")
-    return await browser.follow(await browser.post(f"{BASE}/sources/{source}/files", files={"file": (name, content, "text/csv")}))
+    page = await browser.follow(await browser.post(f"{BASE}/sources/{source}/files", files={"file": (name, content, "text/csv")}))
+    if "/files/" in str(page.request.url):
+        return page
+    await desk.work()
+    link = soup(await browser.get(page.request.url.path)).select_one("a[href*='/files/']")
+    assert link is not None
+    return await browser.get(str(link["href"]))
 
 
 class TestHandingIn:
     async def test_from_a_new_source_to_the_open_break(self, owner: Browser, desk: Desk) -> None:
         taken, other = await desk.take(10_000, 5_000)
         source = public_id(SOURCE, desk.psp.id)
-        page = soup(await upload(owner, source, settlement([line_of(taken), line_of(other, gross=4_000)])))
+        page = soup(await upload(owner, desk, source, settlement([line_of(taken), line_of(other, gross=4_000)])))
         assert words(page.select_one("h1")) == "day.csv"
         assert "set_1 3 €140.00 €0.60 €139.40 By the file" in words(page)
         overview = text_of(await owner.get(BASE))
@@ -34,21 +40,21 @@ class TestHandingIn:
 
     async def test_the_same_file_twice_is_the_same_file(self, owner: Browser, desk: Desk) -> None:
         source, content = public_id(SOURCE, desk.psp.id), settlement([SettlementLine(id="x", gross=100)])
-        first = await upload(owner, source, content)
-        second = await upload(owner, source, content, name="again.csv")
+        first = await upload(owner, desk, source, content)
+        second = await upload(owner, desk, source, content, name="again.csv")
         assert first.request.url == second.request.url
         assert len(rows(soup(await owner.get(f"{BASE}/sources/{source}")), "tbody")) == 1
 
     async def test_a_file_that_does_not_add_up_is_refused_with_the_reason_and_the_line(self, owner: Browser, desk: Desk) -> None:
         content = settlement([SettlementLine(id="x", gross=100)]).replace(b"100,0,100", b"101,0,101")
-        said = text_of(await upload(owner, public_id(SOURCE, desk.psp.id), content))
+        said = text_of(await upload(owner, desk, public_id(SOURCE, desk.psp.id), content))
         assert "Refused at line 3" in said
         assert "batch set_1 does not add up" in said
         assert desk.query("select count(*) from recon_item") == [(0,)]
         assert [kind for kind, *_ in desk.breaks()] == ["batch_total"]
 
     async def test_a_file_may_be_larger_than_other_forms(self, owner: Browser, desk: Desk) -> None:
-        said = text_of(await upload(owner, public_id(SOURCE, desk.psp.id), b"batch,line\n" + b"x,y\n" * 500_000))
+        said = text_of(await upload(owner, desk, public_id(SOURCE, desk.psp.id), b"batch,line\n" + b"x,y\n" * 500_000))
         assert "Refused at line 1" in said
 
     async def test_an_empty_form_says_what_is_missing(self, owner: Browser, desk: Desk) -> None:
@@ -67,7 +73,7 @@ class TestHandingIn:
         assert "Choose the column of the currency" in text_of(answer)
         page = await owner.follow(await owner.post(f"{BASE}/sources/mapping", form | {"currency": "EUR"}))
         source = str(page.request.url).rpartition("/")[2]
-        said = text_of(await upload(owner, source, b"No;In;Out;Saldo\n1;1.000,50;;1.000,50\n2;;0,50;1.000,00\n"))
+        said = text_of(await upload(owner, desk, source, b"No;In;Out;Saldo\n1;1.000,50;;1.000,50\n2;;0,50;1.000,00\n"))
         assert "€1,000.00" in said
 
 

@@ -153,6 +153,7 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "reconciliation:add_mapping": "owner finance",
     "reconciliation:add_source": "owner finance",
     "reconciliation:adjust": "owner finance",
+    "reconciliation:arrival": "owner admin finance approver viewer",
     "reconciliation:approve": "owner approver",
     "reconciliation:break": "owner admin finance approver viewer",
     "reconciliation:breaks": "owner admin finance approver viewer",

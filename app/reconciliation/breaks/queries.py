@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -76,6 +76,15 @@ def _label(state: BreakStatus) -> str:
 async def open_breaks(session: AsyncSession, *, merchant_id: MerchantId, size: int = 10) -> list[BreakRow]:
     """The newest open breaks."""
     page: Page[BreakRow] = (await fetch_page(session, _narrowed(_rows(merchant_id), "", ""), keys=[Break.id], size=size)).map(_row)
+    return page.items
+
+
+async def breaks_of_file(session: AsyncSession, *, merchant_id: MerchantId, file_id: UUID, size: int = 10) -> list[BreakRow]:
+    """The newest open breaks about a file or one of its lines."""
+    about = or_(Break.file_id == file_id, First.file_id == file_id, Other.file_id == file_id)
+    page: Page[BreakRow] = (await fetch_page(session, _narrowed(_rows(merchant_id), "", "").where(about), keys=[Break.id], size=size)).map(
+        _row
+    )
     return page.items
 
 

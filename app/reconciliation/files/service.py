@@ -71,7 +71,7 @@ _UNREADABLE = text(
 async def import_file(session: AsyncSession, actor: Actor, *, source: Source, name: str, content: BinaryIO) -> SourceFile:
     """Take a file in. The same content again changes nothing; one that fails its own totals is kept as refused, and nothing of it counts."""
     digest, size = _digest(content)
-    before = await _imported(session, source, digest)
+    before = await imported(session, source=source, digest=digest)
     if before is not None:
         return before
     # a large file takes longer than a page may
@@ -104,7 +104,8 @@ def _digest(content: BinaryIO) -> tuple[str, int]:
     return found.hexdigest(), size
 
 
-async def _imported(session: AsyncSession, source: Source, digest: str) -> SourceFile | None:
+async def imported(session: AsyncSession, *, source: Source, digest: str) -> SourceFile | None:
+    """The file of this content that was taken in before, if there is one."""
     statement = select(SourceFile).where(
         SourceFile.merchant_id == source.merchant_id,
         SourceFile.source_id == source.id,

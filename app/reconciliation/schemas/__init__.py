@@ -345,13 +345,6 @@ class SourceFormPage(msgspec.Struct, kw_only=True):
         return [(name, known.title) for name, known in FORMATS.items() if name != CSV]
 
 
-class SourcePage(msgspec.Struct, kw_only=True):
-    """A source with its files."""
-
-    source: SourceRow
-    files: Page[FileRow]
-
-
 class MappingPage(msgspec.Struct, kw_only=True):
     """The form of a new CSV source: which column holds what."""
 

@@ -10,11 +10,13 @@ from app.core.money import Money
 from app.core.paging import fetch_page
 from app.psp import queries as psp
 from app.reconciliation import queries
+from app.reconciliation.domain.arrivals import UNDER_WAY
 from app.reconciliation.domain.formats import FORMATS
-from app.reconciliation.models import Source, SourceFile
-from app.reconciliation.schemas import FilePage, FileRow, MappingPage, SourceFormPage, SourceListPage, SourcePage, SourceRow
+from app.reconciliation.models import Arrival, Source, SourceFile
+from app.reconciliation.schemas import FilePage, FileRow, MappingPage, SourceFormPage, SourceListPage, SourceRow
+from app.reconciliation.schemas.arrivals import ArrivalRow, SourcePage
 
-MOST_PROBLEMS = 50
+MOST_PROBLEMS, MOST_UNDER_WAY = 50, 20
 _ROWS = text("""
 select s.id, s.name, s.side, s.format, coalesce(f.files, 0) as files, coalesce(f.refused, 0) as refused, f.newest_at, coalesce(b.breaks, 0) as breaks
   from recon_source s
@@ -74,7 +76,17 @@ async def source_page(session: AsyncSession, *, merchant_id: MerchantId, source_
     statement = select(SourceFile.id, SourceFile).where(SourceFile.merchant_id == merchant_id, SourceFile.source_id == source_id)
     files = await fetch_page(session, statement, keys=[SourceFile.id], after=after)
     (row,) = await source_rows(session, merchant_id=merchant_id, source_id=source_id)
-    return SourcePage(source=row, files=files.map(lambda found: _file(found.SourceFile, source)))
+    under_way = await _under_way(session, source)
+    return SourcePage(source=row, under_way=under_way, files=files.map(lambda found: _file(found.SourceFile, source)))
+
+
+async def _under_way(session: AsyncSession, source: Source) -> list[ArrivalRow]:
+    """What is being read for a source now."""
+    statement = select(Arrival).where(
+        Arrival.merchant_id == source.merchant_id, Arrival.source_id == source.id, Arrival.status.in_(UNDER_WAY)
+    )
+    rows = (await session.execute(statement.order_by(Arrival.id.desc()).limit(MOST_UNDER_WAY))).scalars()
+    return [ArrivalRow.of(row, source) for row in rows]
 
 
 async def file_row(session: AsyncSession, *, merchant_id: MerchantId, file_id: UUID) -> FileRow:
