@@ -6,6 +6,9 @@ import msgspec
 
 ROUTES: dict[str, tuple[str, ...]] = {
     "reconciliation.file_received": ("reconciliation.take_file",),
+    "reconciliation.fetch_asked": ("reconciliation.fetch",),
+    "clock.reports_due": ("reconciliation.fetch_due",),
+    "clock.drops_due": ("reconciliation.sweep_drops",),
     "psp.event_received": ("payments.apply_psp_event", "payouts.apply_psp_event"),
     "clock.outcomes_due": ("payments.ask_due",),
     "clock.payments_due": ("payments.expire_due",),
@@ -36,6 +39,8 @@ QUEUES: dict[str, Queue] = {
     "payments.apply_psp_event": Queue.CRITICAL,
     "payments.ask_due": Queue.CRITICAL,
     "reconciliation.take_file": Queue.BULK,
+    "reconciliation.fetch_due": Queue.BULK,
+    "reconciliation.sweep_drops": Queue.BULK,
     "reports.count_events": Queue.BULK,
     "identity.tidy": Queue.BULK,
     "upkeep.forget_jobs": Queue.BULK,
@@ -67,6 +72,8 @@ CALENDAR: dict[str, Recurring] = {
     "clock.partitions_due": Recurring("7 * * * *"),
     "clock.figures_due": Recurring("*/30 * * * * *"),
     "clock.seals_due": Recurring("12 * * * *"),
+    "clock.drops_due": Recurring("*/15 * * * * *"),
+    "clock.reports_due": Recurring("*/30 * * * * *"),
     "clock.reconciliation_due": Recurring("30 4 * * *"),
     "clock.tidying_due": Recurring("17 * * * *"),
 }

@@ -160,6 +160,13 @@ _BY_NOUN: dict[str, dict[str, Status]] = {
         "refused": _wrong("Refused", "file-x"),
         "repeated": _neutral("Taken before"),
     },
+    "fetch": {
+        "fetched": _done("Fetched"),
+        "nothing_new": _done("Nothing new"),
+        "failed": _wrong("Failed"),
+        "unknown": _waiting("No clear answer", "circle-help"),
+        "looking": _moving("Looking now"),
+    },
     "recon_file": {"imported": _done("Imported"), "refused": _wrong("Refused", "file-x")},
 }
 

@@ -112,7 +112,7 @@ CODES: dict[Category, str] = {
     Category.FRAUD: "fraud_suspected",
     Category.NEEDS_CUSTOMER: "incorrect_number incorrect_cvc authentication_required authentication_failed buyer_cancelled session_expired",
     Category.TECHNICAL: "processing_error issuer_unavailable connection_refused connect_timeout name_not_resolved"
-    " tls_failed rate_limited read_timeout deadline_exceeded connection_lost server_error malformed_answer in_progress",
+    " tls_failed rate_limited read_timeout deadline_exceeded connection_lost server_error malformed_answer in_progress too_large",
     Category.CONFIGURATION: "address_refused credentials_refused invalid_request idempotency_key_reused not_found"
     " amount_too_large not_allowed_now",
 }
@@ -309,6 +309,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     webhook_kinds: tuple[str, ...]
     config: type[Config]
     adapter: Callable[[Config], PspAdapter]
+
+
+class ReportsNotOffered(errors.Conflict):
+    code = "reports_not_offered"
+    title = "This provider's reports cannot be fetched"
 
 
 class SignatureRejected(errors.Invalid):

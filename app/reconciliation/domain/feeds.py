@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 from app.core.errors import Conflict, Invalid
+from app.core.events import Event
 
 
 class FetchOutcome(StrEnum):
@@ -26,6 +28,12 @@ def wait_after(tries: int, minutes: int) -> timedelta:
     """How long to wait after so many failed looks in a row; never longer than the source's own interval."""
     usual = timedelta(minutes=minutes)
     return usual if tries == 0 else min(usual, RETRIES[min(tries, len(RETRIES)) - 1])
+
+
+class FetchAsked(Event, frozen=True, kw_only=True):
+    """Somebody wants a source's new reports now."""
+
+    topic: ClassVar[str] = "reconciliation.fetch_asked"
 
 
 class FeedInvalid(Invalid):

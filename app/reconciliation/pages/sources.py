@@ -11,15 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
 from app.core.ids import ConnectionId, path_id, public_id
+from app.psp import service as psp
 from app.psp.domain import connection_id_of
 from app.reconciliation import queries
 from app.reconciliation.arrivals import queries as arrival_queries
 from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.domain.arrivals import MAX_FILE, ArrivalStatus
 from app.reconciliation.domain.breaks import FileNotFound
+from app.reconciliation.domain.feeds import EVERY
 from app.reconciliation.domain.formats import CSV
 from app.reconciliation.domain.formats.mapped import ColumnMapping
-from app.reconciliation.schemas.forms import MappingForm, SourceForm
+from app.reconciliation.feeds import service as feeds
+from app.reconciliation.schemas.arrivals import SourcePage
+from app.reconciliation.schemas.forms import FeedForm, MappingForm, SourceForm
 from app.reconciliation.sources import queries as source_queries
 from app.reconciliation.sources import service as sources
 from app.web.context import HttpRequest
@@ -29,6 +33,7 @@ from app.web.rendering import answer_invalid_with, redirect, render
 
 READ, WRITE = "reconciliation.read", "reconciliation.write"
 BASE = "/reconciliation"
+SOURCE_PAGE = "reconciliation/source.html"
 FORM_AROUND_IT = 1 << 16
 """Room for the other fields of the form and the lines between its parts."""
 
@@ -96,9 +101,36 @@ async def show_source(
     request: HttpRequest, source_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """One source with its files."""
-    after = request.query_params.get("after")
-    page = await source_queries.source_page(session, merchant_id=actor.merchant, source_id=queries.source_id(source_id), after=after)
-    return render(request, "reconciliation/source.html", page)
+    return render(request, SOURCE_PAGE, await _source_page(session, actor, source_id, after=request.query_params.get("after")))
+
+
+async def _source_page(session: AsyncSession, actor: Actor, source_id: str, *, after: str | None = None) -> SourcePage:
+    reporting, found = psp.reporting_providers(), queries.source_id(source_id)
+    return await source_queries.source_page(session, merchant_id=actor.merchant, source_id=found, reporting=reporting, after=after)
+
+
+@post(f"{BASE}/sources/{{source_id:str}}/feed", name="reconciliation:set_feed", status_code=200, guards=[requires(WRITE)])
+async def set_feed(
+    request: HttpRequest, source_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
+    """Say from where a source's reports are fetched, and how often."""
+    answer_invalid_with(request, SOURCE_PAGE, await _source_page(session, actor, source_id))
+    form = await read_form(request, FeedForm)
+    source = await queries.source(session, merchant_id=actor.merchant, source_id=queries.source_id(source_id))
+    connection = ConnectionId(connection_id_of(form.feed_connection)) if form.feed_connection else None
+    await feeds.set_feed(session, actor, source=source, connection_id=connection, minutes=form.minutes, since=form.since, is_on=form.is_on)
+    toast = f"{EVERY[form.minutes]}, beginning now" if form.is_on else "Nothing is fetched by the clock any more"
+    return redirect(request, f"{BASE}/sources/{source_id}", toast=toast)
+
+
+@post(f"{BASE}/sources/{{source_id:str}}/fetch", name="reconciliation:fetch", status_code=200, guards=[requires(WRITE)])
+async def fetch_now(
+    request: HttpRequest, source_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
+    """Look for a source's new reports now."""
+    source = await queries.source(session, merchant_id=actor.merchant, source_id=queries.source_id(source_id))
+    await feeds.ask_now(session, actor, source=source)
+    return redirect(request, f"{BASE}/sources/{source_id}", toast="Somebody is looking now; what is new appears here")
 
 
 @post(
@@ -112,8 +144,7 @@ async def upload_file(
     request: HttpRequest, source_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Hand a file in. Its bytes are stored as they come; a job reads them, and the page it leads to shows how far that is."""
-    page = await source_queries.source_page(session, merchant_id=actor.merchant, source_id=queries.source_id(source_id))
-    answer_invalid_with(request, "reconciliation/source.html", page)
+    answer_invalid_with(request, SOURCE_PAGE, await _source_page(session, actor, source_id))
     source = await queries.source(session, merchant_id=actor.merchant, source_id=queries.source_id(source_id))
     given = (await request.form()).get("file")
     if not isinstance(given, UploadFile) or not given.filename:
@@ -144,4 +175,16 @@ async def show_file(
     return render(request, "reconciliation/file.html", await source_queries.file_page(session, merchant_id=actor.merchant, file_id=found))
 
 
-ROUTES = [list_sources, new_source, add_source, new_mapping, add_mapping, show_source, upload_file, show_arrival, show_file]
+ROUTES = [
+    list_sources,
+    new_source,
+    add_source,
+    new_mapping,
+    add_mapping,
+    show_source,
+    set_feed,
+    fetch_now,
+    upload_file,
+    show_arrival,
+    show_file,
+]

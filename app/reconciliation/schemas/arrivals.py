@@ -1,6 +1,6 @@
 """What the pages about sources and the files on their way in are made of."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Self
 
 import msgspec
@@ -9,6 +9,7 @@ from app.core.clock import now
 from app.core.ids import public_id
 from app.core.paging import Page
 from app.reconciliation.domain.arrivals import MAX_FILE, UNDER_WAY, ArrivalStatus, Origin
+from app.reconciliation.domain.feeds import EVERY, FetchOutcome
 from app.reconciliation.models import Arrival, Source
 from app.reconciliation.schemas import BreakRow, FileRow, RunRow, SourceRow
 
@@ -85,12 +86,41 @@ class ArrivalRow(msgspec.Struct, frozen=True, kw_only=True):
         return min(100, self.read_bytes * 100 // self.size_bytes) if self.size_bytes else 0
 
 
+class FeedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What is fetched for a source by the clock, and how the last look went."""
+
+    connection: str
+    connection_id: str
+    minutes: int
+    since: date
+    is_on: bool
+    next_at: datetime
+    tried_at: datetime | None
+    outcome: FetchOutcome | None
+    reason: str | None
+    tries: int
+    is_looking: bool
+
+    @property
+    def every(self) -> str:
+        """How often."""
+        return EVERY[self.minutes]
+
+
 class SourcePage(msgspec.Struct, kw_only=True):
-    """A source with what is on its way in, and its files."""
+    """A source with what is fetched for it, what is on its way in, and its files."""
 
     source: SourceRow
+    feed: FeedRow | None
+    feed_connections: list[tuple[str, str]]
+    first_day: date
     under_way: list[ArrivalRow]
     files: Page[FileRow]
+
+    @property
+    def intervals(self) -> list[tuple[str, str]]:
+        """How often may be looked."""
+        return [(str(minutes), name) for minutes, name in EVERY.items()]
 
     @property
     def most_bytes(self) -> int:

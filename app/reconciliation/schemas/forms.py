@@ -1,5 +1,6 @@
 """What people enter about reconciliation."""
 
+from datetime import date
 from typing import Annotated
 
 import msgspec
@@ -16,6 +17,15 @@ class SourceForm(msgspec.Struct, kw_only=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
     format: str
     connection: str = ""
+
+
+class FeedForm(msgspec.Struct, kw_only=True):
+    """What is fetched for a source by the clock."""
+
+    feed_connection: str = ""
+    minutes: int
+    since: date
+    is_on: bool = False
 
 
 class MappingForm(msgspec.Struct, kw_only=True):
