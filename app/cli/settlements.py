@@ -17,7 +17,7 @@ from app.reconciliation import flows, queries
 from app.reconciliation.domain import formats
 from app.reconciliation.domain.formats import CSV, FORMATS
 from app.reconciliation.domain.formats.mapped import ColumnMapping
-from app.reconciliation.domain.lines import Tally
+from app.reconciliation.domain.lines import Tally, pieces
 from app.reconciliation.files import service as files
 
 
@@ -90,7 +90,7 @@ async def _take(merchant_id: MerchantId, source_id: UUID, paths: tuple[Path, ...
             with path.open("rb") as content:
                 async with db.unit_of_work(merchant_id) as session:
                     known = await queries.source(session, merchant_id=merchant_id, source_id=source_id)
-                    file = await files.import_file(session, actor, source=known, name=path.name, content=content)
+                    file = await files.import_file(session, actor, source=known, name=path.name, chunks=pieces(content))
                     taken.append(
                         {"name": file.name, "status": file.status, "lines": file.lines, "new": file.new_lines, "reason": file.reason}
                     )

@@ -44,4 +44,6 @@ def create_database(
     connection.execute(made)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     for user in users:
-        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(user)))
+        # files of settlements are read into tables of one transaction
+        rights = sql.SQL("CONNECT, TEMPORARY" if user == APP else "CONNECT")
+        connection.execute(sql.SQL("GRANT {} ON DATABASE {} TO {}").format(rights, database, sql.Identifier(user)))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from tempfile import TemporaryFile
-from typing import BinaryIO, cast
+from typing import BinaryIO
 from uuid import UUID
 
 from app.core.actors import Actor
@@ -18,7 +18,7 @@ from app.reconciliation import queries, service
 from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.domain.arrivals import MAX_FILE, ArrivalStatus, Origin
 from app.reconciliation.domain.feeds import FetchOutcome
-from app.reconciliation.domain.progress import Watched
+from app.reconciliation.domain.lines import Tally
 from app.reconciliation.drops import flows as drops
 from app.reconciliation.feeds import service as feeds
 from app.reconciliation.invariants import service as invariants
@@ -51,17 +51,17 @@ async def _read(merchant_id: MerchantId, arrival_id: UUID) -> None:
         content: BinaryIO = kept
         async with unit_of_work(merchant_id) as session:
             await arrivals.copy_bytes(session, merchant_id=merchant_id, arrival_id=arrival_id, into=content)
-        watched = Watched(content)
-        async with _telling(merchant_id, arrival_id, watched), unit_of_work(merchant_id) as session:
-            await arrivals.take(session, merchant_id=merchant_id, arrival_id=arrival_id, content=cast(BinaryIO, watched))
+        tally = Tally()
+        async with _telling(merchant_id, arrival_id, tally), unit_of_work(merchant_id) as session:
+            await arrivals.take(session, merchant_id=merchant_id, arrival_id=arrival_id, content=content, tally=tally)
             await failpoint("reconciliation.reading")
 
 
 @asynccontextmanager
-async def _telling(merchant_id: MerchantId, arrival_id: UUID, watched: Watched) -> AsyncIterator[None]:
+async def _telling(merchant_id: MerchantId, arrival_id: UUID, tally: Tally) -> AsyncIterator[None]:
     """Tell now and then, in transactions of their own, how far the reading is."""
     done = asyncio.Event()
-    teller = asyncio.create_task(_tell(merchant_id, arrival_id, watched, done))
+    teller = asyncio.create_task(_tell(merchant_id, arrival_id, tally, done))
     try:
         yield
     finally:
@@ -69,11 +69,11 @@ async def _telling(merchant_id: MerchantId, arrival_id: UUID, watched: Watched) 
         await teller
 
 
-async def _tell(merchant_id: MerchantId, arrival_id: UUID, watched: Watched, done: asyncio.Event) -> None:
+async def _tell(merchant_id: MerchantId, arrival_id: UUID, tally: Tally, done: asyncio.Event) -> None:
     while not await _passed(done, PROGRESS_SECONDS):
         async with unit_of_work(merchant_id) as session:
             await arrivals.tell_progress(
-                session, merchant_id=merchant_id, arrival_id=arrival_id, read_bytes=watched.read_bytes, read_lines=watched.read_lines
+                session, merchant_id=merchant_id, arrival_id=arrival_id, read_bytes=tally.read_bytes, read_lines=tally.lines
             )
 
 

@@ -1,11 +1,14 @@
 """Reads about reconciliation that services need too."""
 
+import zlib
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import msgspec
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.db import unit_of_work
 from app.core.ids import MerchantId, path_id
 from app.core.money import Money
 from app.ledger.domain import AccountRef, Code, Owner
@@ -13,7 +16,8 @@ from app.reconciliation.domain.arrivals import ArrivalNotFound
 from app.reconciliation.domain.breaks import BreakNotFound, FileNotFound, SourceNotFound
 from app.reconciliation.domain.journals import EXPECTED_KINDS
 from app.reconciliation.domain.lines import Side
-from app.reconciliation.models import Arrival, Break, Item, Source, SourceFile
+from app.reconciliation.models import Break, FilePart, Item, Source, SourceFile
+from app.reconciliation.models.arrivals import Arrival
 
 SOURCE, FILE, BREAK, ARRIVAL = "rsc", "rfi", "brk", "rar"
 CONNECTION, BANK, SOURCE_OWNER = "connection", "bank_account", "source"
@@ -74,6 +78,34 @@ async def arrival_of(session: AsyncSession, *, source: Source, digest: str) -> A
     if found is None:
         raise ArrivalNotFound(NO_ARRIVAL)
     return found
+
+
+_LOCK = "xact_lock(hashtextextended(cast(:merchant as text), 4218))"
+
+
+async def lock(session: AsyncSession, *, merchant_id: MerchantId) -> None:
+    """Keep others from matching the merchant's items until the transaction ends, and wait for who does now."""
+    await session.execute(text(f"select pg_advisory_{_LOCK}"), {"merchant": str(merchant_id)})
+
+
+async def try_lock(session: AsyncSession, *, merchant_id: MerchantId) -> bool:
+    """As ``lock``, without waiting; says whether it could be had."""
+    return bool(await session.scalar(text(f"select pg_try_advisory_{_LOCK}"), {"merchant": str(merchant_id)}))
+
+
+async def file_bytes(merchant_id: MerchantId, file_id: UUID) -> AsyncIterator[bytes]:
+    """A file as it was handed in, a part at a time."""
+    async with unit_of_work(merchant_id) as session:
+        number = 0
+        while True:
+            number += 1
+            part = select(FilePart.content).where(
+                FilePart.merchant_id == merchant_id, FilePart.file_id == file_id, FilePart.number == number
+            )
+            packed = (await session.execute(part)).scalar_one_or_none()
+            if packed is None:
+                return
+            yield zlib.decompress(packed)
 
 
 async def one_break(session: AsyncSession, *, merchant_id: MerchantId, break_id: UUID, lock: bool = False) -> Break:

@@ -307,7 +307,7 @@ async def _reconcile(house: House, simulator_url: str) -> None:
             paid = {**asked, "day": (day + timedelta(days=1)).isoformat(), "since": days[0].isoformat()}
             credited = (await simulator.get("/_settlements/statement", params=paid)).raise_for_status().content
             async with unit_of_work(house.merchant_id) as session:
-                await files.import_file(session, house.actor, source=provider, name=f"settlement_{day}.csv", content=io.BytesIO(settled))
+                await files.import_file(session, house.actor, source=provider, name=f"settlement_{day}.csv", chunks=[settled])
                 arrived = await arrivals.receive(
                     session, house.actor, source=bank, name=f"statement_{day}.xml", content=io.BytesIO(credited)
                 )

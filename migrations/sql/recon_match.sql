@@ -14,34 +14,42 @@ CREATE FUNCTION public_uuid(id text) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLE
 $$;
 
 -- What the ledger expects of each connection with a source: one item per capture and refund on 1100, with the fee that was booked beside it.
-CREATE FUNCTION recon_expect(p_merchant uuid, p_at timestamptz) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION recon_expect(p_merchant uuid, p_at timestamptz) RETURNS bigint LANGUAGE plpgsql SET work_mem = '128MB' AS $$
 DECLARE v_count bigint;
 BEGIN
-  WITH moved AS (
+  WITH moved AS MATERIALIZED (
     SELECT s.id AS source_id, a.currency, t.id, t.kind, t.source_id AS payment_id, t.event_key, t.posted_at, t.effective_on, e.clear_key,
-           sum(e.side * e.amount)::bigint AS gross, public_uuid(split_part(t.event_key, ':', 2)) AS operation_id
+           sum(e.side * e.amount)::bigint AS gross
       FROM recon_source s
       JOIN ledger.account a ON a.merchant_id = s.merchant_id AND a.code = '1100' AND a.owner_type = 'connection' AND a.owner_id = s.connection_id
       JOIN ledger.entry e ON e.merchant_id = a.merchant_id AND e.account_id = a.id AND e.txn_id > s.ledger_through AND e.phase IN (0, 2)
       JOIN ledger.txn t ON t.merchant_id = e.merchant_id AND t.id = e.txn_id
      WHERE s.merchant_id = p_merchant AND s.side = 'psp' AND t.source_type = 'payment'
        AND t.kind IN ('payment.captured', 'refund.confirmed', 'refund.returned')
-     GROUP BY s.id, a.currency, t.merchant_id, t.id, t.kind, t.source_id, t.event_key, t.posted_at, t.effective_on, e.clear_key)
+       AND NOT EXISTS (SELECT FROM recon_item i WHERE i.merchant_id = p_merchant AND i.source_id = s.id AND i.side = 'ledger' AND i.ext_id = 'txn_' || t.id)
+     GROUP BY s.id, a.currency, t.merchant_id, t.id, t.kind, t.source_id, t.event_key, t.posted_at, t.effective_on, e.clear_key),
+  -- the id in an event key is taken apart only where a payment has several operations of the kind
+  alone AS MATERIALIZED (
+    SELECT o.payment_id, o.kind, (array_agg(o.id))[1] AS id FROM payment_operation o WHERE o.merchant_id = p_merchant AND o.payment_id IN (SELECT payment_id FROM moved)
+     GROUP BY o.payment_id, o.kind HAVING count(*) = 1),
+  fee AS MATERIALIZED (
+    SELECT t.source_id AS payment_id, split_part(t.event_key, ':', 2) AS capture, -sum(e.side * e.amount)::bigint AS minor FROM moved m
+      JOIN ledger.txn t ON t.merchant_id = p_merchant AND t.source_type = 'payment' AND t.source_id = m.payment_id AND t.event_key = 'pspfee:' || split_part(m.event_key, ':', 2)
+      JOIN ledger.entry e ON e.merchant_id = t.merchant_id AND e.txn_id = t.id
+      JOIN ledger.account a ON a.merchant_id = e.merchant_id AND a.id = e.account_id AND a.code = '1100'
+     WHERE m.kind = 'payment.captured' GROUP BY t.source_id, t.event_key)
   INSERT INTO recon_item (merchant_id, id, source_id, side, kind, raw_type, ext_id, object_ref, parent_ref, our_id, payment_id, merchant_ref, currency,
-      gross_minor, net_currency, fee_minor, net_minor, happened_at, day, clear_key, fingerprint, created_at)
+      gross_minor, net_currency, fee_minor, net_minor, happened_at, day, clear_key, created_at)
     SELECT p_merchant, new_id(m.posted_at), m.source_id, 'ledger',
            CASE m.kind WHEN 'payment.captured' THEN 'charge' WHEN 'refund.confirmed' THEN 'refund' ELSE 'refund_reversal' END,
-           m.kind, 'txn_' || m.id, o.provider_reference, p.provider_reference, o.attempt_id, m.payment_id, p.order_reference, m.currency,
-           m.gross, m.currency, coalesce(f.fee, 0), m.gross - coalesce(f.fee, 0), m.posted_at, m.effective_on, m.clear_key, '', p_at
+           m.kind, 'txn_' || m.id, x.provider_reference, p.provider_reference, o.attempt_id, m.payment_id, p.order_reference, m.currency,
+           m.gross, m.currency, coalesce(f.minor, 0), m.gross - coalesce(f.minor, 0), m.posted_at, m.effective_on, m.clear_key, p_at
       FROM moved m
       JOIN payment p ON p.merchant_id = p_merchant AND p.id = m.payment_id
-      LEFT JOIN LATERAL (SELECT t.attempt_id, x.provider_reference FROM payment_operation t JOIN payment_attempt x ON x.merchant_id = t.merchant_id AND x.id = t.attempt_id
-                          WHERE t.merchant_id = p_merchant AND t.id = m.operation_id) o ON true
-      LEFT JOIN LATERAL (SELECT -sum(e.side * e.amount)::bigint AS fee FROM ledger.txn t
-                          JOIN ledger.entry e ON e.merchant_id = t.merchant_id AND e.txn_id = t.id
-                          JOIN ledger.account a ON a.merchant_id = e.merchant_id AND a.id = e.account_id AND a.code = '1100'
-                          WHERE m.kind = 'payment.captured' AND t.merchant_id = p_merchant AND t.source_type = 'payment' AND t.source_id = m.payment_id
-                            AND t.event_key = 'pspfee:' || split_part(m.event_key, ':', 2)) f ON true
+      LEFT JOIN alone ON alone.payment_id = m.payment_id AND alone.kind = CASE m.kind WHEN 'payment.captured' THEN 'capture' ELSE 'refund' END
+      LEFT JOIN payment_operation o ON o.merchant_id = p_merchant AND o.id = coalesce(alone.id, public_uuid(split_part(m.event_key, ':', 2)))
+      LEFT JOIN payment_attempt x ON x.merchant_id = p_merchant AND x.id = o.attempt_id
+      LEFT JOIN fee f ON f.payment_id = m.payment_id AND m.kind = 'payment.captured' AND f.capture = split_part(m.event_key, ':', 2)
     ON CONFLICT (merchant_id, source_id, side, ext_id, kind) DO NOTHING;
   GET DIAGNOSTICS v_count = ROW_COUNT;
   -- a transaction may become visible after one with a higher number, but not an hour later: statements are cut off long before
@@ -54,12 +62,12 @@ END $$;
 CREATE FUNCTION recon_batches(p_merchant uuid, p_at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO recon_item AS b (merchant_id, id, source_id, side, kind, raw_type, ext_id, batch_ref, refs, currency, gross_minor, net_currency, fee_minor,
-      net_minor, happened_at, day, clear_key, fingerprint, created_at)
+      net_minor, happened_at, day, clear_key, created_at)
     SELECT p_merchant, new_id(p_at), source_id, 'psp', 'batch', 'batch', batch_ref || '/' || net_currency, batch_ref, refs, net_currency, minor, net_currency, 0,
-           minor, NULL, day, 'batch:' || source_id || ':' || batch_ref || '/' || net_currency, '', p_at
+           minor, NULL, day, 'batch:' || source_id || ':' || batch_ref || '/' || net_currency, p_at
       FROM (SELECT i.source_id, i.batch_ref, i.net_currency, max(i.day) AS day,
                    coalesce(-sum(i.net_minor) FILTER (WHERE i.kind = 'payout'), sum(i.net_minor) FILTER (WHERE i.kind <> 'payout'), 0)::bigint AS minor,
-                   array_agg(DISTINCT i.batch_ref) || coalesce((SELECT array_agg(DISTINCT r ORDER BY r) FROM recon_item x, unnest(x.refs) r
+                   ARRAY[i.batch_ref] || coalesce((SELECT array_agg(DISTINCT r ORDER BY r) FROM recon_item x, unnest(x.refs) r
                       WHERE x.merchant_id = p_merchant AND x.source_id = i.source_id AND x.batch_ref = i.batch_ref AND x.kind = 'payout'), '{}') AS refs
               FROM recon_item i WHERE i.merchant_id = p_merchant AND i.side = 'psp' AND i.kind <> 'batch' AND i.batch_ref IS NOT NULL
              GROUP BY i.source_id, i.batch_ref, i.net_currency) t
@@ -67,66 +75,6 @@ BEGIN
       SET gross_minor = excluded.gross_minor, net_minor = excluded.net_minor, day = excluded.day, refs = excluded.refs
       WHERE (b.net_minor, b.day, b.refs) IS DISTINCT FROM (excluded.net_minor, excluded.day, excluded.refs);
 END $$;
-
--- The pairs the rules make of ledger items and provider lines, best rule first. Equal money under one key is paired in the order it happened;
--- a rule that goes by our reference alone pairs only what is unique on both sides.
-CREATE FUNCTION recon_line_pairs(p_merchant uuid) RETURNS TABLE (ledger_id uuid, other_id uuid, rule text, difference bigint)
-LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
-  WITH free AS MATERIALIZED (
-    SELECT i.id, i.source_id, i.side, i.kind, i.ext_id, i.object_ref, i.parent_ref, i.our_id, i.payment_id, i.merchant_ref, i.currency, i.gross_minor,
-           i.happened_at, i.day FROM recon_item i WHERE i.merchant_id = p_merchant AND i.side IN ('ledger', 'psp')
-       AND i.kind IN ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal')
-       AND NOT EXISTS (SELECT FROM recon_match_item x JOIN recon_match m ON m.merchant_id = x.merchant_id AND m.id = x.match_id AND m.is_manual
-                        WHERE x.merchant_id = p_merchant AND x.item_id = i.id AND x.is_live)),
-  l AS MATERIALIZED (SELECT * FROM free WHERE side = 'ledger'),
-  p AS MATERIALIZED (SELECT * FROM free WHERE side = 'psp'),
-  -- P0: the provider's own reference, the line's before the payment's
-  l0 AS (SELECT id, row_number() OVER w AS n, source_id, object_ref AS ref, kind, currency, gross_minor FROM l WHERE object_ref IS NOT NULL
-           AND object_ref IN (SELECT ext_id FROM p)
-         WINDOW w AS (PARTITION BY source_id, object_ref, kind, currency, gross_minor ORDER BY happened_at, ext_id)),
-  p0 AS (SELECT id, row_number() OVER w AS n, source_id, ext_id AS ref, kind, currency, gross_minor FROM p WHERE ext_id IN (SELECT object_ref FROM l)
-         WINDOW w AS (PARTITION BY source_id, ext_id, kind, currency, gross_minor ORDER BY happened_at, ext_id)),
-  m0 AS MATERIALIZED (SELECT l0.id AS l, p0.id AS p, 'P0'::text AS rule FROM l0 JOIN p0 USING (source_id, ref, kind, currency, gross_minor, n)),
-  l1 AS (SELECT id, row_number() OVER w AS n, source_id, object_ref AS ref, kind, currency, gross_minor FROM l
-          WHERE object_ref IS NOT NULL AND NOT EXISTS (SELECT FROM m0 WHERE m0.l = l.id)
-         WINDOW w AS (PARTITION BY source_id, object_ref, kind, currency, gross_minor ORDER BY happened_at, ext_id)),
-  p1 AS (SELECT id, row_number() OVER w AS n, source_id, parent_ref AS ref, kind, currency, gross_minor FROM p
-          WHERE parent_ref IS NOT NULL AND NOT EXISTS (SELECT FROM m0 WHERE m0.p = p.id)
-         WINDOW w AS (PARTITION BY source_id, parent_ref, kind, currency, gross_minor ORDER BY happened_at, ext_id)),
-  m1 AS MATERIALIZED (SELECT l1.id AS l, p1.id AS p, 'P0'::text AS rule FROM l1 JOIN p1 USING (source_id, ref, kind, currency, gross_minor, n)
-                      UNION ALL SELECT * FROM m0),
-  l2 AS (SELECT id, row_number() OVER w AS n, source_id, parent_ref AS ref, kind, currency, gross_minor FROM l
-          WHERE parent_ref IS NOT NULL AND NOT EXISTS (SELECT FROM m1 WHERE m1.l = l.id)
-         WINDOW w AS (PARTITION BY source_id, parent_ref, kind, currency, gross_minor ORDER BY happened_at, ext_id)),
-  p2 AS (SELECT id, row_number() OVER w AS n, source_id, parent_ref AS ref, kind, currency, gross_minor FROM p
-          WHERE parent_ref IS NOT NULL AND NOT EXISTS (SELECT FROM m1 WHERE m1.p = p.id)
-         WINDOW w AS (PARTITION BY source_id, parent_ref, kind, currency, gross_minor ORDER BY happened_at, ext_id)),
-  m2 AS MATERIALIZED (SELECT l2.id AS l, p2.id AS p, 'P0'::text AS rule FROM l2 JOIN p2 USING (source_id, ref, kind, currency, gross_minor, n)
-                      UNION ALL SELECT * FROM m1),
-  -- P1: our own reference, unique on both sides and within ten days
-  lk AS (SELECT l.id, l.source_id, k.ref, l.kind, l.currency, l.gross_minor, l.day FROM l
-          CROSS JOIN LATERAL (VALUES (l.our_id::text), (l.payment_id::text), (l.merchant_ref)) k(ref)
-          WHERE k.ref IS NOT NULL AND NOT EXISTS (SELECT FROM m2 WHERE m2.l = l.id)),
-  pk AS (SELECT p.id, p.source_id, coalesce(p.our_id::text, p.merchant_ref) AS ref, p.kind, p.currency, p.gross_minor, p.day FROM p
-          WHERE coalesce(p.our_id::text, p.merchant_ref) IS NOT NULL AND NOT EXISTS (SELECT FROM m2 WHERE m2.p = p.id)),
-  near AS (SELECT lk.id AS l, pk.id AS p FROM lk JOIN pk USING (source_id, ref, kind, currency, gross_minor) WHERE abs(lk.day - pk.day) <= 10),
-  m3 AS MATERIALIZED (SELECT l, p, 'P1'::text AS rule FROM (SELECT l, p, count(*) OVER (PARTITION BY l) AS of_l, count(*) OVER (PARTITION BY p) AS of_p FROM near) t
-                       WHERE of_l = 1 AND of_p = 1 UNION ALL SELECT * FROM m2),
-  -- what is left under one key without agreeing on the amount is the same money told differently, when there is one of it on each side
-  lr AS MATERIALIZED (SELECT * FROM l WHERE NOT EXISTS (SELECT FROM m3 WHERE m3.l = l.id)),
-  pr AS MATERIALIZED (SELECT * FROM p WHERE NOT EXISTS (SELECT FROM m3 WHERE m3.p = p.id)),
-  rest AS (
-    SELECT lr.id AS l, pr.id AS p FROM lr JOIN pr ON (pr.source_id, pr.kind, pr.ext_id) = (lr.source_id, lr.kind, lr.object_ref)
-    UNION SELECT lr.id, pr.id FROM lr JOIN pr ON (pr.source_id, pr.kind, pr.parent_ref) = (lr.source_id, lr.kind, lr.object_ref)
-    UNION SELECT lr.id, pr.id FROM lr JOIN pr ON (pr.source_id, pr.kind, pr.parent_ref) = (lr.source_id, lr.kind, lr.parent_ref)
-    UNION SELECT lr.id, pr.id FROM lr JOIN pr ON (pr.source_id, pr.kind, pr.our_id) = (lr.source_id, lr.kind, lr.our_id)
-    UNION SELECT lr.id, pr.id FROM lr JOIN pr ON (pr.source_id, pr.kind, pr.our_id) = (lr.source_id, lr.kind, lr.payment_id)),
-  told AS (SELECT l, p FROM (SELECT l, p, count(*) OVER (PARTITION BY l) AS of_l, count(*) OVER (PARTITION BY p) AS of_p FROM rest) t WHERE of_l = 1 AND of_p = 1)
-  SELECT m3.l, m3.p, m3.rule, 0::bigint FROM m3
-  UNION ALL
-  SELECT told.l, told.p, CASE WHEN l.currency <> p.currency THEN 'currency' ELSE 'amount' END, p.gross_minor - l.gross_minor
-    FROM told JOIN lr l ON l.id = told.l JOIN pr p ON p.id = told.p
-$$;
 
 -- Which bank lines pay which batches: named in the line (P2), the same sum within days and the only one (P3), or several of either (P4).
 CREATE FUNCTION recon_batch_pairs(p_merchant uuid) RETURNS TABLE (bank_id uuid, batch_id uuid, rule text, difference bigint)
@@ -169,16 +117,6 @@ SET enable_nestloop = off SET work_mem = '64MB' AS $$
 BEGIN
   DELETE FROM recon_wanted WHERE merchant_id = p_merchant;
   DELETE FROM recon_difference WHERE merchant_id = p_merchant AND leg = p_leg;
-  IF p_leg = 'line' THEN
-    WITH pair AS MATERIALIZED (SELECT * FROM recon_line_pairs(p_merchant)),
-    told AS (INSERT INTO recon_difference (merchant_id, item_id, other_id, leg, rule, minor)
-      SELECT p_merchant, other_id, ledger_id, 'line', rule, difference FROM pair WHERE rule IN ('amount', 'currency')),
-    part AS (SELECT ledger_id || '|' || other_id AS key, rule, ledger_id AS id, -1 AS sign FROM pair WHERE rule IN ('P0', 'P1')
-             UNION ALL SELECT ledger_id || '|' || other_id, rule, other_id, 1 FROM pair WHERE rule IN ('P0', 'P1'))
-    INSERT INTO recon_wanted (merchant_id, key, rule, item_id, minor, currency)
-      SELECT p_merchant, part.key, part.rule, i.id, part.sign * i.gross_minor, i.currency
-        FROM part JOIN recon_item i ON i.merchant_id = p_merchant AND i.id = part.id;
-  ELSE
     -- several batches in one credit, or one batch in several, are one match: it is named after the side there is one of
     WITH pair AS MATERIALIZED (SELECT * FROM recon_batch_pairs(p_merchant)),
     told AS (INSERT INTO recon_difference (merchant_id, item_id, other_id, leg, rule, minor)
@@ -192,7 +130,6 @@ BEGIN
     INSERT INTO recon_wanted (merchant_id, key, rule, item_id, minor, currency)
       SELECT p_merchant, part.key, min(part.rule), i.id, part.sign * i.net_minor, i.net_currency
         FROM part JOIN recon_item i ON i.merchant_id = p_merchant AND i.id = part.id GROUP BY part.key, part.sign, i.id, i.net_minor, i.net_currency;
-  END IF;
   -- a match whose items changed is another match
   UPDATE recon_match m SET undone_at = p_at WHERE m.merchant_id = p_merchant AND m.leg = p_leg AND m.undone_at IS NULL AND NOT m.is_manual
      AND (NOT EXISTS (SELECT FROM recon_wanted w WHERE w.merchant_id = p_merchant AND w.key = m.key)
@@ -213,7 +150,9 @@ END $$;
 CREATE FUNCTION recon_line_keys(p_merchant uuid) RETURNS TABLE (item_id uuid, key text, ledger_fee bigint) LANGUAGE sql STABLE
 SET enable_nestloop = off SET work_mem = '64MB' AS $$
   WITH paired AS (
-    SELECT o.item_id AS p, l.id AS l FROM recon_match m JOIN recon_match_item o ON o.merchant_id = m.merchant_id AND o.match_id = m.id
+    SELECT a.psp_id AS p, a.ledger_id AS l FROM recon_pair a WHERE a.merchant_id = p_merchant
+    UNION ALL
+    SELECT o.item_id, x.item_id FROM recon_match m JOIN recon_match_item o ON o.merchant_id = m.merchant_id AND o.match_id = m.id
       JOIN recon_match_item x ON x.merchant_id = m.merchant_id AND x.match_id = m.id AND x.item_id <> o.item_id
       JOIN recon_item l ON l.merchant_id = x.merchant_id AND l.id = x.item_id AND l.side = 'ledger'
      WHERE m.merchant_id = p_merchant AND m.leg = 'line' AND m.undone_at IS NULL
@@ -229,7 +168,9 @@ CREATE FUNCTION recon_wanted_breaks(p_merchant uuid, p_today date, p_fee_minor b
 RETURNS TABLE (kind text, subject text, source_id uuid, item_id uuid, other_id uuid, reference text, currency text, minor bigint)
 LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
   WITH settled AS MATERIALIZED (
-    SELECT x.item_id FROM recon_match_item x WHERE x.merchant_id = p_merchant AND x.is_live
+    SELECT a.psp_id AS item_id FROM recon_pair a WHERE a.merchant_id = p_merchant
+    UNION ALL SELECT a.ledger_id FROM recon_pair a WHERE a.merchant_id = p_merchant
+    UNION ALL SELECT x.item_id FROM recon_match_item x WHERE x.merchant_id = p_merchant AND x.is_live
     UNION ALL SELECT d.item_id FROM recon_difference d WHERE d.merchant_id = p_merchant
     UNION ALL SELECT d.other_id FROM recon_difference d WHERE d.merchant_id = p_merchant),
   loose AS MATERIALIZED (SELECT * FROM recon_item i WHERE i.merchant_id = p_merchant AND NOT EXISTS (SELECT FROM settled s WHERE s.item_id = i.id)),
@@ -264,6 +205,11 @@ LANGUAGE sql STABLE SET enable_nestloop = off SET work_mem = '64MB' AS $$
          CASE WHEN d.rule = 'currency' THEN o.gross_minor ELSE d.minor END
     FROM recon_difference d JOIN recon_item o ON o.merchant_id = d.merchant_id AND o.id = d.item_id
     JOIN recon_item t ON t.merchant_id = d.merchant_id AND t.id = d.other_id WHERE d.merchant_id = p_merchant
+  UNION ALL
+  SELECT 'fee', 'item:' || o.id, o.source_id, o.id, l.id, coalesce(o.parent_ref, o.ext_id), o.currency, l.fee_minor - o.fee_minor
+    FROM recon_pair a JOIN recon_item o ON o.merchant_id = a.merchant_id AND o.id = a.psp_id JOIN recon_item l ON l.merchant_id = a.merchant_id AND l.id = a.ledger_id
+   WHERE a.merchant_id = p_merchant AND a.fee_off <> 0
+     AND (abs(a.fee_off) > p_fee_minor OR abs(a.fee_off) * 10000 > abs(o.gross_minor) * p_fee_bps)
   UNION ALL
   SELECT 'fee', 'item:' || o.id, o.source_id, o.id, l.id, coalesce(o.parent_ref, o.ext_id), o.currency, l.fee_minor - o.fee_minor
     FROM recon_match m JOIN recon_match_item x ON x.merchant_id = m.merchant_id AND x.match_id = m.id

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations.tools import append_only, due, protect, run_sql
+from migrations.tools import APP, append_only, due, protect, run_sql
 
 revision = "0016"
 down_revision: str | None = "0015"
@@ -24,9 +24,11 @@ TABLES = (
     "recon_resolution",
     "recon_difference",
     "recon_check",
+    "recon_pair",
+    "recon_file_part",
 )
-REPLACED = ("recon_wanted", "recon_difference")
-WRITTEN_ONCE = ("recon_line", "recon_resolution", "recon_run", "recon_check")
+REPLACED = ("recon_wanted", "recon_difference", "recon_pair")
+WRITTEN_ONCE = ("recon_line", "recon_file_part", "recon_resolution", "recon_run", "recon_check")
 KINDS = {
     "settlement.assigned": "Settlement line assigned",
     "settlement.fee_corrected": "PSP fee corrected",
@@ -34,11 +36,17 @@ KINDS = {
 }
 FUNCTIONS = (
     "recon_wanted_breaks(uuid, date, bigint, bigint, bigint, integer, integer)",
+    "recon_match_lines(uuid, timestamptz, integer)",
+    "recon_keep_pairs(uuid, timestamptz, integer)",
+    "recon_pass_differing(uuid)",
+    "recon_leave_rest(bigint)",
+    "recon_pass_reference(text)",
+    "recon_pass_named(text, name, name)",
+    "recon_open_lines(uuid)",
     "recon_line_keys(uuid)",
     "recon_unpaired(uuid)",
     "recon_rematch(uuid, text, timestamptz, integer, jsonb)",
     "recon_batch_pairs(uuid)",
-    "recon_line_pairs(uuid)",
     "recon_batches(uuid, timestamptz)",
     "recon_expect(uuid, timestamptz)",
     "public_uuid(text)",
@@ -179,7 +187,6 @@ def upgrade() -> None:
         sa.Column("happened_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("day", sa.Date(), nullable=False),
         sa.Column("clear_key", sa.Text(), nullable=False),
-        sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("posted_key", sa.Text(), nullable=True),
         sa.Column("posted_fee_minor", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("posted_times", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -200,13 +207,12 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
-        "ix_recon_item_batch",
+        "ix_recon_item_payout",
         "recon_item",
         ["merchant_id", "source_id", "batch_ref"],
         unique=False,
-        postgresql_where=sa.text("batch_ref is not null"),
+        postgresql_where=sa.text("kind = 'payout'"),
     )
-    op.create_index("ix_recon_item_clear_key", "recon_item", ["merchant_id", "clear_key"], unique=False)
     op.create_table(
         "recon_break",
         sa.Column("merchant_id", sa.Uuid(), nullable=False),
@@ -350,6 +356,32 @@ def upgrade() -> None:
         sa.Column("proof", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_check")),
     )
+    op.create_table(
+        "recon_file_part",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("file_id", sa.Uuid(), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "file_id"],
+            ["recon_file.merchant_id", "recon_file.id"],
+            name=op.f("fk_recon_file_part_merchant_id_file_id_recon_file"),
+        ),
+        sa.PrimaryKeyConstraint("merchant_id", "file_id", "number", name=op.f("pk_recon_file_part")),
+    )
+    op.create_table(
+        "recon_pair",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("psp_id", sa.Uuid(), nullable=False),
+        sa.Column("ledger_id", sa.Uuid(), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("rule_version", sa.BigInteger(), nullable=False),
+        sa.Column("fee_off", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "psp_id", name=op.f("pk_recon_pair")),
+        sa.UniqueConstraint("merchant_id", "ledger_id", name=op.f("uq_recon_pair_merchant_id_ledger_id")),
+    )
+    op.create_index("ix_recon_pair_fee_off", "recon_pair", ["merchant_id"], unique=False, postgresql_where=sa.text("fee_off <> 0"))
     for table in TABLES:
         protect(
             op,
@@ -383,6 +415,9 @@ def upgrade() -> None:
     kinds = sa.table("txn_kind", sa.column("code"), sa.column("name"), schema="ledger")
     op.bulk_insert(kinds, [{"code": code, "name": name} for code, name in KINDS.items()])
     run_sql(op, "recon_match")
+    run_sql(op, "recon_lines")
+    # files are copied into a table of the transaction, where row security, which COPY does not obey, need not stand
+    op.execute(f"DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO {APP}', current_database()); END $$")
     due(op, "recon_sources_due", table="recon_source", where="t.created_at <= moment", order="t.merchant_id, t.id")
 
 

@@ -1,6 +1,5 @@
 """A shop with takings, and its files of the provider and the bank."""
 
-import io
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -101,7 +100,7 @@ class Desk(msgspec.Struct, kw_only=True):
     async def hand_in(self, content: bytes, *, to: Source | None = None, name: str = "file.csv") -> SourceFile:
         """Import one file."""
         async with unit_of_work(self.shop.merchant_id) as session:
-            return await files.import_file(session, self.shop.actor, source=to or self.psp, name=name, content=io.BytesIO(content))
+            return await files.import_file(session, self.shop.actor, source=to or self.psp, name=name, chunks=[content])
 
     async def work(self) -> None:
         """Let the jobs read what arrived."""

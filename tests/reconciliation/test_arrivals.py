@@ -12,7 +12,7 @@ from app.core.ids import public_id
 from app.reconciliation import flows
 from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.domain.arrivals import MAX_FILE
-from app.reconciliation.models import Arrival
+from app.reconciliation.models.arrivals import Arrival
 from app.reconciliation.queries import SOURCE
 from tests.reconciliation.conftest import Desk, line_of, settlement
 from tests.support.console import soup, words
@@ -31,7 +31,7 @@ async def arrive(desk: Desk, content: bytes, name: str = "day.csv") -> Arrival:
 
 def state(desk: Desk) -> tuple[object, ...]:
     """What must be the same however often the job died."""
-    counts = ("recon_file", "recon_item where side = 'psp'", "recon_match", "recon_run", "ledger.txn", "recon_break")
+    counts = ("recon_file", "recon_item where side = 'psp'", "recon_pair", "recon_run", "ledger.txn", "recon_break")
     found = [desk.query(f"select count(*) from {what}")[0][0] for what in counts]
     return (*found, desk.query("select status from recon_arrival")[0][0], desk.query("select count(*) from recon_arrival_piece")[0][0])
 

@@ -39,7 +39,8 @@ TAMPERED = {
     "I4": "update recon_item set net_minor = net_minor + 1 where side = 'bank'",
     "I5": "update recon_item set posted_fee_minor = posted_fee_minor + 1 where side = 'psp' and kind = 'charge'",
     "I6": "delete from recon_break where kind = 'bank_unidentified'",
-    "I7": "update recon_match_item set minor = minor + 1 where item_id in (select id from recon_item where side = 'psp')",
+    "I7": "update recon_match_item set minor = minor + 1 where item_id in (select id from recon_item where side = 'bank')",
+    "I7 ": "update recon_pair a set ledger_id = l.id from recon_item l where l.side = 'ledger' and l.id <> a.ledger_id",
     "I9": "update payment set captured_minor = captured_minor - 1",
 }
 
@@ -57,7 +58,7 @@ async def test_tampering_is_found(desk: Desk, superuser: psycopg.Connection, nam
     await a_day(desk)
     superuser.execute(TAMPERED[name])
     broken = {outcome.name[:2] for outcome in (await prove(desk)).invariants if not outcome.holds}
-    assert name in broken
+    assert name[:2] in broken
 
 
 async def test_the_clock_compares_and_proves_every_merchant(desk: Desk, owner: Browser) -> None:
@@ -90,4 +91,4 @@ async def test_a_folder_is_handed_in_from_the_command_line(desk: Desk, tmp_path:
     assert await asyncio.to_thread(run, [*call, str(tmp_path / "good.csv"), str(tmp_path / "bad.csv")], as_json=True) == 1
     assert "does not add up" in capfd.readouterr().out
     assert [kind for kind, *_ in desk.breaks()] == ["batch_total"]
-    assert desk.query("select count(*)::int from recon_match") == [(1,)]
+    assert desk.query("select count(*)::int from recon_pair") == [(1,)]

@@ -39,7 +39,7 @@ class TestAgreement:
         content = settlement([line_of(taken[0]), line_of(taken[1], fee=31)])
         first = await desk.hand_in(content)
         await desk.compare()
-        count = "select (select count(*) from ledger.txn), (select count(*) from recon_match), (select count(*) from recon_item), (select count(*) from recon_break)"
+        count = "select (select count(*) from ledger.txn), (select count(*) from recon_match), (select count(*) from recon_pair), (select count(*) from recon_item), (select count(*) from recon_break)"
         before = desk.query(count)
         again = await desk.hand_in(content)
         await desk.compare()
@@ -220,7 +220,12 @@ def state_of(desk: Desk) -> object:
         " join recon_item i on i.merchant_id = x.merchant_id and i.id = x.item_id where m.merchant_id = %s group by m.id, m.rule order by 1, 2",
         desk.shop.merchant_id,
     )
-    return desk.breaks(), left, accounts, matches
+    pairs = desk.query(
+        "select a.rule, l.object_ref, p.ext_id from recon_pair a join recon_item l on l.merchant_id = a.merchant_id and l.id = a.ledger_id"
+        " join recon_item p on p.merchant_id = a.merchant_id and p.id = a.psp_id where a.merchant_id = %s order by 1, 2, 3",
+        desk.shop.merchant_id,
+    )
+    return desk.breaks(), left, accounts, matches, pairs
 
 
 class TestPlanted:

@@ -24,8 +24,10 @@ from app.reconciliation.domain.arrivals import (
     FileTooLarge,
     Origin,
 )
+from app.reconciliation.domain.lines import Tally, pieces
 from app.reconciliation.files import service as files
-from app.reconciliation.models import Arrival, ArrivalPiece, Run, Source, SourceFile
+from app.reconciliation.models import Run, Source, SourceFile
+from app.reconciliation.models.arrivals import Arrival, ArrivalPiece
 
 PIECE = 1 << 20
 MINUTES = 10
@@ -156,7 +158,7 @@ async def tell_progress(session: AsyncSession, *, merchant_id: MerchantId, arriv
     await session.execute(_SEEN, values)
 
 
-async def take(session: AsyncSession, *, merchant_id: MerchantId, arrival_id: UUID, content: BinaryIO) -> Arrival:
+async def take(session: AsyncSession, *, merchant_id: MerchantId, arrival_id: UUID, content: BinaryIO, tally: Tally) -> Arrival:
     """Import a file's bytes, or refuse them, and let the bytes go. Two jobs that do this at once do it once."""
     await session.execute(_PATIENCE)
     await session.execute(_LOCK, {"arrival": str(arrival_id)})
@@ -166,7 +168,7 @@ async def take(session: AsyncSession, *, merchant_id: MerchantId, arrival_id: UU
     source = await queries.source(session, merchant_id=merchant_id, source_id=arrival.source_id)
     actor = Actor.worker(merchant_id, arrival.brought_by)
     before = await files.imported(session, source=source, digest=arrival.sha256)
-    file = before or await files.import_file(session, actor, source=source, name=arrival.name, content=content)
+    file = before or await files.import_file(session, actor, source=source, name=arrival.name, chunks=pieces(content), tally=tally)
     arrival = await _locked(session, merchant_id, arrival_id)
     arrival.file_id, arrival.read_lines, arrival.read_bytes = file.id, file.lines, arrival.size_bytes
     arrival.reason, arrival.reason_line = file.reason, file.reason_line

@@ -200,6 +200,8 @@ select i.id, i.side, i.kind, i.ext_id, i.object_ref, i.batch_ref, i.day, i.curre
      or (:side = 'bank' and i.kind = 'batch' and i.net_currency = :net_currency and i.net_minor = :net)
      or (:side = 'batch' and i.side = 'bank' and i.net_currency = :net_currency and i.net_minor = :net))
    and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
+   and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.psp_id = i.id)
+   and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)
  order by apart, i.ext_id limit :most
 """)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import select, text, update
+from sqlalchemy import or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit
@@ -25,7 +25,7 @@ from app.reconciliation.domain.breaks import (
     ResolutionImpossible,
 )
 from app.reconciliation.domain.journals import TARGETS, Target, netted
-from app.reconciliation.models import Break, Item, Match, MatchItem, Resolution
+from app.reconciliation.models import Break, Item, Match, MatchItem, Pair, Resolution
 from app.reconciliation.queries import CONNECTION, Place
 
 BREAK_SOURCE = "break"
@@ -113,6 +113,8 @@ def _target(place: Place, target: Target) -> AccountRef:
 
 async def link(session: AsyncSession, actor: Actor, *, break_id: UUID, other_id: UUID, reason: str) -> Break:
     """Say that two items are the same money: a provider's line and a ledger item, or a bank line and a batch. They must agree to the cent."""
+    if not await queries.try_lock(session, merchant_id=actor.merchant):
+        raise ResolutionImpossible("Everything is being compared right now. Try again in a minute.")
     found = await _locked(session, actor, break_id)
     first, second = await _pair(session, found, other_id)
     match = Match(
@@ -151,7 +153,8 @@ async def _pair(session: AsyncSession, found: Break, other_id: UUID) -> tuple[It
     taken = select(MatchItem.item_id).where(
         MatchItem.merchant_id == found.merchant_id, MatchItem.item_id.in_([first.id, second.id]), MatchItem.is_live
     )
-    if (await session.execute(taken)).first() is not None:
+    paired = select(Pair.psp_id).where(Pair.merchant_id == found.merchant_id, or_(Pair.psp_id == first.id, Pair.ledger_id == second.id))
+    if (await session.execute(taken)).first() is not None or (await session.execute(paired)).first() is not None:
         raise ResolutionImpossible("One of the two is matched already. Unlink it first.")
     return first, second
 

@@ -7,11 +7,18 @@ Amounts are signed from our side: what raises our balance at the provider or ban
 from collections.abc import Iterator
 from datetime import date, datetime
 from enum import StrEnum
+from typing import BinaryIO
 
 import msgspec
 
 from app.core.errors import Invalid
 from app.core.money import Money
+
+
+def pieces(source: BinaryIO) -> Iterator[bytes]:
+    """The bytes of an open file, a piece at a time."""
+    while some := source.read(1 << 16):
+        yield some
 
 
 class Side(StrEnum):
@@ -135,6 +142,7 @@ class Tally:
         self.lines = 0
         self.problems = 0
         self.unknown_types = 0
+        self.read_bytes = 0
 
     def total(self, batch: str | None, currency: str) -> ControlTotal:
         """The total of a batch in a currency, begun when it is first asked for."""

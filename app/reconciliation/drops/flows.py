@@ -22,7 +22,7 @@ from app.core.settings import settings
 from app.reconciliation import queries
 from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.domain.arrivals import ArrivalStatus, Origin
-from app.reconciliation.models import Arrival
+from app.reconciliation.models.arrivals import Arrival
 
 MERCHANT = "mer"
 TAKEN, REFUSED = "taken", "refused"

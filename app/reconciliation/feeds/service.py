@@ -17,7 +17,8 @@ from app.core.ids import ConnectionId, MerchantId, new_id
 from app.psp import service as connections
 from app.psp.domain import ReportingAdapter, ReportKind
 from app.reconciliation.domain.feeds import EVERY, LEASE, FeedInvalid, FeedMissing, FetchAsked, FetchOutcome, wait_after
-from app.reconciliation.models import Arrival, Feed, Source
+from app.reconciliation.models import Source
+from app.reconciliation.models.arrivals import Arrival, Feed
 
 LOOK_BACK = timedelta(days=60)
 """Reports that are older are handed in by a person: a look has to come to an end."""

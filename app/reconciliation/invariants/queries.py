@@ -57,12 +57,19 @@ INVARIANTS = (
              where i.side in ('psp', 'bank') and i.kind not in ('batch', 'payout', 'fee') and i.net_minor <> 0 and {of:i}
                and i.created_at <= (select max(r.started_at) from recon_run r where r.merchant_id = i.merchant_id)
                and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
+   and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.psp_id = i.id)
+   and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)
                and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.item_id = i.id and b.status <> 'cleared')""",
     ),
     Invariant(
         "I7 every match comes to nothing in each currency",
         """select x.merchant_id, x.match_id::text as subject, x.currency || ' is off by ' || sum(x.minor) as detail from recon_match_item x
-             where x.is_live and {of:x} group by x.merchant_id, x.match_id, x.currency having sum(x.minor) <> 0""",
+             where x.is_live and {of:x} group by x.merchant_id, x.match_id, x.currency having sum(x.minor) <> 0
+            union all
+            select a.merchant_id, a.psp_id::text, format('%s %s by the provider, %s %s in the ledger', p.gross_minor, p.currency, l.gross_minor, l.currency)
+              from recon_pair a left join recon_item p on p.merchant_id = a.merchant_id and p.id = a.psp_id
+              left join recon_item l on l.merchant_id = a.merchant_id and l.id = a.ledger_id
+             where {of:a} and (p.currency, p.gross_minor) is distinct from (l.currency, l.gross_minor) or {of:a} and p.id is null""",
     ),
     Invariant(
         "I9 a payment’s captures and refunds are those of its entries",

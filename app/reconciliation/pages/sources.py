@@ -6,7 +6,7 @@ from litestar import get, post
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
 from litestar.params import FromPath
-from litestar.response import Response
+from litestar.response import Response, Stream
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
@@ -22,11 +22,13 @@ from app.reconciliation.domain.feeds import EVERY
 from app.reconciliation.domain.formats import CSV
 from app.reconciliation.domain.formats.mapped import ColumnMapping
 from app.reconciliation.feeds import service as feeds
+from app.reconciliation.files import service as files
 from app.reconciliation.schemas.arrivals import SourcePage
 from app.reconciliation.schemas.forms import FeedForm, MappingForm, SourceForm
 from app.reconciliation.sources import queries as source_queries
 from app.reconciliation.sources import service as sources
 from app.web.context import HttpRequest
+from app.web.downloads import file_download
 from app.web.forms import InvalidForm, read_form
 from app.web.guards import requires
 from app.web.rendering import answer_invalid_with, redirect, render
@@ -175,6 +177,14 @@ async def show_file(
     return render(request, "reconciliation/file.html", await source_queries.file_page(session, merchant_id=actor.merchant, file_id=found))
 
 
+@get(f"{BASE}/files/{{file_id:str}}/content", name="reconciliation:download", guards=[requires("reports.export")])
+async def download_file(file_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Stream:
+    """A file as it was handed in, byte for byte."""
+    found = path_id(queries.FILE, file_id, otherwise=FileNotFound("There is no file with this id for this merchant."))
+    file = await files.download(session, actor, file_id=found)
+    return file_download(file.name, queries.file_bytes(actor.merchant, file.id))
+
+
 ROUTES = [
     list_sources,
     new_source,
@@ -187,4 +197,5 @@ ROUTES = [
     upload_file,
     show_arrival,
     show_file,
+    download_file,
 ]

@@ -23,7 +23,8 @@ SHOWN_RUNS, SHOWN_DAYS = 8, 30
 SHADES = ("c-f1", "c-f1", "c-f3", "c-warn", "c-bad")
 _CLEARED = text("""
 select i.day, sum(abs(i.gross_minor)) as all_minor, coalesce(sum(abs(i.gross_minor)) filter (where exists (
-         select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)), 0) as cleared_minor
+         select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live) or exists (
+         select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)), 0) as cleared_minor
   from recon_item i where i.merchant_id = :merchant and i.side = 'ledger' and i.day > :since group by i.day order by i.day
 """)
 

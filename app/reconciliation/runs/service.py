@@ -33,11 +33,10 @@ LINES_AT_ONCE = 1_000
 LINES_PER_TRANSACTION = 250
 RUN = "run"
 
-_LOCK = text("select pg_advisory_xact_lock(hashtextextended(cast(:merchant as text), 4218))")
 _STEPS = (
     text("select recon_expect(:merchant, :at)"),
     text("select recon_batches(:merchant, :at)"),
-    text("select recon_rematch(:merchant, 'line', :at, :version)"),
+    text("select recon_match_lines(:merchant, :at, :version)"),
 )
 _LOOSE = text("select id, side, currency, minor, day from recon_unpaired(:merchant)")
 _REMATCH_BATCHES = text("select recon_rematch(:merchant, 'batch', :at, :version, cast(:sums as jsonb))")
@@ -96,21 +95,29 @@ on conflict (merchant_id, kind, subject) do update
   where b.status = 'cleared' or (b.status in ('open', 'parked') and (b.minor, b.other_id) is distinct from (excluded.minor, excluded.other_id))
 """)
 _RULES = text(
-    "select rule, count(*) as matches from recon_match where merchant_id = :merchant and undone_at is null group by rule order by rule"
+    "select rule, sum(matches)::bigint as matches from ("
+    "  select rule, count(*) as matches from recon_pair where merchant_id = :merchant group by rule union all"
+    "  select rule, count(*) from recon_match where merchant_id = :merchant and undone_at is null group by rule) r group by rule order by rule"
 )
 _SUMS = text("""
-select currency, sum(ledger)::bigint as ledger, sum(psp)::bigint as psp, sum(bank)::bigint as bank, sum(due)::bigint as due, sum(waiting)::bigint as waiting,
-       sum(fee_booked)::bigint as fee_booked, sum(fee_charged)::bigint as fee_charged from (
-  select i.currency, case when i.side = 'ledger' then i.gross_minor else 0 end as ledger,
-         case when i.side = 'psp' and i.kind in ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal') then i.gross_minor else 0 end as psp,
-         case when i.side = 'bank' then i.net_minor else 0 end as bank, case when i.kind = 'batch' then i.net_minor else 0 end as due,
-         case when i.side = 'ledger' then i.fee_minor else 0 end as fee_booked,
-         case when i.side = 'psp' and i.currency = i.net_currency then i.fee_minor else 0 end as fee_charged,
-         case when i.side = 'ledger' and i.day + :settle_days >= :today and not exists (
-           select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
-           and not exists (select from recon_break b where b.merchant_id = i.merchant_id and (b.item_id = i.id or b.other_id = i.id) and b.status <> 'cleared')
-           then i.gross_minor else 0 end as waiting
-    from recon_item i where i.merchant_id = :merchant) s group by currency order by currency
+with told as (
+  select i.currency, i.side, i.kind, i.currency = i.net_currency as is_one, sum(i.gross_minor) as gross, sum(i.net_minor) as net, sum(i.fee_minor) as fee
+    from recon_item i where i.merchant_id = :merchant group by 1, 2, 3, 4),
+waiting as (
+  select i.currency, sum(i.gross_minor) as minor from recon_item i
+   where i.merchant_id = :merchant and i.side = 'ledger' and i.day + :settle_days >= :today
+     and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)
+     and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
+     and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.item_id = i.id and b.status <> 'cleared')
+     and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.other_id = i.id and b.status <> 'cleared')
+   group by 1)
+select currency, coalesce(sum(gross) filter (where side = 'ledger'), 0)::bigint as ledger,
+       coalesce(sum(gross) filter (where side = 'psp' and kind in ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal')), 0)::bigint as psp,
+       coalesce(sum(net) filter (where side = 'bank'), 0)::bigint as bank, coalesce(sum(net) filter (where kind = 'batch'), 0)::bigint as due,
+       coalesce((select w.minor from waiting w where w.currency = told.currency), 0)::bigint as waiting,
+       coalesce(sum(fee) filter (where side = 'ledger'), 0)::bigint as fee_booked,
+       coalesce(sum(fee) filter (where side = 'psp' and is_one), 0)::bigint as fee_charged
+  from told group by currency order by currency
 """)
 _OPEN = text("select count(*) from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval')")
 
@@ -120,7 +127,7 @@ async def compare(session: AsyncSession, actor: Actor, *, policy: Policy | None 
     policy = policy or Policy()
     began, merchant_id = now(), actor.merchant
     await session.execute(text(f"set local statement_timeout = '{MINUTES}min'"))
-    await session.execute(_LOCK, {"merchant": str(merchant_id)})
+    await queries.lock(session, merchant_id=merchant_id)
     for step in _STEPS:
         await session.execute(step, {"merchant": merchant_id, "at": began, "version": RULES_VERSION})
     await _match_batches(session, merchant_id, began)

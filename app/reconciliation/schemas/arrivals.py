@@ -10,7 +10,8 @@ from app.core.ids import public_id
 from app.core.paging import Page
 from app.reconciliation.domain.arrivals import MAX_FILE, UNDER_WAY, ArrivalStatus, Origin
 from app.reconciliation.domain.feeds import EVERY, FetchOutcome
-from app.reconciliation.models import Arrival, Source
+from app.reconciliation.models import Source
+from app.reconciliation.models.arrivals import Arrival
 from app.reconciliation.schemas import BreakRow, FileRow, RunRow, SourceRow
 
 ORIGINS = {Origin.UPLOAD: "handed in", Origin.FETCH: "fetched", Origin.DROP: "from the drop folder"}

@@ -16,7 +16,8 @@ from app.reconciliation import queries
 from app.reconciliation.domain.arrivals import UNDER_WAY
 from app.reconciliation.domain.feeds import FetchOutcome
 from app.reconciliation.domain.formats import FORMATS
-from app.reconciliation.models import Arrival, Feed, Source, SourceFile
+from app.reconciliation.models import Source, SourceFile
+from app.reconciliation.models.arrivals import Arrival, Feed
 from app.reconciliation.schemas import FilePage, FileRow, MappingPage, SourceFormPage, SourceListPage, SourceRow
 from app.reconciliation.schemas.arrivals import ArrivalRow, FeedRow, SourcePage
 

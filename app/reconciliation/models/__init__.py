@@ -10,12 +10,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base
-from app.psp.domain import ReportKind
-from app.reconciliation.domain.arrivals import ARRIVAL, Origin
 from app.reconciliation.domain.breaks import BREAK, Action, BreakKind
-from app.reconciliation.domain.feeds import FetchOutcome
 from app.reconciliation.domain.formats import FORMATS
 from app.reconciliation.domain.lines import LineKind, Side
+from app.reconciliation.models import arrivals
+
+__all__ = ["arrivals"]
 
 _SOURCE = (["merchant_id", "source_id"], ["recon_source.merchant_id", "recon_source.id"])
 _ITEM_KINDS = (*(kind.value for kind in LineKind), "batch")
@@ -80,8 +80,20 @@ class SourceFile(Base):
     imported_at: Mapped[datetime]
 
 
+class FilePart(Base):
+    """A mebibyte of a file as it was handed in, compressed. Append-only: the evidence beside which everything else can be checked."""
+
+    __tablename__ = "recon_file_part"
+    __table_args__ = (ForeignKeyConstraint(["merchant_id", "file_id"], ["recon_file.merchant_id", "recon_file.id"]),)
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    file_id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    content: Mapped[bytes]
+
+
 class FileLine(Base):
-    """A line as it was read. Append-only: the evidence beside which everything else can be checked."""
+    """A line as it was read that became no item of its own: it cannot be read, or says of a known one something new. Append-only."""
 
     __tablename__ = "recon_line"
     __table_args__ = (ForeignKeyConstraint(["merchant_id", "file_id"], ["recon_file.merchant_id", "recon_file.id"]),)
@@ -101,8 +113,7 @@ class Item(Base):
         CheckConstraint(_one_of("side", Side), name="side"),
         CheckConstraint(_one_of("kind", _ITEM_KINDS), name="kind"),
         UniqueConstraint("merchant_id", "source_id", "side", "ext_id", "kind"),
-        Index("ix_recon_item_clear_key", "merchant_id", "clear_key"),
-        Index("ix_recon_item_batch", "merchant_id", "source_id", "batch_ref", postgresql_where=text("batch_ref is not null")),
+        Index("ix_recon_item_payout", "merchant_id", "source_id", "batch_ref", postgresql_where=text("kind = 'payout'")),
     )
 
     merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -130,7 +141,6 @@ class Item(Base):
     happened_at: Mapped[datetime | None]
     day: Mapped[date]
     clear_key: Mapped[str]
-    fingerprint: Mapped[str]
     posted_key: Mapped[str | None]
     posted_fee_minor: Mapped[int] = mapped_column(server_default=text("0"))
     posted_times: Mapped[int] = mapped_column(server_default=text("0"))
@@ -138,7 +148,7 @@ class Item(Base):
 
 
 class Match(Base):
-    """Items that are the same money. Undone ones stay with the moment they were undone."""
+    """Items that are the same money, where people or several items are part of it, and pairs that were undone, with the moment."""
 
     __tablename__ = "recon_match"
     __table_args__ = (
@@ -174,6 +184,28 @@ class MatchItem(Base):
     minor: Mapped[int]
     currency: Mapped[str]
     is_live: Mapped[bool] = mapped_column(server_default=text("true"))
+
+
+class Pair(Base):
+    """A ledger item and a provider's line that the rules found to be the same money: the live matches there are millions of, in one row each.
+
+    Both items are read by the statement that writes the row, and no item is ever removed, so foreign keys would only cost time.
+    ``fee_off`` is what the line's fee has more than the booked one, where one was booked in the same currency.
+    """
+
+    __tablename__ = "recon_pair"
+    __table_args__ = (
+        UniqueConstraint("merchant_id", "ledger_id"),
+        Index("ix_recon_pair_fee_off", "merchant_id", postgresql_where=text("fee_off <> 0")),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    psp_id: Mapped[UUID] = mapped_column(primary_key=True)
+    ledger_id: Mapped[UUID]
+    rule: Mapped[str]
+    rule_version: Mapped[int]
+    fee_off: Mapped[int]
+    made_at: Mapped[datetime]
 
 
 class WantedMatch(Base):
@@ -281,90 +313,6 @@ class Run(Base):
     rules: Mapped[dict[str, Any]]
     sums: Mapped[dict[str, Any]]
     open_breaks: Mapped[int]
-
-
-class Arrival(Base):
-    """A file on its way in: whose bytes are stored, how far its reading is, and what came of it."""
-
-    __tablename__ = "recon_arrival"
-    __table_args__ = (
-        ForeignKeyConstraint(*_SOURCE),
-        ForeignKeyConstraint(["merchant_id", "file_id"], ["recon_file.merchant_id", "recon_file.id"]),
-        ForeignKeyConstraint(["merchant_id", "run_id"], ["recon_run.merchant_id", "recon_run.id"]),
-        CheckConstraint(ARRIVAL.check_sql("status"), name="status"),
-        CheckConstraint(_one_of("origin", Origin), name="origin"),
-        Index(
-            "uq_recon_arrival_under_way",
-            "merchant_id",
-            "source_id",
-            "sha256",
-            unique=True,
-            postgresql_where=text("status in ('received', 'reading', 'comparing')"),
-        ),
-        Index("uq_recon_arrival_report", "merchant_id", "source_id", "report", unique=True, postgresql_where=text("report is not null")),
-        Index("ix_recon_arrival_newest", "merchant_id", "source_id", "id"),
-    )
-
-    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    source_id: Mapped[UUID]
-    name: Mapped[str]
-    origin: Mapped[str]
-    report: Mapped[str | None] = mapped_column(Text(collation="C"))
-    sha256: Mapped[str]
-    size_bytes: Mapped[int]
-    status: Mapped[str]
-    read_bytes: Mapped[int] = mapped_column(server_default=text("0"))
-    read_lines: Mapped[int] = mapped_column(server_default=text("0"))
-    file_id: Mapped[UUID | None]
-    run_id: Mapped[UUID | None]
-    reason: Mapped[str | None]
-    reason_line: Mapped[int | None]
-    brought_by: Mapped[str]
-    received_at: Mapped[datetime]
-    seen_at: Mapped[datetime]
-    finished_at: Mapped[datetime | None]
-
-
-class ArrivalPiece(Base):
-    """A part of an arrived file's bytes; gone once the file was read."""
-
-    __tablename__ = "recon_arrival_piece"
-    __table_args__ = (ForeignKeyConstraint(["merchant_id", "arrival_id"], ["recon_arrival.merchant_id", "recon_arrival.id"]),)
-
-    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
-    arrival_id: Mapped[UUID] = mapped_column(primary_key=True)
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    content: Mapped[bytes]
-
-
-class Feed(Base):
-    """What is fetched for a source by the clock, through which connection, and how the last try went."""
-
-    __tablename__ = "recon_feed"
-    __table_args__ = (
-        ForeignKeyConstraint(*_SOURCE),
-        UniqueConstraint("merchant_id", "source_id"),
-        ForeignKeyConstraint(["merchant_id", "connection_id"], ["psp_connection.merchant_id", "psp_connection.id"]),
-        CheckConstraint(_one_of("report", ReportKind), name="report"),
-        CheckConstraint(_one_of("outcome", FetchOutcome), name="outcome"),
-        Index("ix_recon_feed_due", "next_at", postgresql_where=text("is_on")),
-    )
-
-    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    source_id: Mapped[UUID]
-    connection_id: Mapped[UUID]
-    report: Mapped[str]
-    minutes: Mapped[int]
-    since: Mapped[date]
-    is_on: Mapped[bool] = mapped_column(server_default=text("true"))
-    next_at: Mapped[datetime]
-    claim: Mapped[UUID | None]
-    tried_at: Mapped[datetime | None]
-    outcome: Mapped[str | None]
-    reason: Mapped[str | None]
-    tries: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class InvariantCheck(Base):
