@@ -36,11 +36,18 @@ async def take_file(*, merchant_id: MerchantId, arrival_id: UUID) -> None:
     if arrival.status == ArrivalStatus.READING:
         await _read(merchant_id, arrival_id)
         await failpoint("reconciliation.read")
+    await _compare(merchant_id, arrival_id)
+
+
+async def _compare(merchant_id: MerchantId, arrival_id: UUID) -> None:
     async with unit_of_work(merchant_id) as session:
         arrival = await queries.arrival(session, merchant_id=merchant_id, arrival_id=arrival_id)
-        if arrival.status != ArrivalStatus.COMPARING:
-            drops.set_aside_refused(arrival)
-            return
+    if arrival.status != ArrivalStatus.COMPARING:
+        drops.set_aside_refused(arrival)
+        return
+    tally = Tally()
+    tally.lines, tally.read_bytes = arrival.read_lines, arrival.read_bytes
+    async with _telling(merchant_id, arrival_id, tally), unit_of_work(merchant_id) as session:
         run = await runs.compare(session, Actor.worker(merchant_id, arrival.brought_by))
         await arrivals.finish(session, merchant_id=merchant_id, arrival_id=arrival_id, run=run)
         await failpoint("reconciliation.comparing")

@@ -104,6 +104,7 @@ def _row(run: Run) -> RunRow:
 
 def _sum(currency: str, sums: Sums) -> SumRow:
     told = {
-        name: Money(getattr(sums, name), currency) for name in ("expected", "waiting", "psp", "due", "bank", "fee_booked", "fee_charged")
+        name: Money(getattr(sums, name), currency)
+        for name in ("expected", "waiting", "settled", "psp", "due", "bank", "bank_waiting", "bank_settled", "fee_booked", "fee_charged")
     }
     return SumRow(**told)

@@ -72,21 +72,34 @@ class SumRow(msgspec.Struct, frozen=True, kw_only=True):
 
     expected: Money
     waiting: Money
+    settled: Money
     psp: Money
     due: Money
     bank: Money
+    bank_waiting: Money
+    bank_settled: Money
     fee_booked: Money
     fee_charged: Money
 
     @property
+    def expected_still(self) -> Money:
+        """What the ledger expects, less what people and rules have seen to."""
+        return self.expected - self.settled
+
+    @property
     def unexplained(self) -> Money:
-        """What the provider settled less than the ledger expected by now."""
-        return self.expected - self.psp
+        """What the provider settled less than the ledger still expects by now."""
+        return self.expected_still - self.psp
+
+    @property
+    def due_at_bank(self) -> Money:
+        """What the bank should have shown by now of what the provider paid out, less what was seen to."""
+        return self.due - self.bank_waiting - self.bank_settled
 
     @property
     def at_bank(self) -> Money:
-        """What the provider paid out and the bank has not shown."""
-        return self.due - self.bank
+        """What the bank should have shown by now and has not."""
+        return self.due_at_bank - self.bank
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
