@@ -132,6 +132,69 @@ class TestResolving:
         assert "Open" in text_of(await owner.follow(await owner.post(f"{path}/unpark")))
 
 
+class TestSeveralAtOnce:
+    async def test_tried_first_without_a_trace_then_done_each_by_itself(self, owner: Browser, desk: Desk) -> None:
+        """Two have something left over, one has not: it says so, and stops no other."""
+        taken = await desk.take(10_000, 20_000)
+        await desk.hand_in(settlement([line_of(taken[0], gross=9_700), line_of(taken[1], gross=16_000)]))
+        refused = settlement([SettlementLine(id="y", gross=100)], batch="bad").replace(b"100,0,100", b"101,0,101")
+        await desk.hand_in(refused)
+        await desk.compare()
+        before = desk.query("select (select count(*) from ledger.txn), (select count(*) from recon_resolution)")
+        page = soup(await owner.get(f"{BASE}/breaks"))
+        assert "3 breaks: −€43.00 in difference" in words(page)
+        chosen = [str(box["value"]) for box in page.select("tbody .chk")]
+        asked = await owner.post(f"{BASE}/breaks/chosen", {"action": "write_off", "id": chosen})
+        listed = rows(soup(asked), "tbody")
+        assert "Write off 2 breaks?" in text_of(asked)
+        assert sorted(line.rsplit("€", 1)[-1] for line in listed[:2]) == ["3.00 Written off", "40.00 Needs approval by somebody else"]
+        assert "nothing in the books for this break" in listed[2]
+        assert "€43.00 in all" in text_of(asked)
+        assert desk.query("select (select count(*) from ledger.txn), (select count(*) from recon_resolution)") == before
+        form = {
+            "action": "write_off",
+            "id": [str(field["value"]) for field in soup(asked).select("form input[name=id]")],
+            "reason": "Agreed",
+        }
+        assert (await owner.post(f"{BASE}/breaks/chosen/do", form)).status_code == 422
+        done = await owner.post(f"{BASE}/breaks/chosen/book", form)
+        assert "What came of it" in text_of(done)
+        assert sorted(str(row[0]) for row in desk.query("select status from recon_break")) == ["awaiting_approval", "open", "resolved"]
+        assert desk.balance("5900") == 300
+        again = await owner.post(f"{BASE}/breaks/chosen/book", form)
+        assert "“resolve” needs it to be open, parked" in text_of(again) or "nothing left over" in text_of(again)
+        assert desk.balance("5900") == 300
+
+    async def test_assigned_parked_and_moved(self, owner: Browser, desk: Desk) -> None:
+        found = public_id(BREAK, await short(desk, 300))
+        await owner.get(f"{BASE}/breaks")
+        page = soup(await owner.post(f"{BASE}/breaks/chosen", {"action": "assign", "id": [found]}))
+        member = str(page.select_one("select[name=person] option")["value"])  # type: ignore[index]
+        assert (await owner.post(f"{BASE}/breaks/chosen/do", {"action": "assign", "id": [found]})).status_code == 422
+        said = text_of(await owner.post(f"{BASE}/breaks/chosen/do", {"action": "assign", "id": [found], "person": member}))
+        assert "Assigned to Owner of" in said
+        assert len(rows(soup(await owner.get(f"{BASE}/breaks?owner=me")), "tbody")) == 1
+        assert "No break matches" in text_of(await owner.get(f"{BASE}/breaks?owner=nobody"))
+        await owner.post(f"{BASE}/breaks/chosen/do", {"action": "park", "id": [found], "reason": "Asked"})
+        moved = {"action": "move", "id": [found], "target": "psp_fee"}
+        assert "Say why." in text_of(await owner.post(f"{BASE}/breaks/chosen/book", moved))
+        assert "Moved" in text_of(await owner.post(f"{BASE}/breaks/chosen/book", moved | {"reason": "A fee"}))
+        assert desk.balance("5900") == 0
+        assert desk.query("select status from recon_break") == [("resolved",)]
+
+    async def test_nothing_chosen_and_somebody_elses_are_refused(
+        self, owner: Browser, open_as: OpenAs, desk: Desk, stranger: object
+    ) -> None:
+        found = public_id(BREAK, await short(desk, 300))
+        await owner.get(f"{BASE}/breaks")
+        assert "Tick the breaks first" in text_of(await owner.post(f"{BASE}/breaks/chosen", {"action": "claim"}))
+        other = await open_as(stranger)
+        await other.get(f"{BASE}/breaks")
+        said = await other.post(f"{BASE}/breaks/chosen", {"action": "claim", "id": [found]})
+        assert "Amount differs" not in text_of(said)
+        assert "possible for none of them" in text_of(said)
+
+
 class TestReading:
     async def test_everything_is_empty_at_first_and_says_what_to_do(self, owner: Browser, database: object) -> None:
         assert "Set up sources" in text_of(await owner.get(BASE))
@@ -145,7 +208,7 @@ class TestReading:
         assert len(rows(soup(await owner.get(f"{BASE}/breaks")), "tbody")) == 2
         only = rows(soup(await owner.get(f"{BASE}/breaks?kind=amount")), "tbody")
         assert len(only) == 1
-        assert "No break of this kind" in text_of(await owner.get(f"{BASE}/breaks?kind=currency"))
+        assert "No break matches" in text_of(await owner.get(f"{BASE}/breaks?kind=currency"))
         lines = (await owner.get(f"{BASE}/breaks.csv?kind=amount")).text.splitlines()
         assert lines[0].startswith("id,kind,reference,source,status,ledger,other,difference")
         assert ",amount,sim_0001,Simulator,open,1000.00,997.00,-3.00,EUR," in lines[1]

@@ -68,6 +68,7 @@ class Action(StrEnum):
     """What somebody, or a rule, did about a break."""
 
     CLAIM = "claim"
+    ASSIGN = "assign"
     LINK = "link"
     UNLINK = "unlink"
     ADJUST = "adjust"
@@ -79,6 +80,21 @@ class Action(StrEnum):
     PARK = "park"
     UNPARK = "unpark"
     REOPEN = "reopen"
+
+
+class BulkAction(StrEnum):
+    """What may be done about several breaks at once."""
+
+    CLAIM = "claim"
+    ASSIGN = "assign"
+    PARK = "park"
+    UNPARK = "unpark"
+    WRITE_OFF = "write_off"
+    MOVE = "move"
+
+
+MONEY_ACTIONS = frozenset({BulkAction.WRITE_OFF, BulkAction.MOVE})
+MOST_AT_ONCE = 100
 
 
 SLA_DAYS: dict[BreakKind, int] = {
@@ -179,6 +195,11 @@ class ResolutionImpossible(Conflict):
 
     code = "reconciliation_resolution_impossible"
     title = "This break cannot be resolved like this"
+
+
+class NothingChosen(Invalid):
+    code = "reconciliation_nothing_chosen"
+    title = "Nothing was chosen"
 
 
 class NeedsSecondPerson(Forbidden):

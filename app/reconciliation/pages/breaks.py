@@ -1,5 +1,7 @@
 """What waits for a person, and what is done about it."""
 
+from uuid import UUID
+
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
@@ -10,10 +12,14 @@ from app.core.actors import Actor
 from app.core.ids import parse_id
 from app.core.money import Money
 from app.reconciliation import queries
+from app.reconciliation.breaks import flows
 from app.reconciliation.breaks import queries as break_queries
 from app.reconciliation.breaks import service as breaks
+from app.reconciliation.domain.breaks import MONEY_ACTIONS, MOST_AT_ONCE, BulkAction, NothingChosen
 from app.reconciliation.domain.journals import Target
-from app.reconciliation.schemas.forms import AdjustForm, ApproveForm, LinkForm, ReasonForm
+from app.reconciliation.schemas.breaks import BreakFilter, ChosenPage, ChosenRow
+from app.reconciliation.schemas.forms import AdjustForm, ApproveForm, ChosenForm, LinkForm, ReasonForm
+from app.tenancy import queries as tenancy
 from app.web.context import HttpRequest
 from app.web.downloads import csv_download
 from app.web.forms import InvalidForm, read_form
@@ -22,25 +28,92 @@ from app.web.rendering import answer_invalid_with, redirect, render
 
 READ, WRITE, APPROVE = "reconciliation.read", "reconciliation.write", "reconciliation.approve"
 BASE = "/reconciliation"
-BREAK = "reconciliation/break.html"
+BREAK, CHOSEN = "reconciliation/break.html", "reconciliation/chosen.html"
+SAME_ADDRESS = {"HX-Push-Url": "false"}
+"""For answers to a POST that are no page of their own: the address stays that of the list."""
 
 
 @get(f"{BASE}/breaks", name="reconciliation:breaks", guards=[requires(READ)])
 async def list_breaks(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
     """What waits for a person."""
-    asked = request.query_params
-    page = await break_queries.break_list_page(
-        session, merchant_id=actor.merchant, status=asked.get("status", ""), kind=asked.get("kind", ""), after=asked.get("after")
-    )
+    page = await break_queries.break_list_page(session, actor, chosen=_filter(request), after=request.query_params.get("after"))
     return render(request, "reconciliation/breaks.html", page)
+
+
+def _filter(request: HttpRequest) -> BreakFilter:
+    asked = request.query_params
+    return BreakFilter(**{name: asked.get(name, "") for name in BreakFilter.__struct_fields__})
 
 
 @get(f"{BASE}/breaks.csv", name="reconciliation:export", guards=[requires("reports.export")])
 async def export_breaks(request: HttpRequest, actor: NamedDependency[Actor]) -> Stream:
     """The list of breaks as a file."""
-    asked = request.query_params
-    rows = break_queries.break_rows(actor.merchant, status=asked.get("status", ""), kind=asked.get("kind", ""))
-    return csv_download("breaks", break_queries.CSV_COLUMNS, rows)
+    return csv_download("breaks", break_queries.CSV_COLUMNS, break_queries.break_rows(actor, chosen=_filter(request)))
+
+
+@post(f"{BASE}/breaks/chosen", name="reconciliation:chosen", status_code=200, guards=[requires(WRITE)])
+async def choose_breaks(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+    """What would come of something that is done about several breaks; nothing is done yet."""
+    page = await _tried(session, actor, await read_form(request, ChosenForm))
+    return render(request, CHOSEN, page, headers=SAME_ADDRESS)
+
+
+@post(f"{BASE}/breaks/chosen/do", name="reconciliation:chosen_do", status_code=200, guards=[requires(WRITE)])
+async def do_chosen(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+    """Take, assign or park several breaks; each by itself."""
+    form = await read_form(request, ChosenForm)
+    if form.action in MONEY_ACTIONS:
+        raise NothingChosen("This moves money; look at it first.")
+    if form.action is BulkAction.ASSIGN and not form.person:
+        await _ask_again(request, session, actor, form, {"person": "Choose somebody."})
+    rows = await flows.do_each(actor, _step(form), _chosen(form))
+    return render(request, CHOSEN, await _chosen_page(session, actor, form, rows, is_done=True), headers=SAME_ADDRESS)
+
+
+@post(f"{BASE}/breaks/chosen/book", name="reconciliation:chosen_book", status_code=200, guards=[requires(WRITE, fresh=True)])
+async def book_chosen(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+    """Write off or move what several breaks leave over; each by itself."""
+    form = await read_form(request, ChosenForm)
+    if form.action not in MONEY_ACTIONS:
+        raise NothingChosen("Choose what is to be written off or moved.")
+    if form.action is BulkAction.MOVE and (form.target is None or not form.reason):
+        wrong = {} if form.target else {"target": "Choose an account."}
+        await _ask_again(request, session, actor, form, wrong if form.reason else wrong | {"reason": "Say why."})
+    rows = await flows.do_each(actor, _step(form), _chosen(form))
+    return render(request, CHOSEN, await _chosen_page(session, actor, form, rows, is_done=True), headers=SAME_ADDRESS)
+
+
+def _chosen(form: ChosenForm) -> list[UUID]:
+    ids = list(dict.fromkeys(queries.break_id(text) for text in form.id))
+    if not ids:
+        raise NothingChosen("Tick the breaks first, then say what is to be done about them.")
+    if len(ids) > MOST_AT_ONCE:
+        raise NothingChosen(f"At most {MOST_AT_ONCE} at once.")
+    return ids
+
+
+def _step(form: ChosenForm, *, target: Target | None = None) -> flows.Step:
+    member = parse_id("mem", form.person) if form.person else None
+    return flows.Step(action=form.action, reason=form.reason, member_id=member, target=form.target or target)
+
+
+async def _tried(session: AsyncSession, actor: Actor, form: ChosenForm) -> ChosenPage:
+    # any account gives the same answer: whether something is left over, and how much
+    rows = await flows.try_each(actor, _step(form, target=Target.PSP_FEE), _chosen(form))
+    return await _chosen_page(session, actor, form, rows)
+
+
+async def _chosen_page(
+    session: AsyncSession, actor: Actor, form: ChosenForm, rows: list[ChosenRow], *, is_done: bool = False
+) -> ChosenPage:
+    people = [(member.id, member.name) for member in (await tenancy.team(session, actor)).members]
+    return ChosenPage(action=form.action, rows=rows, is_done=is_done, people=people)
+
+
+async def _ask_again(request: HttpRequest, session: AsyncSession, actor: Actor, form: ChosenForm, wrong: dict[str, str]) -> None:
+    """Show what was chosen again, with what is wrong."""
+    answer_invalid_with(request, CHOSEN, await _tried(session, actor, form))
+    raise InvalidForm("Some of it cannot be accepted.", fields=wrong)
 
 
 @get(f"{BASE}/breaks/{{break_id:str}}", name="reconciliation:break", guards=[requires(READ)])
@@ -167,6 +240,9 @@ async def reopen_break(
 ROUTES = [
     list_breaks,
     export_breaks,
+    choose_breaks,
+    do_chosen,
+    book_chosen,
     show_break,
     claim_break,
     park_break,

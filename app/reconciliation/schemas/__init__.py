@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from urllib.parse import urlencode
 
 import msgspec
 
 from app.core.money import Money
-from app.core.paging import Page
 from app.ledger.domain.seals import Block
 from app.reconciliation.domain.breaks import BreakKind, BreakStatus
 from app.reconciliation.domain.formats import CSV, FORMATS
@@ -217,33 +215,6 @@ class BreakRow(msgspec.Struct, frozen=True, kw_only=True):
     def icon(self) -> str:
         """Its mark."""
         return KIND_NAMES[self.kind][1]
-
-
-class BreakListPage(msgspec.Struct, kw_only=True):
-    """The inbox."""
-
-    rows: Page[BreakRow]
-    status: str
-    kind: str
-    counts: list[tuple[str, str, int]]
-    kinds: list[tuple[str, str]]
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether something narrows the list beyond its tab."""
-        return bool(self.kind)
-
-    def href(self, **change: str | None) -> str:
-        """This list with something changed in its address."""
-        asked = {"status": self.status, "kind": self.kind, **change}
-        query = urlencode({name: value for name, value in asked.items() if value})
-        return f"/reconciliation/breaks?{query}" if query else "/reconciliation/breaks"
-
-    @property
-    def export_href(self) -> str:
-        """The same list as a file."""
-        query = urlencode({name: value for name, value in (("status", self.status), ("kind", self.kind)) if value})
-        return f"/reconciliation/breaks.csv?{query}"
 
 
 class PreviewLine(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from app.core.money import Money
+from app.reconciliation.domain.breaks import BulkAction
 from app.reconciliation.domain.formats.mapped import Field
 from app.reconciliation.domain.journals import Target
 from app.reconciliation.domain.lines import LineKind, Side
@@ -86,6 +87,16 @@ class ApproveForm(msgspec.Struct, kw_only=True):
     """The amount that was shown to whoever approves."""
 
     amount: Money
+
+
+class ChosenForm(msgspec.Struct, kw_only=True):
+    """Several breaks and what is to be done about them."""
+
+    action: BulkAction
+    id: list[str] = []
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    person: str = ""
+    target: Target | None = None
 
 
 class AdjustForm(msgspec.Struct, kw_only=True):
