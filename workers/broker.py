@@ -26,6 +26,8 @@ from workers.routes import Queue, queue_of
 
 PRIORITIES = {queue: place for place, queue in enumerate(Queue)}
 JOB_MILLISECONDS = 120_000
+BULK_MILLISECONDS = 900_000
+"""Large files are read by jobs of the last line: nobody's money waits behind them."""
 # A killed worker's jobs go to another one after about ten seconds; the package's own minute is too long for somebody who waits for money.
 HEARTBEAT = {"heartbeat_interval": 2.0, "heartbeat_ttl": 10.0, "maintenance_interval": 4.0, "poll_interval": 0.5}
 
@@ -111,7 +113,8 @@ def declare_one(broker: dramatiq.Broker, name: str) -> None:
             raise dramatiq.errors.Retry(str(again), delay=again.delay_ms) from again
 
     queue = queue_of(name)
-    dramatiq.actor(actor_name=name, queue_name=queue, priority=PRIORITIES[queue], broker=broker)(run)
+    longest = BULK_MILLISECONDS if queue is Queue.BULK else JOB_MILLISECONDS
+    dramatiq.actor(actor_name=name, queue_name=queue, priority=PRIORITIES[queue], broker=broker, time_limit=longest)(run)
 
 
 def envelope(actor: str, message: Message) -> "dramatiq.Message[None]":

@@ -5,6 +5,10 @@ from enum import StrEnum
 import msgspec
 
 ROUTES: dict[str, tuple[str, ...]] = {
+    "reconciliation.file_received": ("reconciliation.take_file",),
+    "reconciliation.fetch_asked": ("reconciliation.fetch",),
+    "clock.reports_due": ("reconciliation.fetch_due",),
+    "clock.drops_due": ("reconciliation.sweep_drops",),
     "psp.event_received": ("payments.apply_psp_event", "payouts.apply_psp_event"),
     "clock.outcomes_due": ("payments.ask_due",),
     "clock.payments_due": ("payments.expire_due",),
@@ -37,6 +41,9 @@ class Queue(StrEnum):
 QUEUES: dict[str, Queue] = {
     "payments.apply_psp_event": Queue.CRITICAL,
     "payments.ask_due": Queue.CRITICAL,
+    "reconciliation.take_file": Queue.BULK,
+    "reconciliation.fetch_due": Queue.BULK,
+    "reconciliation.sweep_drops": Queue.BULK,
     "reports.count_events": Queue.BULK,
     "audit.check": Queue.BULK,
     "audit.check_all": Queue.BULK,
@@ -72,6 +79,8 @@ CALENDAR: dict[str, Recurring] = {
     "clock.seals_due": Recurring("12 * * * *"),
     "clock.audit_due": Recurring("* * * * *"),
     "clock.audit_check_due": Recurring("40 3 * * *"),
+    "clock.drops_due": Recurring("*/15 * * * * *"),
+    "clock.reports_due": Recurring("*/30 * * * * *"),
     "clock.reconciliation_due": Recurring("30 4 * * *"),
     "clock.tidying_due": Recurring("17 * * * *"),
 }

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
 from functools import cache
-from typing import cast
+from typing import BinaryIO, cast
 from urllib.parse import SplitResult, urlsplit
 from weakref import WeakKeyDictionary
 
@@ -61,6 +61,7 @@ class Failure(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     CONNECTION_LOST = "connection_lost"
     MALFORMED_ANSWER = "malformed_answer"
+    TOO_LARGE = "too_large"
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +130,9 @@ class _Exchange(asyncio.Protocol):
         self.headers: dict[str, str] = {}
         self.body = bytearray()
         self.reusable = False
+        self.into: BinaryIO | None = None
+        self.most = MAX_ANSWER
+        self.received = 0
         self._parser = httptools.HttpResponseParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -157,9 +161,15 @@ class _Exchange(asyncio.Protocol):
         self.status = self._parser.get_status_code()
 
     def on_body(self, data: bytes) -> None:
-        self.body += data
-        if len(self.body) > MAX_ANSWER:
-            self._fail(Failure.MALFORMED_ANSWER)
+        self.received += len(data)
+        # an answer that is no success is short, and is needed as a word
+        keep = self.into if self.into is not None and self.status == 200 else None
+        if self.received > (self.most if keep else MAX_ANSWER):
+            self._fail(Failure.TOO_LARGE if keep else Failure.MALFORMED_ANSWER)
+        elif keep:
+            keep.write(data)
+        else:
+            self.body += data
 
     def on_message_complete(self) -> None:
         if self.status < 200:  # 100 Continue and the like: the answer is still to come
@@ -169,9 +179,10 @@ class _Exchange(asyncio.Protocol):
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(None)
 
-    async def exchange(self, request: bytes) -> None:
+    async def exchange(self, request: bytes, *, into: BinaryIO | None = None, most: int = MAX_ANSWER) -> None:
         """Write the request and wait for the whole answer."""
         self.status, self.headers, self.reusable = 0, {}, False
+        self.into, self.most, self.received = into, most, 0
         self.body = bytearray()
         self._parser = httptools.HttpResponseParser(self)
         self.answer = asyncio.get_running_loop().create_future()
@@ -212,8 +223,13 @@ class Pool:
         allow_insecure: bool,
         connect_seconds: float = 3.0,
         total_seconds: float = 10.0,
+        into: BinaryIO | None = None,
+        most: int = MAX_ANSWER,
     ) -> Answer:
-        """Send one request, once, and give up after the total time whatever the other side does."""
+        """Send one request, once, and give up after the total time whatever the other side does.
+
+        ``into`` takes the body of a success as it comes, up to ``most`` bytes; otherwise the answer itself has it.
+        """
         started = time.perf_counter()
         sent = False
         failure: Failure
@@ -225,7 +241,7 @@ class Pool:
                 connection = self._take(origin) or await self._connect(origin, connect_seconds, allow_insecure)
                 sent = True
                 try:
-                    await connection.exchange(request)
+                    await connection.exchange(request, into=into, most=most)
                 finally:
                     self._give(origin, connection)
             return Answer(

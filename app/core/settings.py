@@ -42,6 +42,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[str, _doc("Comma-separated addresses whose X-Forwarded-For is believed.")] = ""
     allow_insecure_psp_urls: Annotated[bool, _doc("Allow http and loopback PSP addresses (simulator, development).")] = False
     simulator_url: Annotated[str, _doc("Where the PSP simulator listens, for the demo.")] = ""
+    drop_folder: Annotated[
+        str, _doc("Where other programs move settlement files in, below mer_…/rsc_… (merchant and source); empty turns it off.")
+    ] = ""
     session_idle_minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, description="A quiet session ends after this.")] = 15
     session_absolute_hours: Annotated[int, msgspec.Meta(ge=1, le=168, description="Any session ends after this.")] = 12
     step_up_minutes: Annotated[int, msgspec.Meta(ge=1, le=60, description="How long a second factor counts as fresh.")] = 15

@@ -91,6 +91,12 @@ async def connection_names(session: AsyncSession, *, merchant_id: MerchantId) ->
     return {ConnectionId(row.id): row.name for row in found}
 
 
+async def connections_of(session: AsyncSession, *, merchant_id: MerchantId, providers: Collection[str]) -> dict[ConnectionId, str]:
+    """The connections to some providers, by name."""
+    statement = select(Connection.id, Connection.name).where(Connection.merchant_id == merchant_id, Connection.psp.in_(providers))
+    return {ConnectionId(row.id): row.name for row in await session.execute(statement.order_by(Connection.name))}
+
+
 async def change_policy(session: AsyncSession, *, merchant_id: MerchantId) -> ChangePolicy:
     """Who must agree before a connection uses new credentials."""
     statement = select(ConnectionPolicy.policy).where(ConnectionPolicy.merchant_id == merchant_id)

@@ -13,15 +13,18 @@ from app.core.ids import MerchantId, path_id
 from app.core.money import Money
 from app.ledger.domain import AccountRef, Code, Owner
 from app.payouts.domain import BANK, FundingAccountId, FundingAccountNotFound
+from app.reconciliation.domain.arrivals import ArrivalNotFound
 from app.reconciliation.domain.breaks import BreakNotFound, FileNotFound, SourceNotFound
 from app.reconciliation.domain.journals import EXPECTED_KINDS
 from app.reconciliation.domain.lines import Side
 from app.reconciliation.models import Break, FilePart, Item, Source, SourceFile
+from app.reconciliation.models.arrivals import Arrival
 
-SOURCE, FILE, BREAK, FUNDING = "rsc", "rfi", "brk", "bnk"
+SOURCE, FILE, BREAK, FUNDING, ARRIVAL = "rsc", "rfi", "brk", "bnk", "rar"
 CONNECTION, SOURCE_OWNER = "connection", "source"
 """How the ledger knows the owners of what providers owe, and of what waits in suspense."""
 NO_SOURCE = "There is no source with this id for this merchant."
+NO_ARRIVAL = "There is no arrival with this id for this merchant."
 NO_BREAK = "There is no break with this id for this merchant."
 
 
@@ -58,6 +61,28 @@ async def source_file(session: AsyncSession, *, merchant_id: MerchantId, file_id
     found = await session.get(SourceFile, (merchant_id, file_id))
     if found is None:
         raise FileNotFound("There is no file with this id for this merchant.")
+    return found
+
+
+def arrival_id(value: str) -> UUID:
+    """The arrival in an address."""
+    return path_id(ARRIVAL, value, otherwise=ArrivalNotFound(NO_ARRIVAL))
+
+
+async def arrival(session: AsyncSession, *, merchant_id: MerchantId, arrival_id: UUID) -> Arrival:
+    """A file on its way in, as it stands now."""
+    found = await session.get(Arrival, (merchant_id, arrival_id), populate_existing=True)
+    if found is None:
+        raise ArrivalNotFound(NO_ARRIVAL)
+    return found
+
+
+async def arrival_of(session: AsyncSession, *, source: Source, digest: str) -> Arrival:
+    """The newest arrival of this content."""
+    statement = select(Arrival).where(Arrival.merchant_id == source.merchant_id, Arrival.source_id == source.id, Arrival.sha256 == digest)
+    found = (await session.execute(statement.order_by(Arrival.id.desc()).limit(1))).scalar_one_or_none()
+    if found is None:
+        raise ArrivalNotFound(NO_ARRIVAL)
     return found
 
 

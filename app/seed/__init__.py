@@ -4,6 +4,7 @@ A month of history is made by travelling: the clock is set to each past day, ord
 been, and each day's funds become available.
 """
 
+import io
 import random
 import secrets as randomness
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,8 @@ from app.payments.domain import CaptureMode
 from app.payouts import queries as payout_queries
 from app.payouts.domain import FundingAccountId
 from app.psp.service import connections
+from app.reconciliation import flows as reconciliation
+from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.files import service as files
 from app.reconciliation.invariants import service as invariants
 from app.reconciliation.runs import service as runs
@@ -312,7 +315,10 @@ async def reconcile(house: House, simulator_url: str, *, planted: str) -> UUID:
                 await simulator.get("/_settlements/statement", params={**asked, "plant_breaks": planted if ahead == 2 else ""})
             ).raise_for_status()
             async with unit_of_work(house.merchant_id) as session:
-                await files.import_file(session, house.actor, source=bank, name=f"statement_{day}.xml", chunks=[booked.content])
+                arrived = await arrivals.receive(
+                    session, house.actor, source=bank, name=f"statement_{day}.xml", content=io.BytesIO(booked.content)
+                )
+            await reconciliation.take_file(merchant_id=house.merchant_id, arrival_id=arrived.id)
             if day > today:
                 continue
             settled = (await simulator.get("/_settlements/file", params={**asked, "plant_breaks": wanted})).raise_for_status()

@@ -13,6 +13,7 @@ import structlog
 from litestar import Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ExceptionHandlersMap, Method
 from psycopg import DataError as DriverRefusal
 from psycopg import OperationalError as DriverFailure
@@ -118,9 +119,24 @@ def describe(request: HttpRequest, error: Exception) -> Problem:
         )
     if isinstance(error, HTTPException) and error.status_code < 500:
         code, title, detail = _HTTP.get(error.status_code, _HTTP[400])
+        if error.status_code == 413:
+            detail = _most(request)
         return Problem(status=error.status_code, code=code, title=title, detail=detail, request_id=request_id)
     detail = f"It has been noted. If you write to us, name the request {request_id}."
     return Problem(status=500, code=AppError.code, title=AppError.title, detail=detail, request_id=request_id)
+
+
+def _most(request: HttpRequest) -> str:
+    """How much may be sent to this address."""
+    handler = request.scope.get("route_handler")
+    most = handler.resolve_request_max_body_size() if isinstance(handler, HTTPRouteHandler) else None
+    return (
+        "Send less."
+        if most is None
+        else f"Nothing was taken. Send {most >> 20} MB at most."
+        if most >= 1 << 20
+        else f"Send {most >> 10} kB at most."
+    )
 
 
 def _field_errors(error: ValidationException) -> dict[str, str]:

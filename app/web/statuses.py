@@ -152,6 +152,21 @@ _BY_NOUN: dict[str, dict[str, Status]] = {
         "awaiting_approval": _waiting("Needs approval", "hourglass"),
         "cleared": _done("Cleared itself"),
     },
+    "arrival": {
+        "received": _moving("Waits to be read"),
+        "reading": _moving("Being read"),
+        "comparing": _moving("Being compared"),
+        "compared": _done("Compared"),
+        "refused": _wrong("Refused", "file-x"),
+        "repeated": _neutral("Taken before"),
+    },
+    "fetch": {
+        "fetched": _done("Fetched"),
+        "nothing_new": _done("Nothing new"),
+        "failed": _wrong("Failed"),
+        "unknown": _waiting("No clear answer", "circle-help"),
+        "looking": _moving("Looking now"),
+    },
     "recon_file": {"imported": _done("Imported"), "refused": _wrong("Refused", "file-x")},
 }
 

@@ -343,7 +343,8 @@ def upgrade() -> None:
         sa.Column("actor_name", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
-            "action in ('claim', 'link', 'unlink', 'adjust', 'split', 'write_off', 'request', 'approve', 'reject', 'park', 'unpark', 'reopen', 'settle')",
+            "action in ('claim', 'assign', 'link', 'unlink', 'adjust', 'split', 'write_off', 'request', 'approve', 'reject', 'park', 'unpark', 'reopen',"
+            " 'settle')",
             name=op.f("ck_recon_resolution_action"),
         ),
         sa.ForeignKeyConstraint(

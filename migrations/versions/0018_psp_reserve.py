@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0018"
-down_revision: str | None = "0016"
+down_revision: str | None = "0017"
 branch_labels = None
 depends_on = None
 

@@ -159,6 +159,41 @@
   });
   on("focusout", e => e.target.closest?.("[data-a]")?.classList.remove("on"));
 
+  // --- a large file: dropped or chosen, told how much was sent; without scripts the same form posts it -----
+  const megabytes = n => (n / 1048576).toFixed(1);
+  function said(form, text) {
+    const field = $("[data-upload]", form), id = field.id + "-e"; let p = $("#" + CSS.escape(id));
+    if (!p && text) { p = document.createElement("p"); p.className = "err"; p.id = id; p.setAttribute("role", "alert"); field.after(p) }
+    if (p) p.textContent = text; field.setAttribute("aria-invalid", String(!!text)); field.setAttribute("aria-describedby", id);
+    const b = $("[type=submit]", form); if (b) b.disabled = false;
+  }
+  const large = field => field.files[0]?.size > +field.dataset.upload;
+  on("change", e => {
+    const field = e.target.closest("[data-upload]"); if (!field) return;
+    said(field.form, large(field) ? `This file has ${megabytes(field.files[0].size)} MB; at most ${megabytes(+field.dataset.upload)} are taken.` : "");
+  });
+  for (const [event, over] of [["dragover", true], ["dragleave", false], ["drop", false]])
+    on(event, e => e.target.closest?.("[data-upload]")?.classList.toggle("drop--over", over));
+  on("submit", e => {
+    const form = e.target, field = $("[data-upload]", form), box = $("[data-sending]", form); if (!field || !box || !field.files.length) return;
+    e.preventDefault(); e.stopImmediatePropagation();
+    if (large(field)) { field.dispatchEvent(new Event("change", { bubbles: true })); field.focus(); return }
+    const bar = $("progress", box), text = $("p", box), sending = new XMLHttpRequest();
+    const failed = what => { box.hidden = true; said(form, what) };
+    sending.open("POST", form.action);
+    for (const [name, value] of [["Accept", "application/problem+json"], ["HX-Request", "true"], ["HX-Request-Type", "partial"]]) sending.setRequestHeader(name, value);
+    sending.upload.onprogress = p => { bar.value = 100 * p.loaded / p.total; text.textContent = `${megabytes(p.loaded)} of ${megabytes(p.total)} MB sent` };
+    sending.upload.onload = () => { text.textContent = "Sent; it is being stored" };
+    sending.onerror = () => failed("The file did not arrive. Try again.");
+    sending.onload = () => {
+      const to = sending.getResponseHeader("HX-Location"), out = sending.getResponseHeader("HX-Redirect");
+      if (out) return location.assign(out);
+      if (to) return location.assign(JSON.parse(to).path);
+      try { const p = JSON.parse(sending.responseText); failed(p.fields?.file || p.detail || p.title) } catch { failed("The file was not taken. Load the page again.") }
+    };
+    said(form, ""); $("[type=submit]", form).disabled = true; box.hidden = false; sending.send(new FormData(form));
+  }, true);
+
   // --- type to confirm (the button works without scripts; the server checks what matters) ---------------
   const gate = i => { const b = $("#" + i.dataset.enables); if (b) b.disabled = i.value.trim() !== i.dataset.confirm };
   on("input", e => { const i = e.target.closest("[data-confirm]"); if (i) gate(i) });

@@ -143,6 +143,7 @@ WHOSE_TURN = {
     "payouts_due",
     "payouts_expiring",
     "recon_sources_due",
+    "recon_feeds_due",
     "reports_due",
 }  # the clock asks across merchants and gets ids only
 # Only these functions may write the books; what they write is checked by the database itself.

@@ -37,6 +37,7 @@ SAMPLES = {
     "account_id": "select max(id) from ledger.account where merchant_id = %s group by code",
     "source_id": "select id from recon_source where merchant_id = %s and side = 'psp'",
     "file_id": "select id from recon_file where merchant_id = %s and lines > 0",
+    "arrival_id": "select id from recon_arrival where merchant_id = %s",
     "run_id": "select id from recon_run where merchant_id = %s",
     "break_id": "select id from recon_break where merchant_id = %s and kind = 'amount'",
     "entry_id": "select id from audit_entry where merchant_id = %s and before is not null",

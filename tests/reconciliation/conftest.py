@@ -13,6 +13,7 @@ from app.core.db import unit_of_work
 from app.core.ids import ConnectionId, PaymentId, public_id
 from app.payouts.domain import FundingAccountId
 from app.psp.domain import ProviderStatus
+from app.reconciliation import flows
 from app.reconciliation.files import service as files
 from app.reconciliation.models import Run, Source, SourceFile
 from app.reconciliation.runs import service as runs
@@ -101,6 +102,12 @@ class Desk(msgspec.Struct, kw_only=True):
         """Import one file."""
         async with unit_of_work(self.shop.merchant_id) as session:
             return await files.import_file(session, self.shop.actor, source=to or self.psp, name=name, chunks=[content])
+
+    async def work(self) -> None:
+        """Let the jobs read what arrived."""
+        waiting = self.query("select id from recon_arrival where status in ('received', 'reading', 'comparing') order by id")
+        for (found,) in waiting:
+            await flows.take_file(merchant_id=self.shop.merchant_id, arrival_id=UUID(str(found)))
 
     async def compare(self) -> Run:
         """Run everything once."""

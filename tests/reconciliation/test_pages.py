@@ -13,17 +13,23 @@ from tests.support.web import Browser, text_of
 BASE = "/reconciliation"
 
 
-async def upload(browser: Browser, source: str, content: bytes, name: str = "day.csv") -> httpx2.Response:
-    """Hand a file in as the page's form does, and go where it leads."""
+async def upload(browser: Browser, desk: Desk, source: str, content: bytes, name: str = "day.csv") -> httpx2.Response:
+    """Hand a file in as the page's form does, wait for the job that reads it, and look at the file."""
     await browser.get(f"{BASE}/sources/{source}")
-    return await browser.follow(await browser.post(f"{BASE}/sources/{source}/files", files={"file": (name, content, "text/csv")}))
+    page = await browser.follow(await browser.post(f"{BASE}/sources/{source}/files", files={"file": (name, content, "text/csv")}))
+    if "/files/" in str(page.request.url):
+        return page
+    await desk.work()
+    link = soup(await browser.get(page.request.url.path)).select_one("a[href*='/files/']")
+    assert link is not None
+    return await browser.get(str(link["href"]))
 
 
 class TestHandingIn:
     async def test_from_a_new_source_to_the_open_break(self, owner: Browser, desk: Desk) -> None:
         taken, other = await desk.take(10_000, 5_000)
         source = public_id(SOURCE, desk.psp.id)
-        page = soup(await upload(owner, source, settlement([line_of(taken), line_of(other, gross=4_000)])))
+        page = soup(await upload(owner, desk, source, settlement([line_of(taken), line_of(other, gross=4_000)])))
         assert words(page.select_one("h1")) == "day.csv"
         assert "set_1 3 €140.00 €0.60 €139.40 By the file" in words(page)
         overview = text_of(await owner.get(BASE))
@@ -34,21 +40,21 @@ class TestHandingIn:
 
     async def test_the_same_file_twice_is_the_same_file(self, owner: Browser, desk: Desk) -> None:
         source, content = public_id(SOURCE, desk.psp.id), settlement([SettlementLine(id="x", gross=100)])
-        first = await upload(owner, source, content)
-        second = await upload(owner, source, content, name="again.csv")
+        first = await upload(owner, desk, source, content)
+        second = await upload(owner, desk, source, content, name="again.csv")
         assert first.request.url == second.request.url
         assert len(rows(soup(await owner.get(f"{BASE}/sources/{source}")), "tbody")) == 1
 
     async def test_a_file_that_does_not_add_up_is_refused_with_the_reason_and_the_line(self, owner: Browser, desk: Desk) -> None:
         content = settlement([SettlementLine(id="x", gross=100)]).replace(b"100,0,100", b"101,0,101")
-        said = text_of(await upload(owner, public_id(SOURCE, desk.psp.id), content))
+        said = text_of(await upload(owner, desk, public_id(SOURCE, desk.psp.id), content))
         assert "Refused at line 3" in said
         assert "batch set_1 does not add up" in said
         assert desk.query("select count(*) from recon_item") == [(0,)]
         assert [kind for kind, *_ in desk.breaks()] == ["batch_total"]
 
     async def test_a_file_may_be_larger_than_other_forms(self, owner: Browser, desk: Desk) -> None:
-        said = text_of(await upload(owner, public_id(SOURCE, desk.psp.id), b"batch,line\n" + b"x,y\n" * 500_000))
+        said = text_of(await upload(owner, desk, public_id(SOURCE, desk.psp.id), b"batch,line\n" + b"x,y\n" * 500_000))
         assert "Refused at line 1" in said
 
     async def test_an_empty_form_says_what_is_missing(self, owner: Browser, desk: Desk) -> None:
@@ -67,7 +73,7 @@ class TestHandingIn:
         assert "Choose the column of the currency" in text_of(answer)
         page = await owner.follow(await owner.post(f"{BASE}/sources/mapping", form | {"currency": "EUR"}))
         source = str(page.request.url).rpartition("/")[2]
-        said = text_of(await upload(owner, source, b"No;In;Out;Saldo\n1;1.000,50;;1.000,50\n2;;0,50;1.000,00\n"))
+        said = text_of(await upload(owner, desk, source, b"No;In;Out;Saldo\n1;1.000,50;;1.000,50\n2;;0,50;1.000,00\n"))
         assert "€1,000.00" in said
 
 
@@ -126,6 +132,69 @@ class TestResolving:
         assert "Open" in text_of(await owner.follow(await owner.post(f"{path}/unpark")))
 
 
+class TestSeveralAtOnce:
+    async def test_tried_first_without_a_trace_then_done_each_by_itself(self, owner: Browser, desk: Desk) -> None:
+        """Two have something left over, one has not: it says so, and stops no other."""
+        taken = await desk.take(10_000, 20_000)
+        await desk.hand_in(settlement([line_of(taken[0], gross=9_700), line_of(taken[1], gross=16_000)]))
+        refused = settlement([SettlementLine(id="y", gross=100)], batch="bad").replace(b"100,0,100", b"101,0,101")
+        await desk.hand_in(refused)
+        await desk.compare()
+        before = desk.query("select (select count(*) from ledger.txn), (select count(*) from recon_resolution)")
+        page = soup(await owner.get(f"{BASE}/breaks"))
+        assert "3 breaks: −€43.00 in difference" in words(page)
+        chosen = [str(box["value"]) for box in page.select("tbody .chk")]
+        asked = await owner.post(f"{BASE}/breaks/chosen", {"action": "write_off", "id": chosen})
+        listed = rows(soup(asked), "tbody")
+        assert "Write off 2 breaks?" in text_of(asked)
+        assert sorted(line.rsplit("€", 1)[-1] for line in listed[:2]) == ["3.00 Written off", "40.00 Needs approval by somebody else"]
+        assert "nothing in the books for this break" in listed[2]
+        assert "€43.00 in all" in text_of(asked)
+        assert desk.query("select (select count(*) from ledger.txn), (select count(*) from recon_resolution)") == before
+        form = {
+            "action": "write_off",
+            "id": [str(field["value"]) for field in soup(asked).select("form input[name=id]")],
+            "reason": "Agreed",
+        }
+        assert (await owner.post(f"{BASE}/breaks/chosen/do", form)).status_code == 422
+        done = await owner.post(f"{BASE}/breaks/chosen/book", form)
+        assert "What came of it" in text_of(done)
+        assert sorted(str(row[0]) for row in desk.query("select status from recon_break")) == ["awaiting_approval", "open", "resolved"]
+        assert desk.balance("5900") == 300
+        again = await owner.post(f"{BASE}/breaks/chosen/book", form)
+        assert "“resolve” needs it to be open, parked" in text_of(again) or "nothing left over" in text_of(again)
+        assert desk.balance("5900") == 300
+
+    async def test_assigned_parked_and_moved(self, owner: Browser, desk: Desk) -> None:
+        found = public_id(BREAK, await short(desk, 300))
+        await owner.get(f"{BASE}/breaks")
+        page = soup(await owner.post(f"{BASE}/breaks/chosen", {"action": "assign", "id": [found]}))
+        member = str(page.select_one("select[name=person] option")["value"])  # type: ignore[index]
+        assert (await owner.post(f"{BASE}/breaks/chosen/do", {"action": "assign", "id": [found]})).status_code == 422
+        said = text_of(await owner.post(f"{BASE}/breaks/chosen/do", {"action": "assign", "id": [found], "person": member}))
+        assert "Assigned to Owner of" in said
+        assert len(rows(soup(await owner.get(f"{BASE}/breaks?owner=me")), "tbody")) == 1
+        assert "No break matches" in text_of(await owner.get(f"{BASE}/breaks?owner=nobody"))
+        await owner.post(f"{BASE}/breaks/chosen/do", {"action": "park", "id": [found], "reason": "Asked"})
+        moved = {"action": "move", "id": [found], "target": "psp_fee"}
+        assert "Say why." in text_of(await owner.post(f"{BASE}/breaks/chosen/book", moved))
+        assert "Moved" in text_of(await owner.post(f"{BASE}/breaks/chosen/book", moved | {"reason": "A fee"}))
+        assert desk.balance("5900") == 0
+        assert desk.query("select status from recon_break") == [("resolved",)]
+
+    async def test_nothing_chosen_and_somebody_elses_are_refused(
+        self, owner: Browser, open_as: OpenAs, desk: Desk, stranger: object
+    ) -> None:
+        found = public_id(BREAK, await short(desk, 300))
+        await owner.get(f"{BASE}/breaks")
+        assert "Tick the breaks first" in text_of(await owner.post(f"{BASE}/breaks/chosen", {"action": "claim"}))
+        other = await open_as(stranger)
+        await other.get(f"{BASE}/breaks")
+        said = await other.post(f"{BASE}/breaks/chosen", {"action": "claim", "id": [found]})
+        assert "Amount differs" not in text_of(said)
+        assert "possible for none of them" in text_of(said)
+
+
 class TestReading:
     async def test_everything_is_empty_at_first_and_says_what_to_do(self, owner: Browser, database: object) -> None:
         assert "Set up sources" in text_of(await owner.get(BASE))
@@ -139,7 +208,7 @@ class TestReading:
         assert len(rows(soup(await owner.get(f"{BASE}/breaks")), "tbody")) == 2
         only = rows(soup(await owner.get(f"{BASE}/breaks?kind=amount")), "tbody")
         assert len(only) == 1
-        assert "No break of this kind" in text_of(await owner.get(f"{BASE}/breaks?kind=currency"))
+        assert "No break matches" in text_of(await owner.get(f"{BASE}/breaks?kind=currency"))
         lines = (await owner.get(f"{BASE}/breaks.csv?kind=amount")).text.splitlines()
         assert lines[0].startswith("id,kind,reference,source,status,ledger,other,difference")
         assert ",amount,sim_0001,Simulator,open,1000.00,997.00,-3.00,EUR," in lines[1]

@@ -4,6 +4,7 @@ The crawler fills every route's path from here, so a new route is crawled withou
 entry in `SAMPLES`: the test that misses it says so.
 """
 
+import io
 import re
 from collections.abc import Mapping
 from uuid import UUID
@@ -16,9 +17,9 @@ from app.core.settings import settings
 from app.payments.domain import CaptureMode
 from app.psp.domain import ChangePolicy
 from app.psp.service import connections
+from app.reconciliation import flows, queries
+from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.breaks import queries as break_queries
-from app.reconciliation.files import service as files
-from app.reconciliation.runs import service as runs
 from app.reconciliation.sources import service as sources
 from app.tenancy.domain import Role
 from app.web import sessions
@@ -50,6 +51,7 @@ PREFIXES = {
     "schedule_id": "psc",
     "source_id": "rsc",
     "file_id": "rfi",
+    "arrival_id": "rar",
     "run_id": "rrn",
     "break_id": "brk",
     "entry_id": "aud",
@@ -112,10 +114,14 @@ async def _reconcile(shop: Shop) -> dict[str, UUID]:
         source = await sources.add_source(
             session, shop.actor, name="Files", format="simulated", connection_id=ConnectionId(shop.connection_id)
         )
-        file = await files.import_file(session, shop.actor, source=source, name="day.csv", chunks=[content])
-        run = await runs.compare(session, shop.actor)
+        arrived = await arrivals.receive(session, shop.actor, source=source, name="day.csv", content=io.BytesIO(content))
+    await flows.take_file(merchant_id=shop.merchant_id, arrival_id=arrived.id)
+    async with unit_of_work(shop.merchant_id) as session:
+        taken = await queries.arrival(session, merchant_id=shop.merchant_id, arrival_id=arrived.id)
         rows = await break_queries.open_breaks(session, merchant_id=shop.merchant_id)
-    return {"source_id": source.id, "file_id": file.id, "run_id": run.id, "break_id": parse_id("brk", rows[0].id)}
+    assert taken.file_id is not None and taken.run_id is not None
+    ids = {"source_id": source.id, "file_id": taken.file_id, "run_id": taken.run_id, "arrival_id": taken.id}
+    return ids | {"break_id": parse_id("brk", rows[0].id)}
 
 
 async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:

@@ -5,9 +5,9 @@ payments never has to know which provider it talks to.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import msgspec
 
@@ -49,6 +49,14 @@ class Capability(StrEnum):
     PARTIAL_REFUND = "partial_refund"
     LOOKUP = "lookup"
     WEBHOOKS = "webhooks"
+    REPORTS = "reports"
+
+
+class ReportKind(StrEnum):
+    """What a provider offers to be fetched: what it settled, or the statement of the account it pays to."""
+
+    SETTLEMENT = "settlement"
+    STATEMENT = "statement"
 
 
 class ProviderStatus(StrEnum):
@@ -104,7 +112,7 @@ CODES: dict[Category, str] = {
     Category.FRAUD: "fraud_suspected",
     Category.NEEDS_CUSTOMER: "incorrect_number incorrect_cvc authentication_required authentication_failed buyer_cancelled session_expired",
     Category.TECHNICAL: "processing_error issuer_unavailable connection_refused connect_timeout name_not_resolved"
-    " tls_failed rate_limited read_timeout deadline_exceeded connection_lost server_error malformed_answer in_progress",
+    " tls_failed rate_limited read_timeout deadline_exceeded connection_lost server_error malformed_answer in_progress too_large",
     Category.CONFIGURATION: "address_refused credentials_refused invalid_request idempotency_key_reused not_found"
     " amount_too_large not_allowed_now",
 }
@@ -186,6 +194,34 @@ class PspEvent(msgspec.Struct, frozen=True, kw_only=True):
     amount: Money | None
     occurred_at: datetime
     payload: dict[str, str]
+
+
+class ReportList(msgspec.Struct, frozen=True, kw_only=True):
+    """The names of the reports a provider offers, oldest first; a name stands for the same report for ever."""
+
+    outcome: Outcome
+    names: tuple[str, ...] = ()
+    code: str | None = None
+    latency_ms: int = 0
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of fetching one report: its bytes are where they were asked to be written when it succeeded, and nowhere otherwise."""
+
+    outcome: Outcome
+    code: str | None = None
+    latency_ms: int = 0
+
+
+@runtime_checkable
+class ReportingAdapter(Protocol):
+    """An adapter whose provider lets its reports be fetched; as honest about failures as any other call."""
+
+    async def list_reports(self, kind: ReportKind, *, since: date) -> ReportList:
+        """Ask which reports of finished days there are, from a day on."""
+
+    async def fetch_report(self, kind: ReportKind, name: str, *, into: BinaryIO, most_bytes: int) -> Report:
+        """Fetch one report, written as it comes; one with more bytes than may be is given up."""
 
 
 class PspAdapter(Protocol):
@@ -273,6 +309,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     webhook_kinds: tuple[str, ...]
     config: type[Config]
     adapter: Callable[[Config], PspAdapter]
+
+
+class ReportsNotOffered(errors.Conflict):
+    code = "reports_not_offered"
+    title = "This provider's reports cannot be fetched"
 
 
 class SignatureRejected(errors.Invalid):

@@ -12,6 +12,8 @@ from app.psp.service.connections import (
     read_config,
     record_test,
     reject_change,
+    reporter_for,
+    reporting_providers,
     set_policy,
 )
 from app.psp.service.health import count_bad_signature, record_call, write_tallies
@@ -35,6 +37,8 @@ __all__ = [
     "record_call",
     "record_test",
     "reject_change",
+    "reporter_for",
+    "reporting_providers",
     "retry_event",
     "set_policy",
     "write_tallies",

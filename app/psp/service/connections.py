@@ -22,6 +22,7 @@ from app.psp.adapters import ADAPTERS
 from app.psp.domain import (
     CONNECTION,
     CREDENTIAL_CHANGE,
+    Capability,
     ChangeIsStale,
     ChangeNeedsSecondPerson,
     ChangePolicy,
@@ -36,6 +37,8 @@ from app.psp.domain import (
     Provider,
     ProviderUnknown,
     PspAdapter,
+    ReportingAdapter,
+    ReportsNotOffered,
     Result,
     is_secret,
 )
@@ -230,6 +233,19 @@ async def adapter_for(
     if must_be_active and connection.status != ConnectionStatus.ACTIVE:
         raise ConnectionNotActive(f"The connection “{connection.name}” is {connection.status}.")
     return adapter_of(connection)
+
+
+async def reporter_for(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> ReportingAdapter:
+    """The adapter of a connection whose provider lets reports be fetched, ready to be called after the transaction."""
+    adapter = await adapter_for(session, merchant_id=merchant_id, connection_id=connection_id)
+    if Capability.REPORTS not in adapter.capabilities or not isinstance(adapter, ReportingAdapter):
+        raise ReportsNotOffered("This provider's reports cannot be fetched; hand its files in.")
+    return adapter
+
+
+def reporting_providers() -> list[str]:
+    """The providers whose reports can be fetched."""
+    return [name for name, of in ADAPTERS.items() if Capability.REPORTS in of.capabilities]
 
 
 async def values_for(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> tuple[str, dict[str, str]]:

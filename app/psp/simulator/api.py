@@ -3,12 +3,12 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from app.psp.simulator import operations, payments, transfers, views
+from app.psp.simulator import operations, payments, reports, transfers, views
 from app.psp.simulator.domain import (
     BEFORE,
     Account,
@@ -189,6 +189,12 @@ class Api:
             case ["payouts"]:
                 order = self.world.store.by_order.get((call.account.name, unquote(call.query.removeprefix("end_to_end_id="))))
                 return 200, _encode({"data": [views.view(self.world, order)] if order else []})
+            case ["reports", kind]:
+                since = parse_qs(call.query).get("since", ["1970-01-01"])[0]
+                names = reports.offered(self.world, call.account.name, kind, reports.day_of(since))
+                return 200, _encode({"data": [{"name": name} for name in names]})
+            case ["reports", _, name]:
+                return 200, reports.report(self.world, call.account.name, unquote(name)).encode()
             case ["events"]:
                 events = [event for event in self.world.store.events.values() if event.account == call.account.name]
                 return 200, _encode({"data": [msgspec.Raw(event.body.encode()) for event in events[-100:]]})

@@ -74,6 +74,11 @@ class SettlementLine(msgspec.Struct, frozen=True, kw_only=True):
 def lines_of(store: Store, account: str, day: date) -> list[SettlementLine]:
     """What was captured and refunded on a day, in the order it happened."""
     start = datetime.combine(day, datetime.min.time(), UTC).timestamp()
+    return [line for line in all_lines(store, account) if start <= line.at < start + DAY]
+
+
+def all_lines(store: Store, account: str) -> list[SettlementLine]:
+    """Everything that was captured and refunded, in the order it happened."""
     operations = [
         operation
         for operation in store.operations.values()
@@ -85,7 +90,7 @@ def lines_of(store: Store, account: str, day: date) -> list[SettlementLine]:
             captured.setdefault(operation.payment, []).append(operation)
     at_once = [_charge(payment, captured.get(payment.id, [])) for payment in store.payments.values() if payment.account == account]
     lines = [line for line in at_once if line is not None] + [_operation(operation) for operation in operations]
-    return sorted((line for line in lines if start <= line.at < start + DAY), key=lambda line: (line.at, line.id))
+    return sorted(lines, key=lambda line: (line.at, line.id))
 
 
 def _charge(payment: Payment, later: Sequence[Operation]) -> SettlementLine | None:

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -20,7 +20,8 @@ from app.reconciliation import queries
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import BREAK, UNSETTLED, BreakKind, BreakStatus, Policy, business_days_between
 from app.reconciliation.models import Break, Item, Resolution, Source
-from app.reconciliation.schemas import CAUSES, KIND_NAMES, BreakListPage, BreakPage, BreakRow, Candidate, PreviewLine, StepRow
+from app.reconciliation.schemas import CAUSES, KIND_NAMES, BreakPage, BreakRow, Candidate, PreviewLine, StepRow
+from app.reconciliation.schemas.breaks import BreakFilter, BreakListPage
 from app.reconciliation.sources import queries as sources
 
 ITEM = "rit"
@@ -41,17 +42,28 @@ def _rows(merchant_id: MerchantId) -> Statement:
     )
 
 
-def _narrowed(statement: Statement, status: str, kind: str) -> Statement:
-    wanted = [status] if status in set(BreakStatus) else list(UNSETTLED)
+def _narrowed(statement: Statement, actor_id: UUID | None, chosen: BreakFilter) -> Statement:
+    wanted = [chosen.status] if chosen.status in set(BreakStatus) else list(UNSETTLED)
     statement = statement.where(Break.status.in_(wanted))
-    return statement.where(Break.kind == kind) if kind in set(BreakKind) else statement
+    if chosen.kind in set(BreakKind):
+        statement = statement.where(Break.kind == chosen.kind)
+    if chosen.source:
+        statement = statement.where(Break.source_id == queries.source_id(chosen.source))
+    if chosen.owner == "me":
+        statement = statement.where(Break.owner_id == actor_id)
+    elif chosen.owner == "nobody":
+        statement = statement.where(Break.owner_id.is_(None))
+    if chosen.due == "overdue":
+        statement = statement.where(Break.due_on < today())
+    elif chosen.due == "today":
+        statement = statement.where(Break.due_on == today())
+    return statement
 
 
-async def break_list_page(
-    session: AsyncSession, *, merchant_id: MerchantId, status: str = "", kind: str = "", after: str | None = None
-) -> BreakListPage:
+async def break_list_page(session: AsyncSession, actor: Actor, *, chosen: BreakFilter, after: str | None = None) -> BreakListPage:
     """The inbox: what is open, newest first."""
-    rows = await fetch_page(session, _narrowed(_rows(merchant_id), status, kind), keys=[Break.id], after=after)
+    merchant_id = actor.merchant
+    rows = await fetch_page(session, _narrowed(_rows(merchant_id), actor.id, chosen), keys=[Break.id], after=after)
     counted = select(Break.status, func.count()).where(Break.merchant_id == merchant_id).group_by(Break.status)
     counts: dict[str, int] = {row.status: row[1] for row in await session.execute(counted)}
     shown = [("", "Needs work", sum(counts.get(state, 0) for state in UNSETTLED))]
@@ -59,14 +71,28 @@ async def break_list_page(
         (state.value, _label(state), counts.get(state, 0))
         for state in (BreakStatus.AWAITING_APPROVAL, BreakStatus.PARKED, BreakStatus.RESOLVED, BreakStatus.CLEARED)
     ]
-    kinds = [(name.value, KIND_NAMES[name][0]) for name in BreakKind]
+    summed = select(Break.currency, func.count(), func.sum(Break.minor)).where(Break.merchant_id == merchant_id)
+    sums = list(await session.execute(_narrowed(summed, actor.id, chosen).group_by(Break.currency).order_by(Break.currency)))
     return BreakListPage(
         rows=rows.map(_row),
-        status=status if status in set(BreakStatus) else "",
-        kind=kind if kind in set(BreakKind) else "",
+        filter=chosen,
         counts=shown,
-        kinds=kinds,
+        kinds=[(name.value, KIND_NAMES[name][0]) for name in BreakKind],
+        sources=[(public_id(queries.SOURCE, one.id), one.name) for one in await queries.sources(session, merchant_id=merchant_id)],
+        matching=sum(count for _, count, _ in sums),
+        totals=[Money(int(minor), currency) for currency, _, minor in sums if currency],
     )
+
+
+def break_public_id(break_id: UUID) -> str:
+    """A break's id as people see it."""
+    return public_id(queries.BREAK, break_id)
+
+
+async def chosen_breaks(session: AsyncSession, *, merchant_id: MerchantId, ids: Sequence[UUID]) -> list[BreakRow]:
+    """Some breaks, newest first; one that is not this merchant's is not among them."""
+    found = await session.execute(_rows(merchant_id).where(Break.id.in_(ids)).order_by(Break.id.desc()))
+    return [_row(row) for row in found]
 
 
 def _label(state: BreakStatus) -> str:
@@ -75,16 +101,27 @@ def _label(state: BreakStatus) -> str:
 
 async def open_breaks(session: AsyncSession, *, merchant_id: MerchantId, size: int = 10) -> list[BreakRow]:
     """The newest open breaks."""
-    page: Page[BreakRow] = (await fetch_page(session, _narrowed(_rows(merchant_id), "", ""), keys=[Break.id], size=size)).map(_row)
+    page: Page[BreakRow] = (await fetch_page(session, _narrowed(_rows(merchant_id), None, BreakFilter()), keys=[Break.id], size=size)).map(
+        _row
+    )
     return page.items
 
 
-async def break_rows(merchant_id: MerchantId, *, status: str, kind: str) -> AsyncIterator[Sequence[Sequence[object]]]:
+async def breaks_of_file(session: AsyncSession, *, merchant_id: MerchantId, file_id: UUID, size: int = 10) -> list[BreakRow]:
+    """The newest open breaks about a file or one of its lines."""
+    about = or_(Break.file_id == file_id, First.file_id == file_id, Other.file_id == file_id)
+    page: Page[BreakRow] = (
+        await fetch_page(session, _narrowed(_rows(merchant_id), None, BreakFilter()).where(about), keys=[Break.id], size=size)
+    ).map(_row)
+    return page.items
+
+
+async def break_rows(actor: Actor, *, chosen: BreakFilter) -> AsyncIterator[Sequence[Sequence[object]]]:
     """Every break that matches, for a file, a page at a time."""
     after: str | None = None
-    async with unit_of_work(merchant_id) as session:
+    async with unit_of_work(actor.merchant) as session:
         while True:
-            page = await fetch_page(session, _narrowed(_rows(merchant_id), status, kind), keys=[Break.id], after=after, size=100)
+            page = await fetch_page(session, _narrowed(_rows(actor.merchant), actor.id, chosen), keys=[Break.id], after=after, size=100)
             yield [_cells(_row(row), row.Break) for row in page.items]
             if page.next is None:
                 return

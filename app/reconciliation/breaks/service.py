@@ -27,6 +27,7 @@ from app.reconciliation.domain.breaks import (
 from app.reconciliation.domain.journals import TARGETS, Target, netted
 from app.reconciliation.models import Break, Item, Match, MatchItem, Pair, Resolution
 from app.reconciliation.queries import CONNECTION, Place
+from app.tenancy import queries as tenancy
 
 BREAK_SOURCE = "break"
 
@@ -36,6 +37,16 @@ async def claim(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Break
     found = await _locked(session, actor, break_id)
     found.owner_id, found.owner_name = actor.id, actor.name
     await _keep(session, actor, found, Action.CLAIM)
+    return found
+
+
+async def assign(session: AsyncSession, actor: Actor, *, break_id: UUID, member_id: UUID) -> Break:
+    """Say who of the team looks after a break."""
+    found = await _locked(session, actor, break_id)
+    member = await tenancy.membership(session, actor, member_id=member_id)
+    row = await tenancy.member(session, actor, member_id=member_id)
+    found.owner_id, found.owner_name = member.person_id, row.name
+    await _keep(session, actor, found, Action.ASSIGN, reason=f"To {row.name}")
     return found
 
 
@@ -254,6 +265,17 @@ async def settle_rounding(session: AsyncSession, actor: Actor, *, policy: Policy
     closed = update(Break).where(Break.merchant_id == actor.merchant, Break.id.in_(ids))
     await session.execute(closed.values(status=BreakStatus.RESOLVED, closed_at=now()))
     return len(small)
+
+
+async def left_over(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Money:
+    """What the books have left over for a break; refused when that is nothing."""
+    return await _left_over(session, await _locked(session, actor, break_id))
+
+
+async def move_all(session: AsyncSession, actor: Actor, *, break_id: UUID, target: Target, reason: str) -> Break:
+    """Move all that is left over of a break to one account."""
+    left = await _left_over(session, await _locked(session, actor, break_id))
+    return await adjust(session, actor, break_id=break_id, parts={target: left}, reason=reason)
 
 
 async def _locked(session: AsyncSession, actor: Actor, break_id: UUID) -> Break:

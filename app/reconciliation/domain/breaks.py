@@ -72,6 +72,7 @@ class Action(StrEnum):
     """What somebody, or a rule, did about a break."""
 
     CLAIM = "claim"
+    ASSIGN = "assign"
     LINK = "link"
     UNLINK = "unlink"
     ADJUST = "adjust"
@@ -85,6 +86,21 @@ class Action(StrEnum):
     REOPEN = "reopen"
     SETTLE = "settle"
     """A rule settled it, with what another part of the house wrote; there is nothing of its own to take back."""
+
+
+class BulkAction(StrEnum):
+    """What may be done about several breaks at once."""
+
+    CLAIM = "claim"
+    ASSIGN = "assign"
+    PARK = "park"
+    UNPARK = "unpark"
+    WRITE_OFF = "write_off"
+    MOVE = "move"
+
+
+MONEY_ACTIONS = frozenset({BulkAction.WRITE_OFF, BulkAction.MOVE})
+MOST_AT_ONCE = 100
 
 
 SLA_DAYS: dict[BreakKind, int] = {
@@ -201,6 +217,11 @@ class ResolutionImpossible(Conflict):
 
     code = "reconciliation_resolution_impossible"
     title = "This break cannot be resolved like this"
+
+
+class NothingChosen(Invalid):
+    code = "reconciliation_nothing_chosen"
+    title = "Nothing was chosen"
 
 
 class NeedsSecondPerson(Forbidden):

@@ -143,6 +143,7 @@ class Tally:
         self.lines = 0
         self.problems = 0
         self.unknown_types = 0
+        self.read_bytes = 0
 
     def total(self, batch: str | None, currency: str) -> ControlTotal:
         """The total of a batch in a currency, begun when it is first asked for."""

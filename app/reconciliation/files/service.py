@@ -78,19 +78,21 @@ kept as (insert into recon_line (merchant_id, file_id, ordinal, content) select 
 """)
 
 
-async def import_file(session: AsyncSession, actor: Actor, *, source: Source, name: str, chunks: Iterable[bytes]) -> SourceFile:
+async def import_file(
+    session: AsyncSession, actor: Actor, *, source: Source, name: str, chunks: Iterable[bytes], tally: Tally | None = None
+) -> SourceFile:
     """Take a file in, given as its bytes in pieces. The same content again changes nothing; one that fails its own totals is kept as refused, and
-    nothing of it counts. Memory does not grow with the file."""
+    nothing of it counts. Memory does not grow with the file. Who looks into ``tally`` meanwhile sees how far the reading is."""
     with tempfile.TemporaryFile() as content:
         digest, size = await asyncio.to_thread(_spool, chunks, content)
-        before = await _imported(session, source, digest)
+        before = await imported(session, source=source, digest=digest)
         if before is not None:
             return before
         # a large file takes longer than a page may
         await session.execute(text(f"set local statement_timeout = '{MINUTES}min'"))
         await session.execute(text(f"set local idle_in_transaction_session_timeout = '{MINUTES}min'"))
         file = _file(actor, source, name, digest, size)
-        tally = Tally()
+        tally = tally or Tally()
         try:
             await _stage(session, source, content, tally)
         except Invalid as error:
@@ -122,6 +124,7 @@ async def _stage(session: AsyncSession, source: Source, content: IO[bytes], tall
         try:
             while block := await asyncio.to_thread(next, rows, b""):
                 await copy.write(block)
+                tally.read_bytes = content.tell()
         except Invalid as error:
             # COPY is ended properly: one that fails would take the transaction with it
             refused = error
@@ -200,7 +203,8 @@ async def download(session: AsyncSession, actor: Actor, *, file_id: UUID) -> Sou
     return file
 
 
-async def _imported(session: AsyncSession, source: Source, digest: str) -> SourceFile | None:
+async def imported(session: AsyncSession, *, source: Source, digest: str) -> SourceFile | None:
+    """The file of this content that was taken in before, if there is one."""
     statement = select(SourceFile).where(
         SourceFile.merchant_id == source.merchant_id,
         SourceFile.source_id == source.id,

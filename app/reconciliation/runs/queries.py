@@ -76,10 +76,16 @@ async def _cleared(session: AsyncSession, merchant_id: MerchantId) -> AreaChart 
 
 async def run_page(session: AsyncSession, *, merchant_id: MerchantId, run_id: UUID) -> RunPage:
     """One run, with the breaks that are open now."""
+    run = await run_row(session, merchant_id=merchant_id, run_id=run_id)
+    return RunPage(run=run, breaks=await breaks.open_breaks(session, merchant_id=merchant_id))
+
+
+async def run_row(session: AsyncSession, *, merchant_id: MerchantId, run_id: UUID) -> RunRow:
+    """One run in a line."""
     found = await session.get(Run, (merchant_id, run_id))
     if found is None:
         raise RunNotFound("There is no run with this id for this merchant.")
-    return RunPage(run=_row(found), breaks=await breaks.open_breaks(session, merchant_id=merchant_id))
+    return _row(found)
 
 
 def _row(run: Run) -> RunRow:
@@ -98,6 +104,7 @@ def _row(run: Run) -> RunRow:
 
 def _sum(currency: str, sums: Sums) -> SumRow:
     told = {
-        name: Money(getattr(sums, name), currency) for name in ("expected", "waiting", "psp", "due", "bank", "fee_booked", "fee_charged")
+        name: Money(getattr(sums, name), currency)
+        for name in ("expected", "waiting", "settled", "psp", "due", "bank", "bank_waiting", "bank_settled", "fee_booked", "fee_charged")
     }
     return SumRow(**told)

@@ -142,6 +142,25 @@ select s.id, s.name, s.file_days, coalesce((select max(f.imported_at) from recon
    where f.merchant_id = s.merchant_id and f.source_id = s.id and f.status = 'imported'), s.created_at)::date as newest_on
   from recon_source s where s.merchant_id = :merchant and s.file_days is not null
 """)
+# Resolved breaks are few beside the items: what they are about is looked up, not searched for. Linked items are matched and explain themselves.
+_SETTLED = text("""
+with about as (
+  select b.item_id as id from recon_break b where b.merchant_id = :merchant and b.status = 'resolved' and b.kind not in ('fee', 'restated')
+  union select b.other_id from recon_break b where b.merchant_id = :merchant and b.status = 'resolved' and b.kind not in ('fee', 'restated')),
+free as (
+  select i.* from about a join recon_item i on i.merchant_id = :merchant and i.id = a.id
+   where not exists (select from recon_pair p where p.merchant_id = i.merchant_id and i.id in (p.psp_id, p.ledger_id))
+     and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)),
+on_its_way as (
+  select i.net_currency, i.net_minor from recon_item i where i.merchant_id = :merchant and i.kind = 'batch'
+     and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
+     and not exists (select from recon_break b where b.merchant_id = i.merchant_id and i.id in (b.item_id, b.other_id) and b.status <> 'cleared'))
+select currency, sum(settled)::bigint as settled, sum(bank_settled)::bigint as bank_settled, sum(bank_waiting)::bigint as bank_waiting from (
+  select currency, case when side = 'ledger' then gross_minor when kind = any(:expected) then -gross_minor else 0 end as settled, 0 as bank_settled, 0 as bank_waiting
+    from free where kind <> 'batch' and side <> 'bank'
+  union all select net_currency, 0, case when kind = 'batch' then net_minor else -net_minor end, 0 from free where kind = 'batch' or side = 'bank'
+  union all select net_currency, 0, 0, net_minor from on_its_way) told group by currency
+""")
 _OPEN = text("select count(*) from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval')")
 
 
@@ -199,9 +218,12 @@ async def _record(session: AsyncSession, actor: Actor, run_id: UUID, began: date
     rules = {row.rule: row.matches for row in await session.execute(_RULES, values)}
     when = {"settle_days": policy.settle_days, "today": today()}
     sums = {
-        row.currency: {name: getattr(row, name) for name in Sums.__struct_fields__}
+        row.currency: {name: getattr(row, name) for name in Sums.__struct_fields__ if hasattr(row, name)}
         for row in await session.execute(_SUMS, {**values, **when})
     }
+    for row in await session.execute(_SETTLED, {**values, "expected": [str(kind) for kind in journals.EXPECTED_KINDS]}):
+        more = {"settled": row.settled, "bank_settled": row.bank_settled, "bank_waiting": row.bank_waiting}
+        sums.setdefault(row.currency, msgspec.to_builtins(Sums(ledger=0, psp=0, due=0, bank=0, waiting=0))).update(more)
     found = int(await session.scalar(_OPEN, values) or 0)
     run = Run(
         merchant_id=actor.merchant,

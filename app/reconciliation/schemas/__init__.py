@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from urllib.parse import urlencode
 
 import msgspec
 
 from app.core.money import Money
-from app.core.paging import Page
 from app.ledger.domain.seals import Block
 from app.reconciliation.domain.breaks import BreakKind, BreakStatus
 from app.reconciliation.domain.formats import CSV, FORMATS
@@ -80,21 +78,34 @@ class SumRow(msgspec.Struct, frozen=True, kw_only=True):
 
     expected: Money
     waiting: Money
+    settled: Money
     psp: Money
     due: Money
     bank: Money
+    bank_waiting: Money
+    bank_settled: Money
     fee_booked: Money
     fee_charged: Money
 
     @property
+    def expected_still(self) -> Money:
+        """What the ledger expects, less what people and rules have seen to."""
+        return self.expected - self.settled
+
+    @property
     def unexplained(self) -> Money:
-        """What the provider settled less than the ledger expected by now."""
-        return self.expected - self.psp
+        """What the provider settled less than the ledger still expects by now."""
+        return self.expected_still - self.psp
+
+    @property
+    def due_at_bank(self) -> Money:
+        """What the bank should have shown by now of what the provider paid out, less what was seen to."""
+        return self.due - self.bank_waiting - self.bank_settled
 
     @property
     def at_bank(self) -> Money:
-        """What the provider paid out and the bank has not shown."""
-        return self.due - self.bank
+        """What the bank should have shown by now and has not."""
+        return self.due_at_bank - self.bank
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,33 +225,6 @@ class BreakRow(msgspec.Struct, frozen=True, kw_only=True):
         return KIND_NAMES[self.kind][1]
 
 
-class BreakListPage(msgspec.Struct, kw_only=True):
-    """The inbox."""
-
-    rows: Page[BreakRow]
-    status: str
-    kind: str
-    counts: list[tuple[str, str, int]]
-    kinds: list[tuple[str, str]]
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether something narrows the list beyond its tab."""
-        return bool(self.kind)
-
-    def href(self, **change: str | None) -> str:
-        """This list with something changed in its address."""
-        asked = {"status": self.status, "kind": self.kind, **change}
-        query = urlencode({name: value for name, value in asked.items() if value})
-        return f"/reconciliation/breaks?{query}" if query else "/reconciliation/breaks"
-
-    @property
-    def export_href(self) -> str:
-        """The same list as a file."""
-        query = urlencode({name: value for name, value in (("status", self.status), ("kind", self.kind)) if value})
-        return f"/reconciliation/breaks.csv?{query}"
-
-
 class PreviewLine(msgspec.Struct, frozen=True):
     """One line a resolution would post."""
 
@@ -352,13 +336,6 @@ class SourceFormPage(msgspec.Struct, kw_only=True):
     def formats(self) -> list[tuple[str, str]]:
         """What can be read."""
         return [(name, known.title) for name, known in FORMATS.items() if name != CSV]
-
-
-class SourcePage(msgspec.Struct, kw_only=True):
-    """A source with its files."""
-
-    source: SourceRow
-    files: Page[FileRow]
 
 
 class MappingPage(msgspec.Struct, kw_only=True):

@@ -1,10 +1,12 @@
 """What people enter about reconciliation."""
 
+from datetime import date
 from typing import Annotated
 
 import msgspec
 
 from app.core.money import Money
+from app.reconciliation.domain.breaks import BulkAction
 from app.reconciliation.domain.formats.mapped import Field
 from app.reconciliation.domain.journals import Target
 from app.reconciliation.domain.lines import LineKind, Side
@@ -19,6 +21,15 @@ class SourceForm(msgspec.Struct, kw_only=True):
     bank: str = ""
     time_zone: Annotated[str, msgspec.Meta(max_length=64)] = "UTC"
     file_days: Annotated[int, msgspec.Meta(ge=1, le=60)] | None = None
+
+
+class FeedForm(msgspec.Struct, kw_only=True):
+    """What is fetched for a source by the clock."""
+
+    feed_connection: str = ""
+    minutes: int
+    since: date
+    is_on: bool = False
 
 
 class MappingForm(msgspec.Struct, kw_only=True):
@@ -79,6 +90,16 @@ class ApproveForm(msgspec.Struct, kw_only=True):
     """The amount that was shown to whoever approves."""
 
     amount: Money
+
+
+class ChosenForm(msgspec.Struct, kw_only=True):
+    """Several breaks and what is to be done about them."""
+
+    action: BulkAction
+    id: list[str] = []
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    person: str = ""
+    target: Target | None = None
 
 
 class AdjustForm(msgspec.Struct, kw_only=True):

@@ -1,21 +1,29 @@
 """Reads about sources and their files."""
 
+from collections.abc import Collection, Mapping
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.ids import MerchantId, public_id
+from app.core.clock import today
+from app.core.ids import ConnectionId, MerchantId, public_id
 from app.core.money import Money
 from app.core.paging import fetch_page
 from app.payouts import queries as payouts
 from app.psp import queries as psp
 from app.reconciliation import queries
+from app.reconciliation.domain.arrivals import UNDER_WAY
+from app.reconciliation.domain.feeds import FetchOutcome
 from app.reconciliation.domain.formats import FORMATS
 from app.reconciliation.models import Source, SourceFile
-from app.reconciliation.schemas import FilePage, FileRow, MappingPage, SourceFormPage, SourceListPage, SourcePage, SourceRow
+from app.reconciliation.models.arrivals import Arrival, Feed
+from app.reconciliation.schemas import FilePage, FileRow, MappingPage, SourceFormPage, SourceListPage, SourceRow
+from app.reconciliation.schemas.arrivals import ArrivalRow, FeedRow, SourcePage
 
-MOST_PROBLEMS = 50
+MOST_PROBLEMS, MOST_UNDER_WAY = 50, 20
+FIRST_LOOK = timedelta(days=7)
 _ROWS = text("""
 select s.id, s.name, s.side, s.format, coalesce(f.files, 0) as files, coalesce(f.refused, 0) as refused, f.newest_at, coalesce(b.breaks, 0) as breaks
   from recon_source s
@@ -77,13 +85,54 @@ async def _free_banks(session: AsyncSession, merchant_id: MerchantId) -> list[tu
     ]
 
 
-async def source_page(session: AsyncSession, *, merchant_id: MerchantId, source_id: UUID, after: str | None = None) -> SourcePage:
-    """One source with its files, newest first."""
+async def source_page(
+    session: AsyncSession, *, merchant_id: MerchantId, source_id: UUID, reporting: Collection[str], after: str | None = None
+) -> SourcePage:
+    """One source with its files, newest first; ``reporting`` are the providers whose reports can be fetched."""
     source = await queries.source(session, merchant_id=merchant_id, source_id=source_id)
     statement = select(SourceFile.id, SourceFile).where(SourceFile.merchant_id == merchant_id, SourceFile.source_id == source_id)
     files = await fetch_page(session, statement, keys=[SourceFile.id], after=after)
     (row,) = await source_rows(session, merchant_id=merchant_id, source_id=source_id)
-    return SourcePage(source=row, files=files.map(lambda found: _file(found.SourceFile, source)))
+    under_way = await _under_way(session, source)
+    names = await psp.connections_of(session, merchant_id=merchant_id, providers=reporting)
+    own = {id: name for id, name in names.items() if source.connection_id in (None, id)}
+    return SourcePage(
+        source=row,
+        feed=await _feed(session, source, names),
+        feed_connections=[(public_id("con", connection_id), name) for connection_id, name in own.items()],
+        first_day=today() - FIRST_LOOK,
+        under_way=under_way,
+        files=files.map(lambda found: _file(found.SourceFile, source)),
+    )
+
+
+async def _feed(session: AsyncSession, source: Source, names: Mapping[ConnectionId, str]) -> FeedRow | None:
+    statement = select(Feed).where(Feed.merchant_id == source.merchant_id, Feed.source_id == source.id)
+    found = (await session.execute(statement)).scalar_one_or_none()
+    if found is None:
+        return None
+    return FeedRow(
+        connection=names.get(ConnectionId(found.connection_id), "–"),
+        connection_id=public_id("con", found.connection_id),
+        minutes=found.minutes,
+        since=found.since,
+        is_on=found.is_on,
+        next_at=found.next_at,
+        tried_at=found.tried_at,
+        outcome=FetchOutcome(found.outcome) if found.outcome else None,
+        reason=found.reason,
+        tries=found.tries,
+        is_looking=found.claim is not None,
+    )
+
+
+async def _under_way(session: AsyncSession, source: Source) -> list[ArrivalRow]:
+    """What is being read for a source now."""
+    statement = select(Arrival).where(
+        Arrival.merchant_id == source.merchant_id, Arrival.source_id == source.id, Arrival.status.in_(UNDER_WAY)
+    )
+    rows = (await session.execute(statement.order_by(Arrival.id.desc()).limit(MOST_UNDER_WAY))).scalars()
+    return [ArrivalRow.of(row, source) for row in rows]
 
 
 async def file_row(session: AsyncSession, *, merchant_id: MerchantId, file_id: UUID) -> FileRow:

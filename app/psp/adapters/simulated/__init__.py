@@ -1,7 +1,8 @@
 """The simulated provider as an adapter: a template for real ones."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from datetime import date
+from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from app.psp import domain
 from app.psp.adapters.simulated import translate
 from app.psp.adapters.simulated.client import Client
-from app.psp.domain import Capability, Instruction, PspEvent, Result
+from app.psp.domain import Capability, Instruction, PspEvent, Report, ReportKind, ReportList, Result
 
 CAPABILITIES = frozenset(Capability)
 
@@ -78,6 +79,15 @@ class Adapter:
     async def fetch_event_object(self, event: PspEvent) -> Result:
         """Fetch the present state of what an event is about."""
         return translate.found(await self._client.get(f"/v1/operations/{quote(event.provider_reference, safe='')}"))
+
+    async def list_reports(self, kind: ReportKind, *, since: date) -> ReportList:
+        """Ask which reports of finished days there are."""
+        return translate.report_list(await self._client.get(f"/v1/reports/{kind}?since={since}"))
+
+    async def fetch_report(self, kind: ReportKind, name: str, *, into: BinaryIO, most_bytes: int) -> Report:
+        """Fetch one report."""
+        path = f"/v1/reports/{kind}/{quote(name, safe='')}"
+        return translate.report(await self._client.fetch(path, into=into, most=most_bytes))
 
     async def _operate(self, path: str, instruction: Instruction, **more: str) -> Result:
         body = translate.operation_request(instruction) | more

@@ -17,6 +17,8 @@ from app.psp.domain import (
     Outcome,
     ProviderStatus,
     PspEvent,
+    Report,
+    ReportList,
     Result,
     SignatureRejected,
 )
@@ -112,6 +114,14 @@ class _List(msgspec.Struct):
     data: list[_Object]
 
 
+class _Report(msgspec.Struct):
+    name: str
+
+
+class _Reports(msgspec.Struct):
+    data: list[_Report]
+
+
 class _Error(msgspec.Struct):
     error: _Decline
 
@@ -125,6 +135,7 @@ class _Event(msgspec.Struct):
 
 _object = msgspec.json.Decoder(_Object)
 _list = msgspec.json.Decoder(_List)
+_reports = msgspec.json.Decoder(_Reports)
 _error = msgspec.json.Decoder(_Error)
 _event = msgspec.json.Decoder(_Event)
 
@@ -204,6 +215,26 @@ def account(answer: Answer) -> Result:
     if answer.failure is None and answer.status == 200:
         return Result(outcome=Outcome.SUCCEEDED, evidence=_evidence(answer, "", None), latency_ms=answer.latency_ms)
     return result(answer)
+
+
+def report_list(answer: Answer) -> ReportList:
+    """Read which reports there are."""
+    if answer.failure is None and answer.status == 200:
+        try:
+            names = tuple(each.name for each in _reports.decode(answer.body).data)
+        except msgspec.MsgspecError:
+            return ReportList(outcome=Outcome.UNKNOWN, code="malformed_answer", latency_ms=answer.latency_ms)
+        return ReportList(outcome=Outcome.SUCCEEDED, names=names, latency_ms=answer.latency_ms)
+    refused = result(answer)
+    return ReportList(outcome=refused.outcome, code=refused.code, latency_ms=answer.latency_ms)
+
+
+def report(answer: Answer) -> Report:
+    """Read what came of fetching a report; its bytes are elsewhere."""
+    if answer.failure is None and answer.status == 200:
+        return Report(outcome=Outcome.SUCCEEDED, latency_ms=answer.latency_ms)
+    refused = result(answer)
+    return Report(outcome=refused.outcome, code=refused.code, latency_ms=answer.latency_ms)
 
 
 def events(raw: bytes, headers: Mapping[str, str], secret: str) -> list[PspEvent]:

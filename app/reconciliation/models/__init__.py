@@ -13,6 +13,9 @@ from app.core.db import Base
 from app.reconciliation.domain.breaks import BREAK, Action, BreakKind
 from app.reconciliation.domain.formats import FORMATS
 from app.reconciliation.domain.lines import LineKind, Side
+from app.reconciliation.models import arrivals
+
+__all__ = ["arrivals"]
 
 _SOURCE = (["merchant_id", "source_id"], ["recon_source.merchant_id", "recon_source.id"])
 _ITEM_KINDS = (*(kind.value for kind in LineKind), "batch")
