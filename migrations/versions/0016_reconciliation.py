@@ -59,6 +59,7 @@ FUNCTIONS = (
     "recon_batches(uuid, timestamptz)",
     "recon_expect(uuid, timestamptz)",
     "recon_day_shift(timestamptz, text)",
+    "numbered_id(uuid, bigint)",
     "public_uuid(text)",
 )
 

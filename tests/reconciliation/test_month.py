@@ -80,7 +80,7 @@ async def end_of(month: Month, seed: int) -> State:
     order = dice.sample(month.files, len(month.files)) if seed else month.files
     state: State = {}
     moment = datetime(month.last.year, month.last.month, month.last.day, 12, tzinfo=UTC) + timedelta(days=PATIENCE)
-    with travel(moment), pytest.raises(_TakenBackError):
+    with travel(moment), pytest.raises(_TakenBackError):  # noqa: PT012 - the whole transaction is what must not stay
         async with unit_of_work(desk.shop.merchant_id) as session:
             for file in order:
                 source = desk.bank if file.is_bank else desk.psp
