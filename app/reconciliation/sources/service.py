@@ -60,6 +60,13 @@ async def add_source(
         file_days=file_days,
         created_at=now(),
     )
+    await _keep(session, source)
+    after = {"name": name, "format": format}
+    await audit.record(session, actor, action="reconciliation.source_added", object_type="recon_source", object_id=source.id, after=after)
+    return source
+
+
+async def _keep(session: AsyncSession, source: Source) -> None:
     try:
         async with session.begin_nested():
             session.add(source)
@@ -70,10 +77,7 @@ async def add_source(
         if "connection" in str(error.orig):
             message = "This connection has a source already."
             raise SourceNameTaken(message, fields={"connection": message}) from error
-        raise SourceNameTaken(f"There is a source called “{name}” already.", fields={"name": "This name is taken."}) from error
-    after = {"name": name, "format": format}
-    await audit.record(session, actor, action="reconciliation.source_added", object_type="recon_source", object_id=source.id, after=after)
-    return source
+        raise SourceNameTaken(f"There is a source called “{source.name}” already.", fields={"name": "This name is taken."}) from error
 
 
 async def _check_bank(session: AsyncSession, actor: Actor, side: Side, funding_id: FundingAccountId) -> None:
