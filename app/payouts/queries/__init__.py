@@ -1,6 +1,6 @@
 """Reads about payouts that everything else here is built on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now
-from app.core.ids import MerchantId, first_id_at, path_id
+from app.core.ids import MerchantId, SellerId, first_id_at, path_id
 from app.payouts.domain import UNUSED, FundingAccountId, FundingAccountNotFound, NoFundingAccount, PayoutId, PayoutNotFound, PayoutStatus
 from app.payouts.domain.approvals import DAY, WEEK, Limits, Threshold, Usage
 from app.payouts.models import ApprovalThreshold, FundingAccount, Payout, PayoutApproval, PayoutHold, PayoutPolicy
@@ -49,6 +49,7 @@ async def limits(session: AsyncSession, *, merchant_id: MerchantId, currency: st
         week_minor=found.week_minor,
         first_payouts=found.first_payouts,
         change_hours=found.change_hours,
+        capture_percent=found.capture_percent,
     )
 
 
@@ -127,7 +128,24 @@ async def active_holds(session: AsyncSession, *, merchant_id: MerchantId, payout
 
 
 def _stops(hold: PayoutHold, payout: Payout) -> bool:
+    if hold.amount_minor is not None:
+        return False
     return hold.payout_id in (None, payout.id) and hold.bank_account_id in (None, payout.bank_account_id)
+
+
+async def held_parts(
+    session: AsyncSession, *, merchant_id: MerchantId, seller_ids: Collection[SellerId]
+) -> dict[tuple[SellerId, str], int]:
+    """How much of each wallet is held back, in minor units."""
+    statement = select(PayoutHold.seller_id, PayoutHold.currency, func.sum(PayoutHold.amount_minor)).where(
+        PayoutHold.merchant_id == merchant_id,
+        PayoutHold.seller_id.in_(list(seller_ids)),
+        PayoutHold.released_at.is_(None),
+        PayoutHold.amount_minor.is_not(None),
+        or_(PayoutHold.expires_at.is_(None), PayoutHold.expires_at > now()),
+    )
+    rows = await session.execute(statement.group_by(PayoutHold.seller_id, PayoutHold.currency))
+    return {(SellerId(row[0]), str(row[1])): int(row[2] or 0) for row in rows}
 
 
 async def approvals(session: AsyncSession, *, merchant_id: MerchantId, payout_id: PayoutId) -> list[PayoutApproval]:
