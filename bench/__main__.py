@@ -20,7 +20,7 @@ import msgspec
 
 from app.cli.demo import ended_by_signals
 from app.cli.installation import DATA, ROOT
-from bench import ledger, lists, payin, payouts
+from bench import ledger, lists, payin, payouts, recon, relay
 from bench.figures import Figure, table
 from bench.house import House, open_house
 
@@ -31,7 +31,9 @@ PARTS: dict[str, tuple[str, Callable[[House, argparse.Namespace], list[Figure]]]
         "A run of {payouts:,} payouts, the bank in a process of its own",
         lambda house, asked: payouts.run(house, count=asked.payouts),
     ),
+    "relay": ("Events from the outbox to a job, {events:,} at once", lambda house, asked: relay.run(house, count=asked.events)),
     "lists": ("Pages of a merchant with {rows:,} payments", lambda house, asked: lists.run(house, rows=asked.rows, seconds=asked.seconds)),
+    "recon": ("Reconciliation of {rows:,} lines with as many payments", lambda house, asked: recon.run(house, rows=asked.rows)),
 }
 
 
@@ -57,7 +59,7 @@ def main() -> None:
     for name in asked.parts or list(PARTS):
         title, measure = PARTS[name]
         began = time.monotonic()
-        print(f"\n{title.format(rows=asked.rows, payouts=asked.payouts)}", flush=True)
+        print(f"\n{title.format(rows=asked.rows, payouts=asked.payouts, events=asked.events)}", flush=True)
         with open_house() as house:
             found = measure(house, asked)
         figures += found
@@ -73,8 +75,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure; every number as a ratio to a floor measured in the same run.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them otherwise")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each workload runs (default 3; pay-ins twice as long)")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="payments of the merchant whose pages are opened")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=1_000_000,
+        help="payments of the merchant whose pages are opened, and lines of the file that is reconciled",
+    )
     parser.add_argument("--payouts", type=int, default=10_000, help="payouts of the run")
+    parser.add_argument("--events", type=int, default=20_000, help="events that travel over each broker")
     parser.add_argument("--output", type=Path, default=DATA / "bench.json", help="where the figures are written")
     asked = parser.parse_args()
     unknown = set(asked.parts) - PARTS.keys()

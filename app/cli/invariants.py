@@ -7,9 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from app.cli.installation import attached
 from app.cli.output import emit
+from app.core.actors import Actor
+from app.core.db import dispose, unit_of_work
 from app.core.ids import MerchantId, parse_id
 from app.core.settings import settings
-from app.reconciliation.invariants import queries
+from app.reconciliation.invariants import queries, service
 from app.reconciliation.invariants.queries import Proof
 
 
@@ -39,13 +41,22 @@ def invariants(context: click.Context, merchant: str | None) -> None:
 
 
 async def prove(owner_url: str, merchant_id: MerchantId | None) -> Proof:
-    """Check as the owner role, which may read every merchant."""
+    """Ask as the owner role, which may read every merchant; try as each merchant, and take it back."""
     engine = create_async_engine(owner_url)
     try:
         async with AsyncSession(engine) as session:
-            return await queries.prove(session, merchant_id=merchant_id)
+            asked = await queries.prove(session, merchant_id=merchant_id)
+            merchants = await queries.merchants(session, merchant_id=merchant_id)
+        tried = [await _try(each) for each in merchants]
     finally:
         await engine.dispose()
+        await dispose()
+    return queries.merged([asked, *tried])
+
+
+async def _try(merchant_id: MerchantId) -> Proof:
+    async with unit_of_work(merchant_id) as session:
+        return await service.trial(session, Actor.system(merchant_id, "countinghouse check invariants"))
 
 
 def described(proof: Proof) -> str:

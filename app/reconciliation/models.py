@@ -32,6 +32,7 @@ class Source(Base):
         CheckConstraint("side in ('psp', 'bank')", name="side"),
         CheckConstraint(_one_of("format", FORMATS), name="format"),
         CheckConstraint("(side = 'psp') = (connection_id is not null)", name="account"),
+        CheckConstraint("file_days between 1 and 60", name="file_days"),
         CheckConstraint("side = 'bank' or funding_account_id is null", name="bank"),
         ForeignKeyConstraint(["merchant_id", "funding_account_id"], ["funding_account.merchant_id", "funding_account.id"]),
         Index(
@@ -54,6 +55,8 @@ class Source(Base):
     connection_id: Mapped[UUID | None]
     funding_account_id: Mapped[UUID | None]
     mapping: Mapped[dict[str, Any] | None]
+    time_zone: Mapped[str] = mapped_column(server_default=text("'UTC'"))
+    file_days: Mapped[int | None]
     ledger_through: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime]
 
@@ -120,6 +123,8 @@ class Item(Base):
         CheckConstraint(_one_of("side", Side), name="side"),
         CheckConstraint(_one_of("kind", _ITEM_KINDS), name="kind"),
         UniqueConstraint("merchant_id", "source_id", "side", "ext_id", "kind"),
+        Index("ix_recon_item_bank", "merchant_id", "id", postgresql_where=text("side = 'bank'")),
+        Index("ix_recon_item_converted", "merchant_id", "id", postgresql_where=text("side = 'psp' and currency <> net_currency")),
         Index("ix_recon_item_payout", "merchant_id", "source_id", "batch_ref", postgresql_where=text("kind = 'payout'")),
     )
 

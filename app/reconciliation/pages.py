@@ -223,7 +223,16 @@ async def add_source(request: HttpRequest, session: NamedDependency[AsyncSession
     form = await read_form(request, SourceForm)
     connection = ConnectionId(connection_id_of(form.connection)) if form.connection else None
     bank = queries.funding_id(form.bank) if form.bank else None
-    source = await sources.add_source(session, actor, name=form.name, format=form.format, connection_id=connection, funding_id=bank)
+    source = await sources.add_source(
+        session,
+        actor,
+        name=form.name,
+        format=form.format,
+        connection_id=connection,
+        funding_id=bank,
+        time_zone=form.time_zone,
+        file_days=form.file_days,
+    )
     return redirect(request, f"{BASE}/sources/{public_id(queries.SOURCE, source.id)}", toast=f"{source.name} was added")
 
 

@@ -1,4 +1,4 @@
--- The bank's side: which payouts a statement's lines carry out or bring back, and what is left. Like the rest, whole passes in sets that
+-- The bank's side, and what else is compared beyond one item with another: which payouts a statement's lines carry out or bring back, and what is left. Like the rest, whole passes in sets that
 -- depend on nothing but the items.
 
 -- Which payouts each bank line names: by end-to-end id, else all payouts of a file by the file's reference. Banks break long names over lines,
@@ -133,4 +133,38 @@ LANGUAGE sql STABLE AS $$
   SELECT 'missing_in_bank', 'item:' || l.id, l.source_id, l.id, NULL, l.object_ref, l.net_currency, -l.net_minor FROM loose l
    WHERE l.side = 'ledger' AND l.day + p_bank_days < p_today
      AND l.day >= (SELECT min(b.day) FROM recon_item b WHERE b.merchant_id = p_merchant AND b.source_id = l.source_id AND b.side = 'bank')
+  UNION ALL
+  -- a provider that gave back more of its reserve than it ever held
+  SELECT 'amount', 'reserve:' || r.source_id || ':' || r.net_currency, r.source_id, NULL, NULL, 'Reserve', r.net_currency, sum(r.net_minor)::bigint
+    FROM recon_item r WHERE r.merchant_id = p_merchant AND r.side = 'psp' AND r.kind IN ('reserve_hold', 'reserve_release') AND r.batch_ref IS NOT NULL
+   GROUP BY r.source_id, r.net_currency HAVING sum(r.net_minor) > 0
+$$;
+
+-- Pairs that the books have in one month and the provider in the other, a day apart: whether its time zone explains it.
+CREATE FUNCTION recon_turned_days(p_merchant uuid) RETURNS TABLE (item_id uuid, other_id uuid, source_id uuid, reference text, currency text, minor bigint, is_explained boolean)
+LANGUAGE sql STABLE SET enable_nestloop = off AS $$
+  SELECT p.id, l.id, p.source_id, coalesce(p.parent_ref, p.ext_id), p.currency, p.gross_minor,
+         date_trunc('month', l.day + recon_day_shift(l.happened_at, s.time_zone)) = date_trunc('month', p.day)
+    FROM recon_item l JOIN recon_pair a ON a.merchant_id = p_merchant AND a.ledger_id = l.id
+    JOIN recon_item p ON p.merchant_id = p_merchant AND p.id = a.psp_id
+    JOIN recon_source s ON s.merchant_id = p_merchant AND s.id = p.source_id
+   WHERE l.merchant_id = p_merchant AND l.side = 'ledger' AND 1 IN (extract(day FROM l.day), extract(day FROM l.day + 1))
+     AND abs(l.day - p.day) = 1 AND date_trunc('month', l.day) <> date_trunc('month', p.day)
+$$;
+
+-- Conversions that are off the usual rate of their batch by more than the band; what is usual takes three. ``minor`` is what it brought more.
+CREATE FUNCTION recon_rates_off(p_merchant uuid, p_band_bps bigint) RETURNS TABLE (item_id uuid, source_id uuid, reference text, currency text, minor bigint)
+LANGUAGE sql STABLE AS $$
+  WITH converted AS (
+    SELECT i.id, i.source_id, i.batch_ref, i.currency, i.net_currency, i.gross_minor, i.net_minor + i.fee_minor AS got, coalesce(i.parent_ref, i.ext_id) AS reference,
+           (i.net_minor + i.fee_minor)::numeric / i.gross_minor AS rate FROM recon_item i
+     WHERE i.merchant_id = p_merchant AND i.side = 'psp' AND i.currency <> i.net_currency AND i.gross_minor <> 0 AND i.batch_ref IS NOT NULL
+       AND i.kind IN ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal')),
+  usual AS (
+    SELECT source_id, batch_ref, currency, net_currency, percentile_disc(0.5) WITHIN GROUP (ORDER BY rate) AS rate FROM converted
+     GROUP BY 1, 2, 3, 4 HAVING count(*) >= 3)
+  SELECT c.id, c.source_id, c.reference, c.net_currency, (c.got - round(c.gross_minor * u.rate))::bigint FROM converted c
+    JOIN usual u USING (source_id, batch_ref, currency, net_currency) WHERE abs(c.rate - u.rate) * 10000 > u.rate * p_band_bps
+     -- a minor unit of rounding is no rate
+     AND abs(c.got - round(c.gross_minor * u.rate)) > 1
 $$;

@@ -36,6 +36,8 @@ KINDS = {
     "reconciliation.resolved": "Break resolved",
 }
 FUNCTIONS = (
+    "recon_turned_days(uuid)",
+    "recon_rates_off(uuid, bigint)",
     "recon_bank_breaks(uuid, date, integer, bigint)",
     "recon_rematch_payouts(uuid, timestamptz, integer)",
     "recon_payout_pairs(uuid)",
@@ -56,6 +58,8 @@ FUNCTIONS = (
     "recon_batch_pairs(uuid)",
     "recon_batches(uuid, timestamptz)",
     "recon_expect(uuid, timestamptz)",
+    "recon_day_shift(timestamptz, text)",
+    "numbered_id(uuid, bigint)",
     "public_uuid(text)",
 )
 
@@ -111,9 +115,12 @@ def upgrade() -> None:
         sa.Column("connection_id", sa.Uuid(), nullable=True),
         sa.Column("funding_account_id", sa.Uuid(), nullable=True),
         sa.Column("mapping", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("time_zone", sa.Text(), server_default=sa.text("'UTC'"), nullable=False),
+        sa.Column("file_days", sa.BigInteger(), nullable=True),
         sa.Column("ledger_through", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("(side = 'psp') = (connection_id is not null)", name=op.f("ck_recon_source_account")),
+        sa.CheckConstraint("file_days between 1 and 60", name=op.f("ck_recon_source_file_days")),
         sa.CheckConstraint("side = 'bank' or funding_account_id is null", name=op.f("ck_recon_source_bank")),
         sa.CheckConstraint(
             "format in ('simulated', 'stripe', 'adyen', 'paypal', 'braintree', 'square', 'camt053', 'mt940', 'bai2', 'csv')",
@@ -257,7 +264,7 @@ def upgrade() -> None:
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "kind in ('missing_in_psp', 'missing_in_ledger', 'missing_in_bank', 'bank_unidentified', 'amount', 'fee', 'currency', 'rounding', 'duplicate_psp', 'duplicate_ledger', 'status', 'orphan_refund', 'orphan_dispute', 'unknown_type', 'unreadable', 'restated', 'batch_total', 'file_gap', 'payout_returned', 'duplicate_bank')",
+            "kind in ('missing_in_psp', 'missing_in_ledger', 'missing_in_bank', 'bank_unidentified', 'amount', 'fee', 'currency', 'rounding', 'duplicate_psp', 'duplicate_ledger', 'status', 'orphan_refund', 'orphan_dispute', 'unknown_type', 'unreadable', 'restated', 'batch_total', 'file_gap', 'payout_returned', 'duplicate_bank', 'cutoff', 'fx', 'file_missing')",
             name=op.f("ck_recon_break_kind"),
         ),
         sa.CheckConstraint("status in ('open', 'parked', 'awaiting_approval', 'resolved', 'cleared')", name=op.f("ck_recon_break_status")),
@@ -377,24 +384,7 @@ def upgrade() -> None:
         sa.Column("proof", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_check")),
     )
-    op.create_table(
-        "recon_item_payout",
-        sa.Column("merchant_id", sa.Uuid(), nullable=False),
-        sa.Column("item_id", sa.Uuid(), nullable=False),
-        sa.Column("payout_id", sa.Uuid(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["merchant_id", "item_id"],
-            ["recon_item.merchant_id", "recon_item.id"],
-            name=op.f("fk_recon_item_payout_merchant_id_item_id_recon_item"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["merchant_id", "payout_id"],
-            ["payout.merchant_id", "payout.id"],
-            name=op.f("fk_recon_item_payout_merchant_id_payout_id_payout"),
-        ),
-        sa.PrimaryKeyConstraint("merchant_id", "item_id", "payout_id", name=op.f("pk_recon_item_payout")),
-    )
-    op.create_index("ix_recon_item_payout_payout", "recon_item_payout", ["merchant_id", "payout_id"], unique=False)
+    _banks()
     op.create_table(
         "recon_file_part",
         sa.Column("merchant_id", sa.Uuid(), nullable=False),
@@ -459,6 +449,36 @@ def upgrade() -> None:
     # files are copied into a table of the transaction, where row security, which COPY does not obey, need not stand
     op.execute(f"DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO {APP}', current_database()); END $$")
     due(op, "recon_sources_due", table="recon_source", where="t.created_at <= moment", order="t.merchant_id, t.id")
+
+
+def _banks() -> None:
+    """What only the bank's side and conversions need."""
+    op.create_index("ix_recon_item_bank", "recon_item", ["merchant_id", "id"], unique=False, postgresql_where=sa.text("side = 'bank'"))
+    op.create_index(
+        "ix_recon_item_converted",
+        "recon_item",
+        ["merchant_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("side = 'psp' and currency <> net_currency"),
+    )
+    op.create_table(
+        "recon_item_payout",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("item_id", sa.Uuid(), nullable=False),
+        sa.Column("payout_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "item_id"],
+            ["recon_item.merchant_id", "recon_item.id"],
+            name=op.f("fk_recon_item_payout_merchant_id_item_id_recon_item"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "payout_id"],
+            ["payout.merchant_id", "payout.id"],
+            name=op.f("fk_recon_item_payout_merchant_id_payout_id_payout"),
+        ),
+        sa.PrimaryKeyConstraint("merchant_id", "item_id", "payout_id", name=op.f("pk_recon_item_payout")),
+    )
+    op.create_index("ix_recon_item_payout_payout", "recon_item_payout", ["merchant_id", "payout_id"], unique=False)
 
 
 def downgrade() -> None:

@@ -40,6 +40,8 @@ class Plant(StrEnum):
     ORPHAN_DISPUTE = "orphan_dispute"
     UNKNOWN_TYPE = "unknown_type"
     ACCOUNT_FEE = "account_fee"
+    RESERVE_HOLD = "reserve_hold"
+    RESERVE_RELEASE = "reserve_release"
     BANK_SHORT = "bank_short"
     BANK_MISSING = "bank_missing"
     BANK_STRAY = "bank_stray"
@@ -144,7 +146,8 @@ def _plant_one(lines: list[SettlementLine], place: int, kind: Plant) -> None:
             lines.append(change(line, id=f"{line.id}-dp", type="dispute", gross=-line.gross, fee=1500, reference=""))
         case _:
             stray = {Plant.UNBOOKED: "charge", Plant.ORPHAN_REFUND: "refund", Plant.ORPHAN_DISPUTE: "dispute", Plant.ACCOUNT_FEE: "fee"}
-            sign = 1 if kind in {Plant.UNBOOKED, Plant.UNKNOWN_TYPE} else -1
+            stray |= {reserve: str(reserve) for reserve in (Plant.RESERVE_HOLD, Plant.RESERVE_RELEASE)}
+            sign = 1 if kind in {Plant.UNBOOKED, Plant.UNKNOWN_TYPE, Plant.RESERVE_RELEASE} else -1
             name = f"{kind}_{line.id}"
             lines.append(change(line, id=name, type=stray.get(kind, "moonshot"), payment=name, reference="", gross=sign * 777, fee=0))
 

@@ -1,7 +1,7 @@
 """Reads about breaks."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 from app.core.actors import Actor
 from app.core.clock import today
 from app.core.db import unit_of_work
-from app.core.ids import MerchantId, public_id
+from app.core.ids import AttemptId, MerchantId, public_id
 from app.core.money import Money
 from app.core.paging import Page, fetch_page
 from app.ledger.domain import Code, Line, Side
@@ -20,7 +20,8 @@ from app.reconciliation import queries
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import BREAK, UNSETTLED, BreakKind, BreakStatus, Policy, business_days_between
 from app.reconciliation.models import Break, Item, Resolution, Source
-from app.reconciliation.schemas import CAUSES, KIND_NAMES, BreakListPage, BreakPage, BreakRow, Candidate, PreviewLine, StepRow
+from app.reconciliation.schemas import BreakListPage, BreakPage, BreakRow, Candidate, PreviewLine, StepRow
+from app.reconciliation.schemas.kinds import CAUSES, KIND_NAMES
 from app.reconciliation.sources import queries as sources
 
 ITEM = "rit"
@@ -254,6 +255,21 @@ _AGES = text(
 _OVERDUE = text(
     "select count(*) from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval') and due_on < :today"
 )
+
+
+_UNDECIDED = text("""
+select distinct x.id from recon_break b join recon_item i on i.merchant_id = b.merchant_id and i.id = b.item_id
+  join payment_attempt x on x.merchant_id = i.merchant_id and x.id = i.our_id
+ where b.merchant_id = :merchant and b.status = 'open' and b.kind in ('missing_in_ledger', 'status', 'orphan_refund') and b.opened_on >= :since
+   and (x.outcome is null or x.outcome in ('unknown', 'pending')) order by x.id limit :most
+""")
+ASK_DAYS, MOST_ASKED = 7, 200
+
+
+async def undecided_attempts(session: AsyncSession, *, merchant_id: MerchantId) -> list[AttemptId]:
+    """The attempts that open breaks are about and whose outcome is not known: a webhook was lost, or an answer."""
+    values = {"merchant": merchant_id, "since": today() - timedelta(days=ASK_DAYS), "most": MOST_ASKED}
+    return [AttemptId(row.id) for row in await session.execute(_UNDECIDED, values)]
 
 
 async def ages(session: AsyncSession, *, merchant_id: MerchantId) -> list[tuple[date, int]]:

@@ -32,6 +32,9 @@ class BreakKind(StrEnum):
     FILE_GAP = "file_gap"
     PAYOUT_RETURNED = "payout_returned"
     DUPLICATE_BANK = "duplicate_bank"
+    CUTOFF = "cutoff"
+    FX = "fx"
+    FILE_MISSING = "file_missing"
 
 
 class BreakStatus(StrEnum):
@@ -105,6 +108,9 @@ SLA_DAYS: dict[BreakKind, int] = {
     BreakKind.FILE_GAP: 0,
     BreakKind.PAYOUT_RETURNED: 0,
     BreakKind.DUPLICATE_BANK: 0,
+    BreakKind.CUTOFF: 1,
+    BreakKind.FX: 2,
+    BreakKind.FILE_MISSING: 0,
 }
 """Business days within which somebody has to have dealt with it."""
 
@@ -123,6 +129,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     write_off_alone_minor: int = 2_500
     settle_days: int = 4
     """Days after which money the PSP has not reported is missing."""
+    fx_band_bps: int = 200
+    """How far a conversion may be off the usual rate of its batch before a person looks at it."""
     bank_fee_minor: int = 5_000
     """What a bank may charge in one line before a person looks at it."""
     bank_days: int = 5
@@ -133,6 +141,14 @@ def business_days_after(day: date, count: int) -> date:
     """The day so many working days (Monday to Friday) later."""
     while count > 0:
         day += timedelta(days=1)
+        count -= day.weekday() < 5
+    return day
+
+
+def business_days_before(day: date, count: int) -> date:
+    """The day so many working days (Monday to Friday) earlier."""
+    while count > 0:
+        day -= timedelta(days=1)
         count -= day.weekday() < 5
     return day
 

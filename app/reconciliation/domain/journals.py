@@ -20,6 +20,9 @@ EXPECTED_KINDS = frozenset(
 )
 """Lines that have a counterpart in the ledger, or should have."""
 
+RESERVE_KINDS = frozenset({LineKind.RESERVE_HOLD, LineKind.RESERVE_RELEASE})
+"""What the provider keeps back of what it owes, and gives back (23)."""
+
 PSP_FEE = AccountRef(Code.PSP_FEE)
 BANK_FEE = AccountRef(Code.BANK_FEE)
 PSP_MARKUP = AccountRef(Code.PSP_MARKUP)
@@ -63,10 +66,12 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report(line: Reported, *, psp: Owner, source: Owner) -> list[Line]:
-    """The provider settles a line (6); account-level fees are booked on the way (31), a conversion goes over the currency position (24p)."""
+    """The provider settles a line (6); account-level fees are booked on the way (31), a conversion goes over the currency position (24p), what it keeps back into its reserve (23)."""
     receivable, moved = psp.account(Code.PSP_RECEIVABLE), signed(psp.account(Code.SETTLEMENT_IN_TRANSIT), line.net, line.batch)
     if line.kind is LineKind.FEE:
         return [moved, signed(PSP_MARKUP, -line.net), signed(receivable, line.net, line.key), signed(receivable, -line.net, line.key)]
+    if line.kind in RESERVE_KINDS:
+        return [moved, signed(psp.account(Code.PSP_RESERVE), -line.net, f"reserve:{line.net.currency}")]
     if line.kind not in EXPECTED_KINDS:
         return [moved, signed(source.account(Code.RECONCILIATION_SUSPENSE), -line.net, line.key)]
     if line.gross.currency == line.net.currency:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import select, text
@@ -15,6 +16,9 @@ from app.reconciliation.models import InvariantCheck
 from app.reconciliation.schemas import Finding, InvariantPage, InvariantRow
 
 MOST = 100
+SEAL = "I10 the seal of the book is whole and signed here"
+IMPORT = "I11 reading a file again changes nothing"
+AGAIN = "I12 comparing again changes nothing"
 SHOWN = 10
 
 
@@ -67,14 +71,36 @@ INVARIANTS = (
               from books b full join told t using (merchant_id, connection_id, currency) where coalesce(b.minor, 0) <> coalesce(t.minor, 0)""",
     ),
     Invariant(
+        "I5 what is left at a provider is awaited or a break",
+        """with place as (select a.merchant_id, a.id, a.currency, s.id as source_id from ledger.account a
+              join recon_source s on s.merchant_id = a.merchant_id and s.connection_id = a.owner_id
+             where a.code = '1100' and a.owner_type = 'connection' and {of:a}),
+            left_over as materialized (select p.merchant_id, p.source_id, p.currency, e.clear_key, sum(e.side * e.amount)::bigint as minor
+              from place p join ledger.entry e on e.merchant_id = p.merchant_id and e.account_id = p.id and e.phase in (0, 2)
+              join ledger.txn t on t.merchant_id = e.merchant_id and t.id = e.txn_id
+             where t.posted_at <= (select max(r.started_at) from recon_run r where r.merchant_id = p.merchant_id) or t.source_type in ('run', 'break')
+             group by 1, 2, 3, 4 having sum(e.side * e.amount) <> 0),
+            awaited as (select i.merchant_id, i.source_id, i.clear_key from recon_item i
+              left join recon_pair a on a.merchant_id = i.merchant_id and a.ledger_id = i.id
+              left join recon_item p on p.merchant_id = a.merchant_id and p.id = a.psp_id
+             where i.side = 'ledger' and {of:i} and p.posted_key is null
+               and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)),
+            broken as (select i.merchant_id, i.source_id, k.key from recon_break b
+              join recon_item i on i.merchant_id = b.merchant_id and i.id in (b.item_id, b.other_id)
+              cross join lateral (values (i.clear_key), (i.posted_key)) k(key) where b.status <> 'cleared' and {of:b})
+            select merchant_id, clear_key as subject, l.minor || ' ' || l.currency || ' that nobody awaits' as detail from left_over l
+             where not exists (select from awaited w where (w.merchant_id, w.source_id, w.clear_key) = (l.merchant_id, l.source_id, l.clear_key))
+               and not exists (select from broken b where (b.merchant_id, b.source_id, b.key) = (l.merchant_id, l.source_id, l.clear_key))""",
+    ),
+    Invariant(
         "I6 every line is in one match or one break",
         """select i.merchant_id, i.ext_id as subject, i.side || ' ' || i.kind || ' of ' || i.net_minor || ' ' || i.net_currency as detail from recon_item i
-             where i.side in ('psp', 'bank') and i.kind not in ('batch', 'payout') and i.net_minor <> 0 and {of:i}
+             where i.side in ('psp', 'bank') and i.kind not in ('batch', 'payout', 'reserve_hold', 'reserve_release') and i.net_minor <> 0 and {of:i}
                and (i.kind <> 'fee' or i.side = 'bank' and i.posted_key is distinct from jsonb_build_object('fee', i.net_minor)::text)
                and i.created_at <= (select max(r.started_at) from recon_run r where r.merchant_id = i.merchant_id)
                and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
-   and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.psp_id = i.id)
-   and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)
+               and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.psp_id = i.id)
+               and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)
                and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.item_id = i.id and b.status <> 'cleared')""",
     ),
     Invariant(
@@ -153,6 +179,37 @@ def _scoped(statement: str) -> str:
     """The statement for one merchant or all; a place names the table it narrows."""
     whole = statement.replace("{settled_by_items}", _SETTLED_BY_ITEMS).replace("{scope}", _SCOPE.format(""))
     return _ALIASED.sub(lambda place: _SCOPE.format(f"{place[1]}."), whole)
+
+
+async def prove_seal(session: AsyncSession, *, merchant_id: MerchantId) -> Outcome:
+    """Compare the book with its seal: every block with its content, its predecessor and its signature."""
+    verdict = await seals.verify(session, merchant_id=merchant_id)
+    found = [Finding(merchant=public_id("mer", merchant_id), subject="seal", detail=verdict.problem)] if verdict.problem else []
+    return Outcome(name=SEAL, violations=found)
+
+
+_MERCHANTS = text(
+    "select distinct merchant_id from ledger.book where cast(:merchant as uuid) is null or merchant_id = :merchant order by 1"
+)
+
+
+async def merchants(session: AsyncSession, *, merchant_id: MerchantId | None = None) -> list[MerchantId]:
+    """Who has books, of those the session may read."""
+    return [MerchantId(row.merchant_id) for row in await session.execute(_MERCHANTS, {"merchant": merchant_id})]
+
+
+def merged(parts: Sequence[Proof]) -> Proof:
+    """Several proofs as one: an invariant holds when it does in all of them."""
+    found: dict[str, list[Finding]] = {}
+    for outcome in (outcome for proof in parts for outcome in proof.invariants):
+        found.setdefault(outcome.name, []).extend(outcome.violations)
+    outcomes = [Outcome(name=name, violations=violations) for name, violations in sorted(found.items(), key=lambda each: _number(each[0]))]
+    took = sum(proof.milliseconds for proof in parts)
+    return Proof(is_sound=all(outcome.holds for outcome in outcomes), milliseconds=took, invariants=outcomes)
+
+
+def _number(name: str) -> int:
+    return int(name[1:].split(" ", 1)[0])
 
 
 async def invariant_page(session: AsyncSession, *, merchant_id: MerchantId) -> InvariantPage:

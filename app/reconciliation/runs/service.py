@@ -1,6 +1,6 @@
 """Comparing everything: what the ledger expects, the providers report and the bank shows. Running it twice changes nothing."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
@@ -21,7 +21,7 @@ from app.reconciliation import queries
 from app.reconciliation.banks import service as banks
 from app.reconciliation.breaks import service as breaks
 from app.reconciliation.domain import journals
-from app.reconciliation.domain.breaks import SLA_DAYS, Policy, business_days_after
+from app.reconciliation.domain.breaks import SLA_DAYS, Policy, business_days_after, business_days_before
 from app.reconciliation.domain.choices import Loose, choices
 from app.reconciliation.domain.journals import BANK_FEE, Reported, netted
 from app.reconciliation.domain.lines import LineKind
@@ -35,11 +35,11 @@ LINES_AT_ONCE = 1_000
 LINES_PER_TRANSACTION = 250
 RUN = "run"
 
-_STEPS = (
-    text("select recon_expect(:merchant, :at)"),
-    text("select recon_batches(:merchant, :at)"),
-    text("select recon_match_lines(:merchant, :at, :version)"),
-)
+_STEPS = {
+    "expected": text("select recon_expect(:merchant, :at)"),
+    "batches": text("select recon_batches(:merchant, :at)"),
+    "lines": text("select recon_match_lines(:merchant, :at, :version)"),
+}
 _LOOSE = text("select id, side, currency, minor, day from recon_unpaired(:merchant)")
 _REMATCH_BATCHES = text("select recon_rematch(:merchant, 'batch', :at, :version, cast(:sums as jsonb))")
 _DUE_LINES = text("""
@@ -96,7 +96,10 @@ _POSTED = text(
 _BREAKS = text("""
 with wanted as materialized (
   select * from recon_wanted_breaks(:merchant, :today, :fee_minor, :fee_bps, :rounding, :settle_days, :bank_days)
-  union all select * from recon_bank_breaks(:merchant, :today, :bank_days, :bank_fee)),
+  union all select * from recon_bank_breaks(:merchant, :today, :bank_days, :bank_fee)
+  union all select 'cutoff', 'item:' || item_id, source_id, item_id, other_id, reference, currency, minor from recon_turned_days(:merchant) where not is_explained
+  union all select 'fx', 'item:' || item_id, source_id, item_id, null, reference, currency, minor from recon_rates_off(:merchant, :fx_band)
+  union all select 'file_missing', 'due:' || source, source, null, null, name, '', 0 from jsonb_to_recordset(cast(:missing as jsonb)) as t(source uuid, name text)),
 cleared as (
   update recon_break b set status = 'cleared', closed_at = :at
    where b.merchant_id = :merchant and b.status in ('open', 'parked', 'awaiting_approval') and b.kind not in ('restated', 'unreadable', 'batch_total')
@@ -119,7 +122,8 @@ with told as (
     from recon_item i where i.merchant_id = :merchant and (i.side <> 'ledger' or i.kind not in ('payout', 'payout_reversal')) group by 1, 2, 3, 4),
 waiting as (
   select i.currency, sum(i.gross_minor) as minor from recon_item i
-   where i.merchant_id = :merchant and i.side = 'ledger' and i.kind not in ('payout', 'payout_reversal') and i.day + :settle_days >= :today
+   where i.merchant_id = :merchant and i.side = 'ledger' and i.kind not in ('payout', 'payout_reversal')
+     and i.day + recon_day_shift(i.happened_at, (select s.time_zone from recon_source s where s.merchant_id = :merchant and s.id = i.source_id)) + :settle_days >= :today
      and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)
      and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
      and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.item_id = i.id and b.status <> 'cleared')
@@ -133,24 +137,39 @@ select currency, coalesce(sum(gross) filter (where side = 'ledger'), 0)::bigint 
        coalesce(sum(fee) filter (where side = 'psp' and is_one), 0)::bigint as fee_charged
   from told group by currency order by currency
 """)
+_NEWEST = text("""
+select s.id, s.name, s.file_days, coalesce((select max(f.imported_at) from recon_file f
+   where f.merchant_id = s.merchant_id and f.source_id = s.id and f.status = 'imported'), s.created_at)::date as newest_on
+  from recon_source s where s.merchant_id = :merchant and s.file_days is not null
+""")
 _OPEN = text("select count(*) from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval')")
 
 
-async def compare(session: AsyncSession, actor: Actor, *, policy: Policy | None = None) -> Run:
-    """Match, book what is certain, and list what is not. Depends on the items and on what people decided, not on when files came."""
+async def compare(
+    session: AsyncSession, actor: Actor, *, policy: Policy | None = None, done: Callable[[str], None] = lambda _: None
+) -> Run:
+    """Match, book what is certain, and list what is not. Depends on the items and on what people decided, not on when files came.
+
+    ``done`` is told each step when it is over: expected, batches, lines, bank, books, breaks.
+    """
     policy = policy or Policy()
     began, merchant_id = now(), actor.merchant
     await session.execute(text(f"set local statement_timeout = '{MINUTES}min'"))
     await queries.lock(session, merchant_id=merchant_id)
     await banks.match_payouts(session, actor, at=began, version=RULES_VERSION)
-    for step in _STEPS:
+    done("payouts")
+    for name, step in _STEPS.items():
         await session.execute(step, {"merchant": merchant_id, "at": began, "version": RULES_VERSION})
+        done(name)
     await _match_batches(session, merchant_id, began)
+    done("bank")
     run_id = new_id()
     await _Books(session, actor, run_id, policy).write()
+    done("books")
     await _find_breaks(session, merchant_id, policy, began)
     await breaks.settle_rounding(session, actor, policy=policy)
-    await banks.settle_returned(session, actor, at=began)
+    await banks.settle_by_rule(session, actor, at=began)
+    done("breaks")
     return await _record(session, actor, run_id, began, policy)
 
 
@@ -163,6 +182,12 @@ async def _match_batches(session: AsyncSession, merchant_id: MerchantId, at: dat
     await session.execute(_REMATCH_BATCHES, {"merchant": merchant_id, "at": at, "version": RULES_VERSION, "sums": sums})
 
 
+async def _missing_files(session: AsyncSession, merchant_id: MerchantId) -> list[dict[str, str]]:
+    """The sources of which a file should have come by now: none came within the working days of their schedule."""
+    rows = await session.execute(_NEWEST, {"merchant": merchant_id})
+    return [{"source": str(row.id), "name": row.name} for row in rows if row.newest_on < business_days_before(today(), row.file_days)]
+
+
 async def _find_breaks(session: AsyncSession, merchant_id: MerchantId, policy: Policy, at: datetime) -> None:
     due = {str(kind): business_days_after(today(), days).isoformat() for kind, days in SLA_DAYS.items()}
     values = {"merchant": merchant_id, "today": today(), "at": at, "due": msgspec.json.encode(due).decode()}
@@ -173,6 +198,8 @@ async def _find_breaks(session: AsyncSession, merchant_id: MerchantId, policy: P
         "settle_days": policy.settle_days,
         "bank_days": policy.bank_days,
         "bank_fee": policy.bank_fee_minor,
+        "fx_band": policy.fx_band_bps,
+        "missing": msgspec.json.encode(await _missing_files(session, merchant_id)).decode(),
     }
     await session.execute(_BREAKS, {**values, **limits})
 

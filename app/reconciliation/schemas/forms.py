@@ -17,6 +17,8 @@ class SourceForm(msgspec.Struct, kw_only=True):
     format: str
     connection: str = ""
     bank: str = ""
+    time_zone: Annotated[str, msgspec.Meta(max_length=64)] = "UTC"
+    file_days: Annotated[int, msgspec.Meta(ge=1, le=60)] | None = None
 
 
 class MappingForm(msgspec.Struct, kw_only=True):

@@ -1,6 +1,7 @@
 """Writes about sources: where settlement files and bank statements come from."""
 
 from uuid import UUID
+from zoneinfo import available_timezones
 
 import msgspec
 from sqlalchemy.exc import IntegrityError
@@ -29,14 +30,21 @@ async def add_source(
     connection_id: ConnectionId | None = None,
     funding_id: FundingAccountId | None = None,
     mapping: ColumnMapping | None = None,
+    time_zone: str = "UTC",
+    file_days: int | None = None,
 ) -> Source:
-    """Add where files come from: an account at a provider (with its connection), or at a bank (with the one payouts are made from, if it is that)."""
+    """Add where files come from: an account at a provider (with its connection), or at a bank (with the one payouts are made from, if it is that).
+
+    ``time_zone`` is the one in which it counts its days; a file is missed after ``file_days`` working days without one.
+    """
     known = FORMATS.get(format)
     if known is None:
         raise SourceInvalid("Choose one of the formats.", fields={"format": "Choose one of the formats."})
     side = _side(format, known.side, connection_id, mapping)
     if connection_id is not None:
         await psp.connection(session, merchant_id=actor.merchant, connection_id=connection_id)
+    if time_zone not in available_timezones():
+        raise SourceInvalid("Name a time zone.", fields={"time_zone": "For example Europe/Berlin."})
     if funding_id is not None:
         await _check_bank(session, actor, side, funding_id)
     source = Source(
@@ -48,6 +56,8 @@ async def add_source(
         connection_id=connection_id,
         funding_account_id=funding_id,
         mapping=msgspec.to_builtins(mapping) if mapping else None,
+        time_zone=time_zone,
+        file_days=file_days,
         created_at=now(),
     )
     try:
