@@ -188,6 +188,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_payout_batch", "payout", ["merchant_id", "batch_id", "id"], unique=False)
     op.create_index("ix_payout_destination", "payout", ["merchant_id", "bank_account_id", "id"], unique=False)
+    op.create_index("ix_payout_fingerprint", "payout", ["merchant_id", "destination_fingerprint", "id"], unique=False)
     op.create_index("ix_payout_due", "payout", ["send_at"], unique=False, postgresql_where=sa.text("status in ('scheduled', 'batched')"))
     op.create_index(
         "ix_payout_expiring",

@@ -19,6 +19,7 @@ from app.payouts.models import PayoutHold
 from app.payouts.service import holds, policies, schedules
 from app.sellers.domain.bank_accounts import BankAccountId
 from tests.payouts.conftest import Books, later
+from tests.support.factories.bank_accounts import make_account
 from tests.support.factories.payouts import Till
 from tests.support.factories.wallets import book, let_days_pass
 
@@ -95,6 +96,16 @@ class TestCaptureRatio:
         assert (await till.request(1)).status == P.ON_HOLD
         reasons = superuser.execute("select kind, reason from payout_hold").fetchall()
         assert reasons == [("velocity", "More than 50% of what was captured within 7 days")]
+
+
+class TestSharedAccount:
+    async def test_two_sellers_with_one_account_count_together_even_at_the_same_moment(self, till: Till) -> None:
+        await make_account(till.actor, till.shop.bert)
+        await book(till.merchant_id, till.shop.bert, [10_000])
+        async with unit_of_work(till.merchant_id) as session:
+            await policies.set_limits(session, till.actor, currency="EUR", limits=Limits(day_count=1))
+        made = await asyncio.gather(till.request(1_000), till.request(1_000, seller_id=till.shop.bert))
+        assert {payout.status for payout in made} == {P.PENDING_APPROVAL, P.ON_HOLD}
 
 
 class TestInstant:

@@ -60,6 +60,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     change_hours: int = 0
     capture_percent: int | None = None
 
+    @property
+    def counts_together(self) -> bool:
+        """Whether payouts of several sellers to the same bank account count together."""
+        return (self.day_count, self.day_minor, self.week_minor, self.capture_percent) != (None, None, None, None)
+
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What a seller or a destination was paid, or is about to be paid, before this payout, and what was captured for the seller within 7 days.

@@ -2,12 +2,23 @@
 
 from collections.abc import Collection
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.ids import MerchantId, SellerId
 from app.ledger import service as ledger
 from app.ledger.domain import Code
 from app.payouts import queries
+
+_LOCK = text(
+    "select pg_advisory_xact_lock(hashtextextended('payout ' || name, 0)) from (select unnest(cast(:names as text[])) as name order by 1) n"
+)
+
+
+async def lock_destinations(session: AsyncSession, *, merchant_id: MerchantId, fingerprints: Collection[str]) -> None:
+    """Keep others from asking for payouts to the same bank accounts, whoever's they are, until the transaction ends: limits count them together."""
+    names = sorted(f"{merchant_id}:{fingerprint}" for fingerprint in set(fingerprints))
+    await session.execute(_LOCK, {"names": names})
 
 
 async def lock_wallets(

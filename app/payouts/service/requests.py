@@ -37,7 +37,7 @@ from app.payouts.domain import (
 from app.payouts.domain.approvals import WEEK, Breach, Limits, breaches
 from app.payouts.models import Payout
 from app.payouts.service import history, holds, postings, sheets, steps
-from app.payouts.service.available import lock_wallets
+from app.payouts.service.available import lock_destinations, lock_wallets
 from app.sellers import queries as sellers
 from app.sellers.domain import SellerStatus
 from app.sellers.domain.bank_accounts import BankAccountNeedsPerson, Destination, Verification
@@ -208,6 +208,9 @@ async def _look_at(
         return
     merchant_id, house = actor.merchant, Actor.system(actor.merchant, "the rules for payouts")
     known = await sellers.sellers_by_id(session, merchant_id=merchant_id, ids={SellerId(payout.seller_id) for payout in payouts})
+    if limits.counts_together:
+        fingerprints = {payout.destination_fingerprint for payout in payouts}
+        await lock_destinations(session, merchant_id=merchant_id, fingerprints=fingerprints)
     used = await queries.usage(session, merchant_id=merchant_id, payouts=payouts, moment=now())
     captured = await _captured(session, merchant_id, payouts) if limits.capture_percent is not None else {}
     for payout in payouts:
