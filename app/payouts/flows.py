@@ -143,11 +143,7 @@ async def _send_all(merchant_id: MerchantId, claimed: Sequence[sending.Claimed])
     await failpoint("payouts.claimed")
     answers = await _each_answer([(each.rail.send, each.order) for each in claimed])
     await failpoint("payouts.called")
-    words = [
-        records.Word(payout_id=each.payout_id, attempt_id=each.attempt_id, answer=answer)
-        for each, answer in zip(claimed, answers, strict=True)
-    ]
-    await _record(Actor.worker(merchant_id, "Payout run"), words)
+    await _record(Actor.worker(merchant_id, "Payout run"), _words(claimed, answers))
     await failpoint("payouts.recorded")
     return answers
 
@@ -169,17 +165,19 @@ async def _each_answer(questions: Sequence[tuple[Callable[[T], Awaitable[BankAns
 
 async def _record(actor: Actor, words: Sequence[records.Word]) -> None:
     """Record what a bank said of many orders in one transaction; where one word is refused, each in its own."""
-    try:
+
+    async def record(some: Sequence[records.Word]) -> int:
         async with unit_of_work(actor.merchant) as session:
-            await records.record_all(session, actor, merchant_id=actor.merchant, words=words)
-    except AppError:
+            return len(await records.record_all(session, actor, merchant_id=actor.merchant, words=some))
 
-        async def alone(word: records.Word) -> int:
-            async with unit_of_work(actor.merchant) as session:
-                await records.record_all(session, actor, merchant_id=actor.merchant, words=[word])
-            return 1
+    await rounds.at_once(words, record)
 
-        await rounds.each(words, alone)
+
+def _words(asked: Sequence[sending.Asked], answers: Sequence[BankAnswer]) -> list[records.Word]:
+    return [
+        records.Word(payout_id=each.payout_id, attempt_id=each.attempt_id, answer=answer)
+        for each, answer in zip(asked, answers, strict=True)
+    ]
 
 
 async def ask(*, merchant_id: MerchantId, attempt_ids: Sequence[PayoutAttemptId]) -> int:
@@ -190,11 +188,7 @@ async def ask(*, merchant_id: MerchantId, attempt_ids: Sequence[PayoutAttemptId]
         return 0
     answers = await _each_answer([(each.rail.lookup, each.end_to_end_id) for each in questions])
     await failpoint("payouts.asked")
-    words = [
-        records.Word(payout_id=each.payout_id, attempt_id=each.attempt_id, answer=answer)
-        for each, answer in zip(questions, answers, strict=True)
-    ]
-    await _record(Actor.worker(merchant_id, "Payout follow-up"), words)
+    await _record(Actor.worker(merchant_id, "Payout follow-up"), _words(questions, answers))
     return len(questions)
 
 
@@ -254,15 +248,13 @@ async def run_schedules() -> int:
 
 
 async def _run_schedules(some: tuple[MerchantId, list[PayoutScheduleId]]) -> int:
-    merchant_id, schedule_ids = some
-    try:
+    merchant_id, due = some
+
+    async def run(schedule_ids: Sequence[PayoutScheduleId]) -> int:
         async with unit_of_work(merchant_id) as session:
             return await schedules.run_schedules(session, merchant_id=merchant_id, schedule_ids=schedule_ids)
-    except AppError:
-        if len(schedule_ids) == 1:
-            raise
-        # one that cannot be run takes the others of its transaction with it: each by itself, then
-        return await rounds.each([(merchant_id, [one]) for one in schedule_ids], _run_schedules)
+
+    return await rounds.at_once(due, run)
 
 
 async def expire_due() -> int:
