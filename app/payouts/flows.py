@@ -5,7 +5,6 @@ anywhere in between leaves an attempt that is due, and the bank is asked about i
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -79,7 +78,7 @@ async def approve_each(actor: Actor, chosen: Sequence[tuple[PayoutId, str]]) -> 
 
 
 async def send_due() -> int:
-    """Batch what is due, of all merchants, and send every order whose way to the bank is a call; returns how many were sent.
+    """Batch what is due, of all merchants, and send every order whose way to the bank is a call; returns how many the bank answered.
 
     It ends about when the clock comes again, so that a long run holds up nobody: what is left is due still.
     """
@@ -87,13 +86,13 @@ async def send_due() -> int:
     while True:
         async with unit_of_work(None) as session:
             due = await sending.due_merchants(session)
-        done = await rounds.each(due, lambda merchant_id: send_for(merchant_id, until))
+        done = await rounds.each(due, lambda merchant_id: _send_for(merchant_id, until))
         sent += done
         if not done or time.monotonic() > until:
             return sent
 
 
-async def send_for(merchant_id: MerchantId, until: float = math.inf) -> int:
+async def _send_for(merchant_id: MerchantId, until: float) -> int:
     """Send what a merchant has due, in sets: a lane claims one, calls for it and records it before it takes the next."""
     async with unit_of_work(merchant_id) as session:
         await sending.form_batches(session, merchant_id=merchant_id)
@@ -102,10 +101,10 @@ async def send_for(merchant_id: MerchantId, until: float = math.inf) -> int:
     async def lane() -> int:
         sent = 0
         while time.monotonic() < until and (claimed := await _claim(merchant_id)):
-            answers = await _send_all(merchant_id, claimed)
-            sent += len(claimed)
-            if all(answer.word is BankWord.UNKNOWN for answer in answers):
+            heard = sum(answer.word is not BankWord.UNKNOWN for answer in await _send_all(merchant_id, claimed))
+            if not heard:
                 break  # the bank is away: what it was not asked for yet is safer here
+            sent += heard
         return sent
 
     ended = await asyncio.gather(*(lane() for _ in range(LANES)), return_exceptions=True)
