@@ -20,7 +20,7 @@ import msgspec
 
 from app.cli.demo import ended_by_signals
 from app.cli.installation import DATA, ROOT
-from bench import ledger, lists, payin, payouts, recon
+from bench import ledger, lists, payin, payouts, recon, relay
 from bench.figures import Figure, table
 from bench.house import House, open_house
 
@@ -31,6 +31,7 @@ PARTS: dict[str, tuple[str, Callable[[House, argparse.Namespace], list[Figure]]]
         "A run of {payouts:,} payouts, the bank in a process of its own",
         lambda house, asked: payouts.run(house, count=asked.payouts),
     ),
+    "relay": ("Events from the outbox to a job, {events:,} at once", lambda house, asked: relay.run(house, count=asked.events)),
     "lists": ("Pages of a merchant with {rows:,} payments", lambda house, asked: lists.run(house, rows=asked.rows, seconds=asked.seconds)),
     "recon": ("Reconciliation of {rows:,} lines with as many payments", lambda house, asked: recon.run(house, rows=asked.rows)),
 }
@@ -58,7 +59,7 @@ def main() -> None:
     for name in asked.parts or list(PARTS):
         title, measure = PARTS[name]
         began = time.monotonic()
-        print(f"\n{title.format(rows=asked.rows, payouts=asked.payouts)}", flush=True)
+        print(f"\n{title.format(rows=asked.rows, payouts=asked.payouts, events=asked.events)}", flush=True)
         with open_house() as house:
             found = measure(house, asked)
         figures += found
@@ -81,6 +82,7 @@ def arguments() -> argparse.Namespace:
         help="payments of the merchant whose pages are opened, and lines of the file that is reconciled",
     )
     parser.add_argument("--payouts", type=int, default=10_000, help="payouts of the run")
+    parser.add_argument("--events", type=int, default=20_000, help="events that travel over each broker")
     parser.add_argument("--output", type=Path, default=DATA / "bench.json", help="where the figures are written")
     asked = parser.parse_args()
     unknown = set(asked.parts) - PARTS.keys()

@@ -138,7 +138,7 @@ def run(house: House, *, seconds: float = 6.0, warm_up: float = 1.5, clients: Se
         connection.execute(apps.BARE)
         connection.execute("grant select, insert on bench_bare to countinghouse_app")
     simulator = house.start("-m", "app.cli.main", "simulator", "--port", str(house.here.simulator_port))
-    wait_for_simulator(house, simulator)
+    wait_for_simulator(house.here.simulator_url, simulator)
     inside, outside = asyncio.run(_open_shops(house))
     bench = Bench(house, seconds, warm_up)
     most = max(clients)
@@ -197,12 +197,12 @@ def _note_memory(bench: Bench, web: Web) -> None:
     bench.figures.append(Figure(part="payin", name="memory after the load", clients=0, note=note))
 
 
-def wait_for_simulator(house: House, process: "subprocess.Popen[bytes]") -> None:
+def wait_for_simulator(url: str, process: "subprocess.Popen[bytes]") -> None:
     """Wait until the simulated provider answers."""
     deadline = time.monotonic() + 30
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            httpx2.get(f"{house.here.simulator_url}/healthz", timeout=5)
+            httpx2.get(f"{url}/healthz", timeout=5)
         except httpx2.TransportError:
             time.sleep(0.05)
         else:

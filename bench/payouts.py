@@ -5,7 +5,6 @@ which carries every order out before it answers. The floor is the same call for 
 """
 
 import asyncio
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +19,7 @@ from app.core import db, outbound, secrets
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now, today
 from app.core.db import unit_of_work
+from app.core.embedded import free_port
 from app.core.ids import ConnectionId, MerchantId, SellerId, new_id
 from app.core.money import Money
 from app.ledger import service as ledger
@@ -65,14 +65,15 @@ class Run(msgspec.Struct, kw_only=True):
 
 def run(house: House, *, count: int = 10_000) -> list[Figure]:
     """Fill a house, make one run, and look whether bank, payouts and books agree."""
-    simulator = house.start("-m", "app.cli.main", "simulator", "--port", str(house.here.simulator_port))
-    wait_for_simulator(house, simulator)
-    return asyncio.run(_run(house, simulator, count))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    wait_for_simulator(url, house.start("-m", "app.cli.main", "simulator", "--port", str(port)))
+    return asyncio.run(_run(house, url, count))
 
 
-async def _run(house: House, simulator: "subprocess.Popen[bytes]", count: int) -> list[Figure]:
+async def _run(house: House, url: str, count: int) -> list[Figure]:
     try:
-        made = await _fill(house, count)
+        made = await _fill(house, url, count)
         floor = await _floor(made)
         began = time.perf_counter()
         await _step(made, "scheduled and requested", flows.run_schedules)
@@ -134,16 +135,16 @@ async def _floor(made: Run) -> float:
     return per_second
 
 
-async def _fill(house: House, count: int) -> Run:
-    opened = httpx2.post(f"{house.here.simulator_url}/_accounts", json={"name": "bank"}, timeout=10).raise_for_status().json()
+async def _fill(house: House, url: str, count: int) -> Run:
+    opened = httpx2.post(f"{url}/_accounts", json={"name": "bank"}, timeout=10).raise_for_status().json()
     values = {
-        "api_base_url": house.here.simulator_url,
+        "api_base_url": url,
         "account": "bank",
         "secret_key": opened["secret_keys"][0],
         "webhook_secret": opened["webhook_secret"],
     }
     scenario = {"payout_seconds": 0, "webhooks": {"drop": 1.0}}
-    httpx2.post(f"{house.here.simulator_url}/_scenario", params={"account": "bank"}, json=scenario, timeout=10).raise_for_status()
+    httpx2.post(f"{url}/_scenario", params={"account": "bank"}, json=scenario, timeout=10).raise_for_status()
     shop = await open_shop("payouts", psp="simulated", values=values, seller_count=1)
     people = [_person(shop.merchant_id, name) for name in ("Mara", "Aiko")]
     made = Run(house=house, merchant_id=shop.merchant_id, requester=people[0], approver=people[1], values=values, count=count)
@@ -245,7 +246,7 @@ def _sql(house: House, statement: str) -> None:
 
 def _verify(made: Run) -> None:
     """Nothing fast counts unless every order was carried out once."""
-    taken = httpx2.get(f"{made.house.here.simulator_url}/_payouts", params={"account": "bank"}, timeout=60).raise_for_status().json()
+    taken = httpx2.get(f"{made.values['api_base_url']}/_payouts", params={"account": "bank"}, timeout=60).raise_for_status().json()
     with psycopg.connect(made.house.superuser) as connection:
         found = connection.execute(
             "select count(*), count(distinct end_to_end_id), sum(amount_minor) from payout where status = 'paid'"

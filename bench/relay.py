@@ -8,9 +8,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import dramatiq
 import psycopg
@@ -22,6 +23,7 @@ from tests.support.rabbitmq import RabbitMissing, running_rabbit
 from workers import broker as brokers
 from workers.routes import Queue
 
+RELAY = ("-m", "bench.carry")
 WORKER = ("-m", "dramatiq", "bench.echo", "--processes", "1", "--threads", "8", "--skip-logging")
 PATIENCE = 300.0
 _PUBLISH = """
@@ -80,8 +82,7 @@ class Brokers:
 
     @contextmanager
     def _processes(self) -> Iterator[None]:
-        environ = {"BROKER_URL": self.url}
-        started = [self.house.start("-m", "bench.carry", **environ), self.house.start(*WORKER, **environ)]
+        started = [self.house.start(*command, BROKER_URL=self.url) for command in (RELAY, WORKER)]
         try:
             yield
         finally:
@@ -127,9 +128,9 @@ class Brokers:
         self._all_done(connection, ids)
         return sorted(float(row[0]) for row in connection.execute(_TOOK, (ids,)))
 
-    def _all_done(self, connection: psycopg.Connection, ids: list[object]) -> None:
+    def _all_done(self, connection: psycopg.Connection, ids: Sequence[UUID]) -> None:
         def done() -> bool:
-            row = connection.execute(_DONE, (ids,)).fetchone()
+            row = connection.execute(_DONE, (list(ids),)).fetchone()
             return row is not None and int(row[0]) == len(ids)
 
         _wait(done, f"{len(ids)} events over {self.name}")

@@ -1,9 +1,11 @@
 """A round: work that is due for many at once, where one that cannot be done holds up nobody else and comes again in the next round."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 import structlog
+
+from app.core.errors import AppError
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -27,3 +29,13 @@ async def each(due: Iterable[T], work: Callable[[T], Awaitable[int]]) -> int:
         except Exception:
             log.exception("left_for_the_next_round", due=repr(one))
     return done
+
+
+async def at_once(some: Sequence[T], work: Callable[[Sequence[T]], Awaitable[int]]) -> int:
+    """Do the work for some in one transaction; when one of them is refused, which undoes it for all, for each in its own."""
+    try:
+        return await work(some)
+    except AppError:
+        if len(some) == 1:
+            raise
+        return await each([[one] for one in some], work)

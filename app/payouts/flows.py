@@ -5,7 +5,6 @@ anywhere in between leaves an attempt that is due, and the bank is asked about i
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -79,7 +78,7 @@ async def approve_each(actor: Actor, chosen: Sequence[tuple[PayoutId, str]]) -> 
 
 
 async def send_due() -> int:
-    """Batch what is due, of all merchants, and send every order whose way to the bank is a call; returns how many were sent.
+    """Batch what is due, of all merchants, and send every order whose way to the bank is a call; returns how many the bank answered.
 
     It ends about when the clock comes again, so that a long run holds up nobody: what is left is due still.
     """
@@ -87,13 +86,13 @@ async def send_due() -> int:
     while True:
         async with unit_of_work(None) as session:
             due = await sending.due_merchants(session)
-        done = await rounds.each(due, lambda merchant_id: send_for(merchant_id, until))
+        done = await rounds.each(due, lambda merchant_id: _send_for(merchant_id, until))
         sent += done
         if not done or time.monotonic() > until:
             return sent
 
 
-async def send_for(merchant_id: MerchantId, until: float = math.inf) -> int:
+async def _send_for(merchant_id: MerchantId, until: float) -> int:
     """Send what a merchant has due, in sets: a lane claims one, calls for it and records it before it takes the next."""
     async with unit_of_work(merchant_id) as session:
         await sending.form_batches(session, merchant_id=merchant_id)
@@ -102,10 +101,10 @@ async def send_for(merchant_id: MerchantId, until: float = math.inf) -> int:
     async def lane() -> int:
         sent = 0
         while time.monotonic() < until and (claimed := await _claim(merchant_id)):
-            answers = await _send_all(merchant_id, claimed)
-            sent += len(claimed)
-            if all(answer.word is BankWord.UNKNOWN for answer in answers):
+            heard = sum(answer.word is not BankWord.UNKNOWN for answer in await _send_all(merchant_id, claimed))
+            if not heard:
                 break  # the bank is away: what it was not asked for yet is safer here
+            sent += heard
         return sent
 
     ended = await asyncio.gather(*(lane() for _ in range(LANES)), return_exceptions=True)
@@ -143,11 +142,7 @@ async def _send_all(merchant_id: MerchantId, claimed: Sequence[sending.Claimed])
     await failpoint("payouts.claimed")
     answers = await _each_answer([(each.rail.send, each.order) for each in claimed])
     await failpoint("payouts.called")
-    words = [
-        records.Word(payout_id=each.payout_id, attempt_id=each.attempt_id, answer=answer)
-        for each, answer in zip(claimed, answers, strict=True)
-    ]
-    await _record(Actor.worker(merchant_id, "Payout run"), words)
+    await _record(Actor.worker(merchant_id, "Payout run"), _words(claimed, answers))
     await failpoint("payouts.recorded")
     return answers
 
@@ -169,17 +164,19 @@ async def _each_answer(questions: Sequence[tuple[Callable[[T], Awaitable[BankAns
 
 async def _record(actor: Actor, words: Sequence[records.Word]) -> None:
     """Record what a bank said of many orders in one transaction; where one word is refused, each in its own."""
-    try:
+
+    async def record(some: Sequence[records.Word]) -> int:
         async with unit_of_work(actor.merchant) as session:
-            await records.record_all(session, actor, merchant_id=actor.merchant, words=words)
-    except AppError:
+            return len(await records.record_all(session, actor, merchant_id=actor.merchant, words=some))
 
-        async def alone(word: records.Word) -> int:
-            async with unit_of_work(actor.merchant) as session:
-                await records.record_all(session, actor, merchant_id=actor.merchant, words=[word])
-            return 1
+    await rounds.at_once(words, record)
 
-        await rounds.each(words, alone)
+
+def _words(asked: Sequence[sending.Asked], answers: Sequence[BankAnswer]) -> list[records.Word]:
+    return [
+        records.Word(payout_id=each.payout_id, attempt_id=each.attempt_id, answer=answer)
+        for each, answer in zip(asked, answers, strict=True)
+    ]
 
 
 async def ask(*, merchant_id: MerchantId, attempt_ids: Sequence[PayoutAttemptId]) -> int:
@@ -190,11 +187,7 @@ async def ask(*, merchant_id: MerchantId, attempt_ids: Sequence[PayoutAttemptId]
         return 0
     answers = await _each_answer([(each.rail.lookup, each.end_to_end_id) for each in questions])
     await failpoint("payouts.asked")
-    words = [
-        records.Word(payout_id=each.payout_id, attempt_id=each.attempt_id, answer=answer)
-        for each, answer in zip(questions, answers, strict=True)
-    ]
-    await _record(Actor.worker(merchant_id, "Payout follow-up"), words)
+    await _record(Actor.worker(merchant_id, "Payout follow-up"), _words(questions, answers))
     return len(questions)
 
 
@@ -254,15 +247,13 @@ async def run_schedules() -> int:
 
 
 async def _run_schedules(some: tuple[MerchantId, list[PayoutScheduleId]]) -> int:
-    merchant_id, schedule_ids = some
-    try:
+    merchant_id, due = some
+
+    async def run(schedule_ids: Sequence[PayoutScheduleId]) -> int:
         async with unit_of_work(merchant_id) as session:
             return await schedules.run_schedules(session, merchant_id=merchant_id, schedule_ids=schedule_ids)
-    except AppError:
-        if len(schedule_ids) == 1:
-            raise
-        # one that cannot be run takes the others of its transaction with it: each by itself, then
-        return await rounds.each([(merchant_id, [one]) for one in schedule_ids], _run_schedules)
+
+    return await rounds.at_once(due, run)
 
 
 async def expire_due() -> int:

@@ -67,6 +67,7 @@ class PayoutPolicy(Base):
     week_minor: Mapped[int | None]
     first_payouts: Mapped[int] = mapped_column(server_default=text("0"))
     change_hours: Mapped[int] = mapped_column(server_default=text("0"))
+    capture_percent: Mapped[int | None]
     updated_at: Mapped[datetime]
 
 
@@ -107,6 +108,7 @@ class Payout(Base):
         Index("ix_payout_status", "merchant_id", "status", "id"),
         Index("ix_payout_seller", "merchant_id", "seller_id", "id"),
         Index("ix_payout_destination", "merchant_id", "bank_account_id", "id"),
+        Index("ix_payout_fingerprint", "merchant_id", "destination_fingerprint", "id"),
         Index("ix_payout_batch", "merchant_id", "batch_id", "id"),
         Index("ix_payout_due", "send_at", postgresql_where=text("status in ('scheduled', 'batched')")),
         Index("ix_payout_expiring", "expires_at", postgresql_where=text(f"status in ({_WAITING})")),
@@ -177,7 +179,10 @@ class PayoutApproval(Base):
 
 
 class PayoutHold(Base):
-    """Something that stops payouts of a seller, to a destination, or one of them, until it is released or its time is over."""
+    """Something that stops payouts of a seller, to a destination, or one of them, until it is released or its time is over.
+
+    One with an amount stops none: it keeps so much of the seller's money from being paid out, as what one payment brought.
+    """
 
     __tablename__ = "payout_hold"
     __table_args__ = (
@@ -187,6 +192,11 @@ class PayoutHold(Base):
         CheckConstraint(_one_of("kind", HoldKind), name="kind"),
         CheckConstraint("(scope = 'payout') = (payout_id is not null)", name="of_payout"),
         CheckConstraint("(scope = 'destination') = (bank_account_id is not null)", name="of_destination"),
+        CheckConstraint("(scope = 'payment') = (payment_id is not null)", name="of_payment"),
+        CheckConstraint("(amount_minor is null) = (currency is null) and coalesce(amount_minor, 1) > 0", name="amount"),
+        CheckConstraint(
+            "case scope when 'payment' then amount_minor is not null when 'seller' then true else amount_minor is null end", name="part"
+        ),
         Index("ix_payout_hold_seller", "merchant_id", "seller_id", postgresql_where=text("released_at is null")),
         Index("ix_payout_hold_payout", "merchant_id", "payout_id"),
         Index("ix_payout_hold_expiring", "expires_at", postgresql_where=text("released_at is null")),
@@ -198,6 +208,9 @@ class PayoutHold(Base):
     seller_id: Mapped[UUID]
     payout_id: Mapped[UUID | None]
     bank_account_id: Mapped[UUID | None]
+    payment_id: Mapped[UUID | None]
+    currency: Mapped[str | None]
+    amount_minor: Mapped[int | None]
     kind: Mapped[str]
     reason: Mapped[str]
     placed_by_name: Mapped[str]
@@ -352,12 +365,14 @@ class PayoutSchedule(Base):
 
 
 class PayoutScheduleRun(Base):
-    """What became of one run of a schedule; a day is run once, whoever runs it."""
+    """What became of one run of a schedule; a day is run once, whoever runs it, unless the schedule is instant."""
 
     __tablename__ = "payout_schedule_run"
     __table_args__ = (
         ForeignKeyConstraint(["merchant_id", "schedule_id"], ["payout_schedule.merchant_id", "payout_schedule.id"]),
-        UniqueConstraint("merchant_id", "schedule_id", "run_on"),
+        UniqueConstraint(
+            "merchant_id", "schedule_id", "run_on", "payout_id", name="uq_payout_schedule_run_once", postgresql_nulls_not_distinct=True
+        ),
     )
 
     merchant_id: Mapped[UUID] = mapped_column(primary_key=True)

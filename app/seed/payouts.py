@@ -17,6 +17,7 @@ from app.payouts.domain.schedules import Amounts, Interval, Plan
 from app.payouts.queries import details, lists
 from app.payouts.queries.calendars import bank_days
 from app.payouts.service import approvals, holds, policies, requests, schedules
+from app.payouts.service.available import lock_wallets
 from app.sellers import queries as seller_queries
 from app.sellers.domain.bank_accounts import BankAccountId, BankAccountKind, VerifiedBy
 from app.sellers.service import bank_accounts
@@ -177,7 +178,7 @@ async def _send_some(merchant_id: MerchantId, finance: Actor, approver: Actor, s
 
 async def _payable(session: AsyncSession, merchant_id: MerchantId, seller_id: SellerId) -> int:
     """What can be paid out to a seller now; nothing while its bank account waits for people, as after a payout that came back."""
-    available = await requests.lock_wallets(session, merchant_id=merchant_id, seller_ids=[seller_id], currency="EUR")
+    available = await lock_wallets(session, merchant_id=merchant_id, seller_ids=[seller_id], currency="EUR")
     try:
         await requests.destination(session, merchant_id=merchant_id, seller_id=seller_id, currency="EUR")
     except DestinationNotUsable:

@@ -1,11 +1,11 @@
 """Wallets across merchants: making funds available when their day has come."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from app.core import rounds
 from app.core.clock import now
 from app.core.db import unit_of_work
-from app.core.errors import AppError
 from app.core.ids import MerchantId
 from app.wallets import service
 
@@ -26,12 +26,10 @@ async def release_due() -> int:
 
 
 async def _release(some: Some) -> int:
-    merchant_id, ids = some
-    try:
+    merchant_id, due = some
+
+    async def release(ids: Sequence[UUID]) -> int:
         async with unit_of_work(merchant_id) as session:
             return await service.release_funds(session, merchant_id=merchant_id, release_ids=ids)
-    except AppError:
-        # the ledger refuses one of them (a frozen wallet, say), and with it all of this transaction: each by itself, then
-        if len(ids) == 1:
-            raise
-        return await rounds.each([(merchant_id, [one]) for one in ids], _release)
+
+    return await rounds.at_once(due, release)

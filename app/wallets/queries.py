@@ -94,6 +94,29 @@ _RELEASED = text(
 )
 
 
+async def captured_since(
+    session: AsyncSession, *, merchant_id: MerchantId, seller_ids: Collection[SellerId], currency: str, moment: datetime
+) -> dict[SellerId, int]:
+    """How much captures have brought each seller from a moment on, less what was given back, in minor units."""
+    values = {"merchant": merchant_id, "currency": currency, "sellers": list(seller_ids), "since": first_id_at(moment)}
+    return {SellerId(row.seller_id): int(row.minor) for row in await read(session, _CAPTURED, values)}
+
+
+_CAPTURED = text(
+    "select seller_id, sum(amount_minor - taken_minor) as minor from funds_release where merchant_id = :merchant and currency = :currency"
+    " and seller_id = any(:sellers) and capture_id >= :since group by seller_id"
+)
+
+
+async def part_of_payment(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, payment_id: PaymentId) -> Money | None:
+    """What a payment brought a seller, less what was given back; None when it brought nothing."""
+    statement = select(FundsRelease.currency, func.sum(FundsRelease.amount_minor - FundsRelease.taken_minor)).where(
+        FundsRelease.merchant_id == merchant_id, FundsRelease.payment_id == payment_id, FundsRelease.seller_id == seller_id
+    )
+    found = (await session.execute(statement.group_by(FundsRelease.currency))).one_or_none()
+    return Money(int(found[1]), found[0]) if found and found[1] else None
+
+
 async def released_between(
     session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str, since: datetime, until: datetime, most: int = 50
 ) -> list[tuple[PaymentId, Money]]:

@@ -120,7 +120,9 @@ def upgrade() -> None:
         sa.Column("edited_by_name", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("interval in ('manual', 'daily', 'weekly', 'monthly', 'threshold')", name=op.f("ck_payout_schedule_interval")),
+        sa.CheckConstraint(
+            "interval in ('manual', 'daily', 'weekly', 'monthly', 'threshold', 'instant')", name=op.f("ck_payout_schedule_interval")
+        ),
         sa.CheckConstraint("rule in ('following', 'modified_following', 'preceding')", name=op.f("ck_payout_schedule_rule")),
         sa.CheckConstraint("status in ('active', 'paused')", name=op.f("ck_payout_schedule_status")),
         sa.CheckConstraint(
@@ -150,7 +152,9 @@ def upgrade() -> None:
             name=op.f("fk_payout_schedule_run_merchant_id_schedule_id_payout_schedule"),
         ),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_payout_schedule_run")),
-        sa.UniqueConstraint("merchant_id", "schedule_id", "run_on", name=op.f("uq_payout_schedule_run_merchant_id_schedule_id_run_on")),
+        sa.UniqueConstraint(
+            "merchant_id", "schedule_id", "run_on", "payout_id", name="uq_payout_schedule_run_once", postgresql_nulls_not_distinct=True
+        ),
     )
     protect(op, "bank_account", grants="SELECT, INSERT, UPDATE")
     grant(op, "calendar_day", "SELECT")

@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("week_minor", sa.BigInteger(), nullable=True),
         sa.Column("first_payouts", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("change_hours", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("capture_percent", sa.BigInteger(), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "currency", name=op.f("pk_payout_policy")),
     )
@@ -187,6 +188,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_payout_batch", "payout", ["merchant_id", "batch_id", "id"], unique=False)
     op.create_index("ix_payout_destination", "payout", ["merchant_id", "bank_account_id", "id"], unique=False)
+    op.create_index("ix_payout_fingerprint", "payout", ["merchant_id", "destination_fingerprint", "id"], unique=False)
     op.create_index("ix_payout_due", "payout", ["send_at"], unique=False, postgresql_where=sa.text("status in ('scheduled', 'batched')"))
     op.create_index(
         "ix_payout_expiring",
@@ -280,6 +282,9 @@ def upgrade() -> None:
         sa.Column("seller_id", sa.Uuid(), nullable=False),
         sa.Column("payout_id", sa.Uuid(), nullable=True),
         sa.Column("bank_account_id", sa.Uuid(), nullable=True),
+        sa.Column("payment_id", sa.Uuid(), nullable=True),
+        sa.Column("currency", sa.Text(), nullable=True),
+        sa.Column("amount_minor", sa.BigInteger(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("placed_by_name", sa.Text(), nullable=False),
@@ -293,7 +298,15 @@ def upgrade() -> None:
             "kind in ('manual', 'velocity', 'first_payout', 'recent_change', 'seller_blocked', 'compliance')",
             name=op.f("ck_payout_hold_kind"),
         ),
-        sa.CheckConstraint("scope in ('seller', 'payout', 'destination')", name=op.f("ck_payout_hold_scope")),
+        sa.CheckConstraint("scope in ('seller', 'payout', 'destination', 'payment')", name=op.f("ck_payout_hold_scope")),
+        sa.CheckConstraint("(scope = 'payment') = (payment_id is not null)", name=op.f("ck_payout_hold_of_payment")),
+        sa.CheckConstraint(
+            "(amount_minor is null) = (currency is null) and coalesce(amount_minor, 1) > 0", name=op.f("ck_payout_hold_amount")
+        ),
+        sa.CheckConstraint(
+            "case scope when 'payment' then amount_minor is not null when 'seller' then true else amount_minor is null end",
+            name=op.f("ck_payout_hold_part"),
+        ),
         sa.ForeignKeyConstraint(
             ["merchant_id", "payout_id"], ["payout.merchant_id", "payout.id"], name=op.f("fk_payout_hold_merchant_id_payout_id_payout")
         ),

@@ -385,24 +385,7 @@ def upgrade() -> None:
         sa.Column("proof", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_check")),
     )
-    op.create_table(
-        "recon_item_payout",
-        sa.Column("merchant_id", sa.Uuid(), nullable=False),
-        sa.Column("item_id", sa.Uuid(), nullable=False),
-        sa.Column("payout_id", sa.Uuid(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["merchant_id", "item_id"],
-            ["recon_item.merchant_id", "recon_item.id"],
-            name=op.f("fk_recon_item_payout_merchant_id_item_id_recon_item"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["merchant_id", "payout_id"],
-            ["payout.merchant_id", "payout.id"],
-            name=op.f("fk_recon_item_payout_merchant_id_payout_id_payout"),
-        ),
-        sa.PrimaryKeyConstraint("merchant_id", "item_id", "payout_id", name=op.f("pk_recon_item_payout")),
-    )
-    op.create_index("ix_recon_item_payout_payout", "recon_item_payout", ["merchant_id", "payout_id"], unique=False)
+    _banks()
     op.create_table(
         "recon_file_part",
         sa.Column("merchant_id", sa.Uuid(), nullable=False),
@@ -467,6 +450,36 @@ def upgrade() -> None:
     # files are copied into a table of the transaction, where row security, which COPY does not obey, need not stand
     op.execute(f"DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO {APP}', current_database()); END $$")
     due(op, "recon_sources_due", table="recon_source", where="t.created_at <= moment", order="t.merchant_id, t.id")
+
+
+def _banks() -> None:
+    """What only the bank's side and conversions need."""
+    op.create_index("ix_recon_item_bank", "recon_item", ["merchant_id", "id"], unique=False, postgresql_where=sa.text("side = 'bank'"))
+    op.create_index(
+        "ix_recon_item_converted",
+        "recon_item",
+        ["merchant_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("side = 'psp' and currency <> net_currency"),
+    )
+    op.create_table(
+        "recon_item_payout",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("item_id", sa.Uuid(), nullable=False),
+        sa.Column("payout_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "item_id"],
+            ["recon_item.merchant_id", "recon_item.id"],
+            name=op.f("fk_recon_item_payout_merchant_id_item_id_recon_item"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "payout_id"],
+            ["payout.merchant_id", "payout.id"],
+            name=op.f("fk_recon_item_payout_merchant_id_payout_id_payout"),
+        ),
+        sa.PrimaryKeyConstraint("merchant_id", "item_id", "payout_id", name=op.f("pk_recon_item_payout")),
+    )
+    op.create_index("ix_recon_item_payout_payout", "recon_item_payout", ["merchant_id", "payout_id"], unique=False)
 
 
 def downgrade() -> None:

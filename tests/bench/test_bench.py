@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench import ledger, lists, payin
+from bench import ledger, lists, payin, payouts, relay
 from bench.figures import Figure, percentile, table
 from bench.house import House, open_house
 
@@ -30,7 +30,7 @@ class TestTable:
 
 @pytest.mark.slow
 class TestParts:
-    """All three on one house: some fifteen seconds on a quiet machine."""
+    """All on one house: some twenty seconds on a quiet machine."""
 
     def test_captures(self, house: House) -> None:
         figures = ledger.run(house, seconds=0.1, clients=(1,))
@@ -46,6 +46,14 @@ class TestParts:
             "pay, simulator over HTTP",
             "pay, relay and worker busy",
         ]
+
+    def test_payouts(self, house: House) -> None:
+        figures = payouts.run(house, count=70)
+        assert [figure.name for figure in figures if figure.ratio] == ["sent and paid", "from schedule to paid"]
+
+    def test_relay(self, house: House) -> None:
+        alone, whole = relay.Brokers(house, "PostgreSQL", house.here.urls.broker).measure(100, 5)
+        assert alone.per_second and whole.ratio and whole.p50_ms and "105 events, none lost" in whole.note
 
     def test_lists(self, house: House) -> None:
         figures = lists.run(house, rows=300, visits=3, seconds=0.1, clients=2, only=SOME)

@@ -181,15 +181,28 @@ class TestFollow:
         actions = {row[0] for row in superuser.execute("select action from audit_entry where action like 'payout.%'").fetchall()}
         assert {"payout.requested", "payout.approval_approved", "payout.hold_placed", "payout.hold_released", "payout.cancelled"} <= actions
 
-    async def test_all_payouts_of_a_seller_are_held_and_let_go(self, owner: Browser, till: Till) -> None:
+    async def test_all_payouts_of_a_seller_are_held_and_let_go(self, owner: Browser, till: Till, superuser: Connection) -> None:
         assert "Nothing is held" in (await owner.get("/payouts/holds")).text
+        account = superuser.execute("select id from bank_account").fetchone()
+        assert account is not None
+        bank_account = f"/bank-accounts/{public_id('ba', account[0])}"
+        assert soup(await owner.get(bank_account)).select_one(f"a[href='{bank_account}/hold']") is not None
+        assert (await owner.post(f"{bank_account}/hold", {"reason": "It was in the news", "expires_on": ""})).status_code == 303
+        assert "Anna's Antiques One bank account It was in the news" in rows(soup(await owner.get("/payouts/holds")), "#hold-rows")[0]
+        part = {"reason": "One parcel is late", "expires_on": "", "amount": "12.50", "amount_currency": "EUR", "payment": ""}
+        unknown = await owner.post(f"/sellers/{seller(till)}/hold", part | {"payment": "pay_1"})
+        assert unknown.status_code == 422 and "begins with pay_" in unknown.text
+        assert (await owner.post(f"/sellers/{seller(till)}/hold", part)).status_code == 303
+        assert "Anna's Antiques €12.50 One parcel is late" in rows(soup(await owner.get("/payouts/holds")), "#hold-rows")[0]
         answer = await owner.post(f"/sellers/{seller(till)}/hold", {"reason": "Papers are missing", "expires_on": ""})
         assert answer.status_code == 303
         payout = await till.request()
         assert payout.status == P.ON_HOLD
         page = soup(await owner.get("/payouts/holds"))
         assert "Anna's Antiques All payouts Papers are missing" in rows(page, "#hold-rows")[0]
-        assert (await owner.post(page.select_one("form[action$='/release']")["action"])).status_code == 303
+        for release in page.select("#hold-rows form[action$='/release']"):
+            assert await till.status(payout) == P.ON_HOLD
+            assert (await owner.post(str(release["action"]))).status_code == 303
         assert await till.status(payout) == P.PENDING_APPROVAL
 
     async def test_a_lost_answer_is_shown_and_can_be_asked_about(self, owner: Browser, till: Till, superuser: Connection) -> None:

@@ -136,6 +136,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     is_bank: bool
     content: bytes
+    is_torn: bool = False
 
 
 class Month(msgspec.Struct, kw_only=True):
@@ -249,10 +250,15 @@ class Month(msgspec.Struct, kw_only=True):
             silent |= {
                 name for name, minor in right - {(entry.reference, entry.minor) for entry in entries} if name.startswith("PO") and minor < 0
             }
+        # a file that does not add up is refused whole, whatever of it came in another
+        charge = next(file for file in self.files if b",charge," in file.content)
+        torn = File(name="torn.csv", is_bank=False, content=charge.content[: charge.content.rindex(b"\n", 0, -1) + 1], is_torn=True)
+        self.files.append(torn)
+        self.expected["batch_total"] += 1
         for kinds in self.plants.values():
             self.expected.update(found for kind in kinds for found in (OF_THE_PROVIDER | OF_THE_BANK)[kind])
-        back = {transfer.reference for transfer in store.transfers.values() if transfer.returned_at is not None}
-        self.expected.update("missing_in_bank" for name in silent if name in self.provider.told | back)
+        # what only a return tells of is booked when it is read, and the statement has days from then on
+        self.expected.update("missing_in_bank" for name in silent & self.provider.told)
         self.expected += Counter()
 
     def _entries(self, day: date, *, spoiled: bool) -> list[settlements.Entry]:

@@ -168,6 +168,17 @@ async def test_late_twice_and_out_of_order_end_the_same(counter: Counter, seed: 
     assert await counter.holds()
 
 
+async def test_two_debits_of_one_payout_are_a_violation(counter: Counter) -> None:
+    first, second = await counter.sent(5_000, 6_000)
+    await counter.booked(Entry(first.end_to_end_id, -5_000), Entry(second.end_to_end_id, -6_000))
+    line = counter.desk.item("BANK1-0")
+    counter.desk.superuser.execute("insert into recon_item_payout select merchant_id, %s, id from payout where id = %s", [line, second.id])
+    async with unit_of_work(counter.till.merchant_id) as session:
+        proof = await invariants.check(session, counter.till.actor)
+    (found,) = [outcome for outcome in proof.invariants if outcome.name.startswith("I8")]
+    assert [violation.subject for violation in found.violations] == [str(second.id)]
+
+
 async def test_a_lost_answer_is_found_on_the_statement(counter: Counter) -> None:
     counter.till.bank.answers("send", says(BankWord.UNKNOWN))
     (payout,) = await counter.sent(5_000)

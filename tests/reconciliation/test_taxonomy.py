@@ -133,3 +133,37 @@ async def test_a_lost_answer_is_asked_for_when_the_file_has_the_payment(desk: De
     await flows.compare_one(shop.merchant_id)
     assert (desk.breaks(), desk.left_over()) == ([], {("1210", f"batch:{desk.psp.id}:set_1/EUR"): 9_970})
     assert await holds(desk)
+
+
+async def test_the_same_capture_twice_in_the_books(desk: Desk) -> None:
+    (first,) = await desk.take(10_000)
+    desk.count -= 1  # the next payment carries the same reference of the provider
+    await desk.take(10_000)
+    await desk.hand_in(settlement([line_of(first)]))
+    with travel(timedelta(days=6)):
+        await desk.compare()
+    assert ("duplicate_ledger", first.reference, -10_000) in desk.breaks()
+
+
+async def test_the_first_telling_of_a_line_counts(desk: Desk) -> None:
+    (taken,) = await desk.take(10_000)
+    await desk.hand_in(settlement([line_of(taken)]))
+    await desk.hand_in(settlement([line_of(taken, gross=10_100)]))
+    await desk.compare()
+    assert [(kind, minor) for kind, _, minor in desk.breaks()] == [("restated", -100), ("restated", 100)]
+    assert desk.query("select gross_minor::int from recon_item where ext_id = %s", f"st_{taken.reference}") == [(10_000,)]
+
+
+async def test_a_line_that_contradicts_itself_is_kept_for_a_person(desk: Desk) -> None:
+    (taken,) = await desk.take(10_000)
+    wrong = settlement([line_of(taken)]).replace(b",10000,30,9970", b",10000,30,9971").replace(b"-9970,0,-9970", b"-9971,0,-9971")
+    file = await desk.hand_in(wrong)
+    assert (file.status, file.problems) == ("imported", 1)
+    assert [kind for kind, *_ in desk.breaks()] == ["unreadable"]
+
+
+async def test_another_currency_than_was_asked_for(desk: Desk) -> None:
+    (taken,) = await desk.take(10_000)
+    await desk.hand_in(settlement([line_of(taken)]).replace(b",EUR,", b",USD,"))
+    await desk.compare()
+    assert ("currency", taken.reference, 10_000) in desk.breaks()

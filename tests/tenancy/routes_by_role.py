@@ -130,6 +130,8 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "payouts:export": "owner finance",
     "payouts:hold": "owner finance +developer",
     "payouts:hold_form": "owner finance +developer",
+    "payouts:hold_destination": "owner finance +developer",
+    "payouts:hold_destination_form": "owner finance +developer",
     "payouts:hold_seller": "owner finance +developer",
     "payouts:hold_seller_form": "owner finance +developer",
     "payouts:holds": "owner admin finance approver viewer +developer",

@@ -120,6 +120,7 @@ class HoldScope(StrEnum):
     SELLER = "seller"
     PAYOUT = "payout"
     DESTINATION = "destination"
+    PAYMENT = "payment"
 
 
 class HoldKind(StrEnum):

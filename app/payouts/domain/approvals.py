@@ -58,15 +58,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     week_minor: int | None = None
     first_payouts: int = 0
     change_hours: int = 0
+    capture_percent: int | None = None
+
+    @property
+    def counts_together(self) -> bool:
+        """Whether payouts of several sellers to the same bank account count together."""
+        return (self.day_count, self.day_minor, self.week_minor, self.capture_percent) != (None, None, None, None)
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What a seller or a destination was paid, or is about to be paid, before this payout. Amounts in minor units."""
+    """What a seller or a destination was paid, or is about to be paid, before this payout, and what was captured for the seller within 7 days.
+
+    Amounts in minor units.
+    """
 
     day_count: int = 0
     day_minor: int = 0
     week_minor: int = 0
     paid_before: int = 0
+    captured_minor: int = 0
 
 
 class Breach(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +98,9 @@ def breaches(limits: Limits, usage: Usage, *, amount: Money, since_change: timed
         found.append(Breach(kind=HoldKind.VELOCITY, reason=f"More than {_text(limits.day_minor, amount)} within 24 hours"))
     if limits.week_minor is not None and usage.week_minor + amount.minor > limits.week_minor:
         found.append(Breach(kind=HoldKind.VELOCITY, reason=f"More than {_text(limits.week_minor, amount)} within 7 days"))
+    if limits.capture_percent is not None and (usage.week_minor + amount.minor) * 100 > usage.captured_minor * limits.capture_percent:
+        reason = f"More than {limits.capture_percent}% of what was captured within 7 days"
+        found.append(Breach(kind=HoldKind.VELOCITY, reason=reason))
     if usage.paid_before < limits.first_payouts:
         found.append(Breach(kind=HoldKind.FIRST_PAYOUT, reason=f"One of the first {limits.first_payouts} payouts to this account"))
     if since_change is not None and since_change < timedelta(hours=limits.change_hours):
@@ -102,7 +115,7 @@ def _text(minor: int, like: Money) -> str:
 def check_limits(limits: Limits) -> None:
     """Refuse limits that are negative or contradict each other."""
     amounts = (limits.min_minor, limits.max_minor, limits.fee_minor, limits.day_minor, limits.week_minor)
-    numbers = (limits.day_count, limits.first_payouts, limits.change_hours)
+    numbers = (limits.day_count, limits.first_payouts, limits.change_hours, limits.capture_percent)
     if any(value is not None and not 0 <= value <= MAX_MINOR for value in (*amounts, *numbers)):
         raise PolicyInvalid("Limits are not negative.", fields={"min": "Limits are not negative."})
     if limits.max_minor is not None and limits.max_minor < limits.min_minor:

@@ -15,6 +15,7 @@ from app.payouts.domain.calendars import BankDays, BusinessDayRule
 
 MAX_DELAY_DAYS = 90
 SEARCHED = timedelta(days=400)
+LOOK_EVERY = timedelta(minutes=1)
 
 
 class Interval(StrEnum):
@@ -25,6 +26,7 @@ class Interval(StrEnum):
     WEEKLY = "weekly"
     MONTHLY = "monthly"
     THRESHOLD = "threshold"
+    INSTANT = "instant"
 
 
 class ScheduleStatus(StrEnum):
@@ -129,7 +131,7 @@ def _is_planned(plan: Plan, day: date) -> bool:
         case Interval.MONTHLY:
             last = months.monthrange(day.year, day.month)[1]
             return any(min(wanted, last) == day.day for wanted in plan.monthly_days)
-        case Interval.MANUAL:
+        case Interval.MANUAL | Interval.INSTANT:
             return False
 
 
@@ -148,6 +150,14 @@ def next_runs(plan: Plan, days: BankDays, *, after: datetime, count: int = 5) ->
         if len(found) == count:
             break
     return sorted(found, key=lambda run: run.on)
+
+
+def next_run(plan: Plan, days: BankDays, *, after: datetime) -> Run | None:
+    """The run that comes next; an instant schedule looks every minute, and the bank's own days decide when the money moves."""
+    if plan.interval is Interval.INSTANT:
+        at = after + LOOK_EVERY
+        return Run(at.astimezone(ZoneInfo(plan.timezone)).date(), at)
+    return next(iter(next_runs(plan, days, after=after, count=1)), None)
 
 
 def moment(on: date, plan: Plan) -> datetime:

@@ -1,14 +1,16 @@
 """Reads about payouts that everything else here is built on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.clock import now
-from app.core.ids import MerchantId, first_id_at, path_id
+from app.core.ids import MerchantId, SellerId, first_id_at, path_id
 from app.payouts.domain import UNUSED, FundingAccountId, FundingAccountNotFound, NoFundingAccount, PayoutId, PayoutNotFound, PayoutStatus
 from app.payouts.domain.approvals import DAY, WEEK, Limits, Threshold, Usage
 from app.payouts.models import ApprovalThreshold, FundingAccount, Payout, PayoutApproval, PayoutHold, PayoutPolicy
@@ -49,6 +51,7 @@ async def limits(session: AsyncSession, *, merchant_id: MerchantId, currency: st
         week_minor=found.week_minor,
         first_payouts=found.first_payouts,
         change_hours=found.change_hours,
+        capture_percent=found.capture_percent,
     )
 
 
@@ -60,25 +63,12 @@ async def thresholds(session: AsyncSession, *, merchant_id: MerchantId, currency
 
 
 async def usage(session: AsyncSession, *, merchant_id: MerchantId, payouts: Sequence[Payout], moment: datetime) -> dict[PayoutId, Usage]:
-    """What the sellers of some payouts were paid lately beside them, and how often their accounts ever were.
+    """What the sellers of some payouts, or whoever else has the same bank account, were paid lately beside them, and how often it ever was.
 
     Read with the wallets locked, so that two requests see each other. The payouts are in one currency and of a seller each.
     """
-    day, counts = first_id_at(moment - DAY), Payout.status.not_in(UNUSED)
-    lately = select(
-        Payout.seller_id,
-        func.count().filter(Payout.id >= day),
-        func.coalesce(func.sum(Payout.amount_minor).filter(Payout.id >= day), 0),
-        func.coalesce(func.sum(Payout.amount_minor), 0),
-    ).where(
-        Payout.merchant_id == merchant_id,
-        Payout.seller_id.in_([payout.seller_id for payout in payouts]),
-        Payout.currency == payouts[0].currency,
-        Payout.id >= first_id_at(moment - WEEK),
-        Payout.id.not_in([payout.id for payout in payouts]),
-        counts,
-    )
-    of_seller = {row[0]: [int(value) for value in row[1:]] for row in await session.execute(lately.group_by(Payout.seller_id))}
+    of_seller = await _lately(session, Payout.seller_id, merchant_id, payouts, moment)
+    of_account = await _lately(session, Payout.destination_fingerprint, merchant_id, payouts, moment)
     before = select(Payout.bank_account_id, func.count()).where(
         Payout.merchant_id == merchant_id,
         Payout.bank_account_id.in_([payout.bank_account_id for payout in payouts]),
@@ -87,10 +77,35 @@ async def usage(session: AsyncSession, *, merchant_id: MerchantId, payouts: Sequ
     paid = {row[0]: int(row[1]) for row in await session.execute(before.group_by(Payout.bank_account_id))}
     found = {}
     for payout in payouts:
-        count, day_minor, week_minor = of_seller.get(payout.seller_id, (0, 0, 0))
+        both = (of_seller.get(payout.seller_id, NOTHING), of_account.get(payout.destination_fingerprint, NOTHING))
+        count, day_minor, week_minor = (max(values) for values in zip(*both, strict=True))
         before_it = paid.get(payout.bank_account_id, 0)
         found[PayoutId(payout.id)] = Usage(day_count=count, day_minor=day_minor, week_minor=week_minor, paid_before=before_it)
     return found
+
+
+NOTHING = (0, 0, 0)
+
+
+async def _lately(
+    session: AsyncSession, column: InstrumentedAttribute[Any], merchant_id: MerchantId, payouts: Sequence[Payout], moment: datetime
+) -> dict[object, tuple[int, int, int]]:
+    """Payouts of 24 hours, and amounts of 24 hours and 7 days, in minor units, by a column that they share with some payouts."""
+    day, counts = first_id_at(moment - DAY), Payout.status.not_in(UNUSED)
+    lately = select(
+        column,
+        func.count().filter(Payout.id >= day),
+        func.coalesce(func.sum(Payout.amount_minor).filter(Payout.id >= day), 0),
+        func.coalesce(func.sum(Payout.amount_minor), 0),
+    ).where(
+        Payout.merchant_id == merchant_id,
+        column.in_({getattr(payout, column.key) for payout in payouts}),
+        Payout.currency == payouts[0].currency,
+        Payout.id >= first_id_at(moment - WEEK),
+        Payout.id.not_in([payout.id for payout in payouts]),
+        counts,
+    )
+    return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in await session.execute(lately.group_by(column))}
 
 
 async def funding_account(session: AsyncSession, *, merchant_id: MerchantId, funding_id: FundingAccountId) -> FundingAccount:
@@ -127,7 +142,24 @@ async def active_holds(session: AsyncSession, *, merchant_id: MerchantId, payout
 
 
 def _stops(hold: PayoutHold, payout: Payout) -> bool:
+    if hold.amount_minor is not None:
+        return False
     return hold.payout_id in (None, payout.id) and hold.bank_account_id in (None, payout.bank_account_id)
+
+
+async def held_parts(
+    session: AsyncSession, *, merchant_id: MerchantId, seller_ids: Collection[SellerId]
+) -> dict[tuple[SellerId, str], int]:
+    """How much of each wallet is held back, in minor units."""
+    statement = select(PayoutHold.seller_id, PayoutHold.currency, func.sum(PayoutHold.amount_minor)).where(
+        PayoutHold.merchant_id == merchant_id,
+        PayoutHold.seller_id.in_(list(seller_ids)),
+        PayoutHold.released_at.is_(None),
+        PayoutHold.amount_minor.is_not(None),
+        or_(PayoutHold.expires_at.is_(None), PayoutHold.expires_at > now()),
+    )
+    rows = await session.execute(statement.group_by(PayoutHold.seller_id, PayoutHold.currency))
+    return {(SellerId(row[0]), str(row[1])): int(row[2] or 0) for row in rows}
 
 
 async def approvals(session: AsyncSession, *, merchant_id: MerchantId, payout_id: PayoutId) -> list[PayoutApproval]:

@@ -23,9 +23,9 @@ from app.payouts.schemas.details import (
     HoldListPage,
     HoldListRow,
     HoldRow,
+    MoreHeldPage,
     PayoutDetailPage,
     PayoutFormPage,
-    SellerHoldPage,
     attempts_of,
     step_of,
 )
@@ -63,16 +63,30 @@ async def hold_list_page(session: AsyncSession, *, merchant_id: MerchantId, afte
             seller_id=public_id("sel", row.seller_id),
             seller=names[SellerId(row.seller_id)],
             payout_id=public_id("po", row.payout_id) if row.payout_id else None,
+            payment_id=public_id("pay", row.payment_id) if row.payment_id else None,
+            account_id=public_id("ba", row.bank_account_id) if row.bank_account_id else None,
         )
         for row in rows
     ]
     return HoldListPage(holds=shown, next=found.next, previous=found.previous)
 
 
-async def seller_hold_page(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> SellerHoldPage:
-    """The question before all payouts of a seller are held."""
+async def seller_hold_page(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId) -> MoreHeldPage:
+    """The question before payouts of a seller are held."""
     seller = await sellers.seller(session, merchant_id=merchant_id, seller_id=seller_id)
-    return SellerHoldPage(seller_id=public_id("sel", seller_id), seller=seller.name)
+    owned = await wallets.wallets_of(session, merchant_id=merchant_id, seller_ids=[seller_id])
+    currency = next((wallet.currency for wallet in owned[seller_id]), "EUR")
+    return MoreHeldPage(seller_id=public_id("sel", seller_id), seller=seller.name, currency=currency)
+
+
+async def destination_hold_page(session: AsyncSession, *, merchant_id: MerchantId, account_id: BankAccountId) -> MoreHeldPage:
+    """The question before everything to one bank account is held."""
+    account = await bank_accounts.destination(session, merchant_id=merchant_id, account_id=account_id)
+    seller = await sellers.seller(session, merchant_id=merchant_id, seller_id=account.seller_id)
+    shown = f"{bank_of(account)}, {masked(account)}"
+    return MoreHeldPage(
+        seller_id=public_id("sel", account.seller_id), seller=seller.name, account_id=public_id("ba", account_id), account=shown
+    )
 
 
 async def payout_view(session: AsyncSession, *, merchant_id: MerchantId, payout_id: PayoutId) -> PayoutView:
@@ -181,11 +195,16 @@ async def payout_form_page(session: AsyncSession, *, merchant_id: MerchantId, se
     """The form of a new payout: what can be paid out, and where to."""
     seller = await sellers.seller(session, merchant_id=merchant_id, seller_id=seller_id)
     owned = (await wallets.wallets_of(session, merchant_id=merchant_id, seller_ids=[seller_id]))[seller_id]
+    held = await queries.held_parts(session, merchant_id=merchant_id, seller_ids=[seller_id])
     accounts = {
         each.currency: each for each in await bank_accounts.active_destinations(session, merchant_id=merchant_id, seller_id=seller_id)
     }
     choices = [
-        (wallet.currency, wallet.available, f"{bank_of(accounts[wallet.currency])}, {masked(accounts[wallet.currency])}")
+        (
+            wallet.currency,
+            wallet.available - Money(held.get((seller_id, wallet.currency), 0), wallet.currency),
+            f"{bank_of(accounts[wallet.currency])}, {masked(accounts[wallet.currency])}",
+        )
         for wallet in owned
         if wallet.currency in accounts
     ]

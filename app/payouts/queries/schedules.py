@@ -51,7 +51,9 @@ async def last_runs(
 ) -> list[PayoutScheduleRun]:
     """What became of a schedule's last runs, newest first."""
     statement = select(PayoutScheduleRun).where(PayoutScheduleRun.merchant_id == merchant_id, PayoutScheduleRun.schedule_id == schedule_id)
-    return list((await session.execute(statement.order_by(PayoutScheduleRun.run_on.desc()).limit(most))).scalars())
+    return list(
+        (await session.execute(statement.order_by(PayoutScheduleRun.run_on.desc(), PayoutScheduleRun.id.desc()).limit(most))).scalars()
+    )
 
 
 async def schedule_list_page(session: AsyncSession, *, merchant_id: MerchantId, after: str | None = None) -> ScheduleListPage:

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import msgspec
 
-from app.core.ids import SellerId, parse_id, public_id
+from app.core.errors import Invalid
+from app.core.ids import PaymentId, SellerId, parse_id, public_id
 from app.core.money import Money
-from app.payouts.domain import PayoutStatus, Source
+from app.payouts.domain import PayoutStatus, PolicyInvalid, Source
 from app.payouts.models import Payout
 from app.sellers.domain.bank_accounts import BankAccountKind, Destination
 
@@ -75,6 +76,22 @@ class HoldForm(msgspec.Struct, kw_only=True):
 
     reason: Reason
     expires_on: date | None = None
+
+
+class PartHoldForm(HoldForm, kw_only=True):
+    """Why a seller's payouts are held: all of them, or an amount, or what a payment brought."""
+
+    amount: Money | None = None
+    payment: Annotated[str, msgspec.Meta(max_length=40)] = ""
+
+    def payment_id(self) -> PaymentId | None:
+        """The payment, if one is named."""
+        if not self.payment.strip():
+            return None
+        try:
+            return PaymentId(parse_id("pay", self.payment.strip()))
+        except Invalid as error:
+            raise PolicyInvalid("There is no such payment.", fields={"payment": "Copy the payment’s ID; it begins with pay_."}) from error
 
 
 class BulkForm(msgspec.Struct, kw_only=True):

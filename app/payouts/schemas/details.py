@@ -103,6 +103,7 @@ class HoldRow(msgspec.Struct, frozen=True, kw_only=True):
     placed_by: str
     placed_at: datetime
     expires_at: datetime | None
+    amount: Money | None
 
     @classmethod
     def of(cls, row: PayoutHold) -> "HoldRow":
@@ -114,6 +115,7 @@ class HoldRow(msgspec.Struct, frozen=True, kw_only=True):
             placed_by=row.placed_by_name,
             placed_at=row.placed_at,
             expires_at=row.expires_at,
+            amount=None if row.amount_minor is None or row.currency is None else Money(row.amount_minor, row.currency),
         )
 
 
@@ -124,6 +126,8 @@ class HoldListRow(msgspec.Struct, frozen=True, kw_only=True):
     seller_id: str
     seller: str
     payout_id: str | None
+    payment_id: str | None
+    account_id: str | None
 
 
 class HoldListPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,11 +138,24 @@ class HoldListPage(msgspec.Struct, frozen=True, kw_only=True):
     previous: str | None
 
 
-class SellerHoldPage(msgspec.Struct, frozen=True, kw_only=True):
-    """The question before all payouts of a seller are held."""
+class MoreHeldPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The question before payouts of a seller are held: all, a part, or those to one bank account."""
 
     seller_id: str
     seller: str
+    account_id: str = ""
+    account: str = ""
+    currency: str = "EUR"
+
+    @property
+    def title(self) -> str:
+        """What is held."""
+        return f"Hold payouts to {self.account}" if self.account else f"Hold payouts of {self.seller}"
+
+    @property
+    def back(self) -> str:
+        """Where the question was asked."""
+        return f"/bank-accounts/{self.account_id}" if self.account_id else f"/sellers/{self.seller_id}"
 
 
 class PayoutDetailPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ class LimitsForm(msgspec.Struct, kw_only=True):
     week: Money | None = None
     first_payouts: Count = 0
     change_hours: Annotated[int, msgspec.Meta(ge=0, le=720)] = 0
+    capture_percent: Annotated[int, msgspec.Meta(ge=0, le=1000)] | None = None
 
     def limits(self) -> Limits:
         """As the rules take them."""
@@ -45,6 +46,7 @@ class LimitsForm(msgspec.Struct, kw_only=True):
             week_minor=self.week.minor if self.week else None,
             first_payouts=self.first_payouts,
             change_hours=self.change_hours,
+            capture_percent=self.capture_percent,
         )
 
 

@@ -20,6 +20,7 @@ INTERVAL_NAMES = {
     Interval.WEEKLY: "On days of the week",
     Interval.MONTHLY: "On days of the month",
     Interval.THRESHOLD: "When there is enough",
+    Interval.INSTANT: "As soon as money is available",
 }
 RULE_NAMES = {
     BusinessDayRule.FOLLOWING: "The next bank day",
@@ -113,6 +114,8 @@ def when_text(row: PayoutSchedule) -> str:
             return f"Every bank day, {row.cutoff}"
         case Interval.THRESHOLD:
             return f"Above {Money(row.min_minor, row.currency).format()}, {row.cutoff}"
+        case Interval.INSTANT:
+            return "As soon as money is available"
 
 
 def rules_text(row: PayoutSchedule) -> str:

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import audit
 from app.core.actors import Actor
 from app.core.clock import now
-from app.core.ids import MerchantId, SellerId, new_id, public_id
+from app.core.ids import MerchantId, PaymentId, SellerId, new_id, public_id
+from app.core.money import Money
 from app.payouts import queries
 from app.payouts.domain import (
     PAYOUT,
@@ -24,7 +25,10 @@ from app.payouts.domain import (
 )
 from app.payouts.models import Payout, PayoutHold
 from app.payouts.service import history, sheets, steps
+from app.payouts.service.available import lock_wallets
 from app.sellers.domain.bank_accounts import BankAccountId
+from app.sellers.queries import bank_accounts
+from app.wallets import queries as wallets
 
 _EXPIRING = text("select merchant_id, id from payout_holds_expiring(:moment, :most)")
 
@@ -36,21 +40,31 @@ async def place_hold(
     seller_id: SellerId,
     payout_id: PayoutId | None = None,
     account_id: BankAccountId | None = None,
+    payment_id: PaymentId | None = None,
+    amount: Money | None = None,
     kind: HoldKind = HoldKind.MANUAL,
     reason: str,
     expires_at: datetime | None = None,
 ) -> PayoutHold:
-    """Stop payouts of a seller, to one of its accounts, or one payout: nothing that it covers is sent until it is released or its time is over."""
+    """Stop payouts of a seller, to one of its accounts, or one payout: nothing that it covers is sent until it is released or its time is over.
+
+    With an amount nothing is stopped: so much of the seller's money is kept back.
+    """
     if expires_at is not None and expires_at <= now():
         raise PolicyInvalid("A hold ends in the future.", fields={"expires_on": "Choose a day to come."})
-    scope = HoldScope.PAYOUT if payout_id else HoldScope.DESTINATION if account_id else HoldScope.SELLER
+    narrow = (
+        HoldScope.PAYOUT if payout_id else HoldScope.DESTINATION if account_id else HoldScope.PAYMENT if payment_id else HoldScope.SELLER
+    )
     hold = PayoutHold(
         merchant_id=actor.merchant,
         id=new_id(),
-        scope=scope,
+        scope=narrow,
         seller_id=seller_id,
         payout_id=payout_id,
         bank_account_id=account_id,
+        payment_id=payment_id,
+        currency=amount.currency if amount else None,
+        amount_minor=amount.minor if amount else None,
         kind=kind,
         reason=reason,
         placed_by_name=actor.name,
@@ -60,6 +74,40 @@ async def place_hold(
     session.add(hold)
     await _audit(session, actor, hold, "placed", reason)
     return hold
+
+
+async def hold_part(
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    seller_id: SellerId,
+    payment_id: PaymentId | None = None,
+    amount: Money | None = None,
+    reason: str,
+    expires_at: datetime | None = None,
+) -> PayoutHold:
+    """Keep a part of a seller's money from being paid out: an amount, or what a payment brought. The rest goes on as it was."""
+    if payment_id is not None:
+        brought = await wallets.part_of_payment(session, merchant_id=actor.merchant, seller_id=seller_id, payment_id=payment_id)
+        if brought is None:
+            raise PolicyInvalid("It brought this seller nothing.", fields={"payment": "This payment brought the seller nothing."})
+        if amount is not None and (amount.currency != brought.currency or amount > brought):
+            detail = f"It brought the seller {brought.format()}."
+            raise PolicyInvalid(detail, fields={"amount": detail})
+        amount = amount or brought
+    if amount is None or not amount.is_positive:
+        raise PolicyInvalid("Name an amount.", fields={"amount": "Hold more than nothing."})
+    # payouts that are being asked for now see the hold, or are seen by whoever places it
+    await lock_wallets(session, merchant_id=actor.merchant, seller_ids=[seller_id], currency=amount.currency)
+    return await place_hold(session, actor, seller_id=seller_id, payment_id=payment_id, amount=amount, reason=reason, expires_at=expires_at)
+
+
+async def hold_destination(
+    session: AsyncSession, actor: Actor, *, account_id: BankAccountId, reason: str, expires_at: datetime | None
+) -> PayoutHold:
+    """Stop everything that would be paid to a bank account."""
+    account = await bank_accounts.destination(session, merchant_id=actor.merchant, account_id=account_id)
+    return await place_hold(session, actor, seller_id=account.seller_id, account_id=account_id, reason=reason, expires_at=expires_at)
 
 
 async def hold_payout(
@@ -117,8 +165,10 @@ async def expiring_holds(session: AsyncSession, *, most: int = 500) -> list[tupl
 
 
 async def _audit(session: AsyncSession, actor: Actor, hold: PayoutHold, action: str, reason: str) -> None:
-    of: UUID = hold.payout_id or hold.bank_account_id or hold.seller_id
-    after = {"scope": hold.scope, "kind": hold.kind, "seller": public_id("sel", hold.seller_id)}
-    kind = {"payout": "payout", "destination": "bank_account", "seller": "seller"}[hold.scope]
+    of: UUID = hold.payout_id or hold.bank_account_id or hold.payment_id or hold.seller_id
+    after: dict[str, object] = {"scope": hold.scope, "kind": hold.kind, "seller": public_id("sel", hold.seller_id)}
+    if hold.amount_minor is not None:
+        after |= {"amount_minor": hold.amount_minor, "currency": hold.currency}
+    kind = "bank_account" if hold.scope == HoldScope.DESTINATION else hold.scope
     entry = audit.Entry(actor=actor, action=f"payout.hold_{action}", object_type=kind, object_id=of, after=after, reason=reason or None)
     await sheets.audited(session, entry)

@@ -1,6 +1,6 @@
 """Requesting payouts: everything that decides whether money may leave is decided with the wallet locked, in the transaction that sets it aside."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from uuid import UUID
 
@@ -15,8 +15,7 @@ from app.core.clock import now
 from app.core.errors import AppError
 from app.core.ids import MerchantId, SellerId, new_id, public_id
 from app.core.money import Money
-from app.ledger import service as ledger
-from app.ledger.domain import Code, InsufficientFunds
+from app.ledger.domain import InsufficientFunds
 from app.payouts import queries
 from app.payouts.domain import (
     EDITABLE,
@@ -35,13 +34,15 @@ from app.payouts.domain import (
     Source,
     end_to_end_id,
 )
-from app.payouts.domain.approvals import Breach, Limits, breaches
+from app.payouts.domain.approvals import WEEK, Breach, Limits, breaches
 from app.payouts.models import Payout
 from app.payouts.service import history, holds, postings, sheets, steps
+from app.payouts.service.available import lock_destinations, lock_wallets
 from app.sellers import queries as sellers
 from app.sellers.domain import SellerStatus
 from app.sellers.domain.bank_accounts import BankAccountNeedsPerson, Destination, Verification
 from app.sellers.queries import bank_accounts
+from app.wallets import queries as wallets
 
 _EXPIRING = text("select merchant_id, id from payouts_expiring(:moment, :most)")
 
@@ -116,16 +117,6 @@ async def _set_aside(session: AsyncSession, actor: Actor, payout: Payout, accoun
     }
     entry = audit.Entry(actor=actor, action="payout.requested", object_type="payout", object_id=payout.id, after=after)
     await sheets.audited(session, entry)
-
-
-async def lock_wallets(
-    session: AsyncSession, *, merchant_id: MerchantId, seller_ids: Collection[SellerId], currency: str
-) -> dict[SellerId, int]:
-    """Keep every other payout of the wallets out until the transaction ends; what is available in each, in minor units."""
-    found = await ledger.lock_all_available(
-        session, merchant_id=merchant_id, code=Code.SELLER_AVAILABLE, owner_type="seller", owners=seller_ids, currency=currency
-    )
-    return {SellerId(owner): minor for owner, minor in found.items()}
 
 
 async def destination(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str) -> Destination:
@@ -217,12 +208,17 @@ async def _look_at(
         return
     merchant_id, house = actor.merchant, Actor.system(actor.merchant, "the rules for payouts")
     known = await sellers.sellers_by_id(session, merchant_id=merchant_id, ids={SellerId(payout.seller_id) for payout in payouts})
+    if limits.counts_together:
+        fingerprints = {payout.destination_fingerprint for payout in payouts}
+        await lock_destinations(session, merchant_id=merchant_id, fingerprints=fingerprints)
     used = await queries.usage(session, merchant_id=merchant_id, payouts=payouts, moment=now())
+    captured = await _captured(session, merchant_id, payouts) if limits.capture_percent is not None else {}
     for payout in payouts:
         seller_id, payout_id = SellerId(payout.seller_id), PayoutId(payout.id)
         decided_at = accounts[seller_id].decided_at
         since = now() - decided_at if decided_at else None
-        found = breaches(limits, used[payout_id], amount=postings.amount(payout), since_change=since)
+        usage = msgspec.structs.replace(used[payout_id], captured_minor=captured.get(seller_id, 0))
+        found = breaches(limits, usage, amount=postings.amount(payout), since_change=since)
         if known[seller_id].status == SellerStatus.BLOCKED:
             found.append(Breach(kind=HoldKind.SELLER_BLOCKED, reason="The seller is blocked"))
         for breach in found:
@@ -233,6 +229,11 @@ async def _look_at(
             await holds.apply(session, house, payout=payout, reason="; ".join(hold.reason for hold in holding))
         else:
             await steps.submit(session, actor, payout=payout)
+
+
+async def _captured(session: AsyncSession, merchant_id: MerchantId, payouts: Sequence[Payout]) -> dict[SellerId, int]:
+    ids = {SellerId(payout.seller_id) for payout in payouts}
+    return await wallets.captured_since(session, merchant_id=merchant_id, seller_ids=ids, currency=payouts[0].currency, moment=now() - WEEK)
 
 
 async def edit_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutId, amount: Money, statement_text: str) -> Payout:

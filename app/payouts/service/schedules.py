@@ -23,19 +23,21 @@ from app.payouts.domain.schedules import (
     MAX_DELAY_DAYS,
     SCHEDULE,
     Amounts,
+    Interval,
     Plan,
     Run,
     ScheduleInvalid,
     ScheduleStatus,
     check_amounts,
     check_plan,
-    next_runs,
+    next_run,
     payable,
 )
 from app.payouts.models import CalendarOverride, PayoutSchedule, PayoutScheduleRun
 from app.payouts.queries import schedules as schedule_queries
 from app.payouts.queries.calendars import bank_days
 from app.payouts.service import requests
+from app.payouts.service.available import lock_wallets
 from app.sellers import queries as sellers
 from app.sellers.domain.bank_accounts import BankAccountNeedsPerson
 from app.wallets import queries as wallets
@@ -98,7 +100,7 @@ def _planned(coming: Run | None) -> dict[str, object]:
 
 async def _next(session: AsyncSession, merchant_id: MerchantId, plan: Plan, codes: Sequence[str]) -> Run | None:
     days = await bank_days(session, merchant_id=merchant_id, codes=codes)
-    return next(iter(next_runs(plan, days, after=now(), count=1)), None)
+    return next_run(plan, days, after=now())
 
 
 async def change_status(session: AsyncSession, actor: Actor, *, schedule_id: PayoutScheduleId, event: str) -> PayoutSchedule:
@@ -160,6 +162,7 @@ async def run_schedules(session: AsyncSession, *, merchant_id: MerchantId, sched
             "at": now(),
         }
         for schedule in due
+        if outcomes[schedule.id].payout_id or not _is_instant(schedule)  # it looks every minute; only what it paid is worth a line
     ]
     if rows:
         await session.execute(insert(PayoutScheduleRun), rows)
@@ -176,7 +179,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def _plan_next(schedule: PayoutSchedule, days: BankDays) -> None:
-    coming = next(iter(next_runs(schedule_queries.plan_of(schedule), days, after=now(), count=1)), None)
+    coming = next_run(schedule_queries.plan_of(schedule), days, after=now())
     schedule.next_run_on, schedule.next_run_at = (coming.on, coming.at) if coming else (None, None)
 
 
@@ -195,7 +198,7 @@ async def _pay(
 ) -> dict[UUID, Outcome]:
     """Pay what is there by each schedule's rules, or say why not."""
     ids = [SellerId(schedule.seller_id) for schedule in due]
-    available = await requests.lock_wallets(session, merchant_id=merchant_id, seller_ids=ids, currency=currency)
+    available = await lock_wallets(session, merchant_id=merchant_id, seller_ids=ids, currency=currency)
     fresh = {SellerId(schedule.seller_id): _fresh_since(schedule, days[tuple(schedule.calendars)]) for schedule in due}
     recent = await wallets.released_since(session, merchant_id=merchant_id, currency=currency, moments=fresh)
     limits = await queries.limits(session, merchant_id=merchant_id, currency=currency)
@@ -230,8 +233,12 @@ def _cause(schedule: PayoutSchedule) -> requests.Cause:
         requested_by=schedule.edited_by,
         requested_by_name=f"Schedule of {schedule.edited_by_name}",
         schedule_id=PayoutScheduleId(schedule.id),
-        run_on=schedule.next_run_on,
+        run_on=None if _is_instant(schedule) else schedule.next_run_on,  # the others pay once a day
     )
+
+
+def _is_instant(schedule: PayoutSchedule) -> bool:
+    return schedule.interval == Interval.INSTANT
 
 
 def _fresh_since(schedule: PayoutSchedule, days: BankDays) -> datetime:

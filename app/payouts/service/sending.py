@@ -44,22 +44,24 @@ HELD_FOR = timedelta(minutes=10)
 """When a payout that a hold keeps back is looked at again."""
 
 
-class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """One order a bank is about to hear of: which, and on which way."""
+
+    payout_id: PayoutId
+    attempt_id: PayoutAttemptId
+    rail: RailAdapter
+
+
+class Claimed(Asked, frozen=True, kw_only=True):
     """One order that is ready to be sent: everything the call needs, read before it is made."""
 
-    payout_id: PayoutId
-    attempt_id: PayoutAttemptId
     order: BankOrder
-    rail: RailAdapter
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class Question(Asked, frozen=True, kw_only=True):
     """One order the bank is to be asked about."""
 
-    payout_id: PayoutId
-    attempt_id: PayoutAttemptId
     end_to_end_id: str
-    rail: RailAdapter
 
 
 async def due_merchants(session: AsyncSession, *, most: int = 500) -> list[MerchantId]:

@@ -35,13 +35,13 @@ with back as (
     join recon_item b on b.merchant_id = y.merchant_id and b.id = y.item_id and b.side = 'bank'
    where m.merchant_id = :merchant and m.leg = 'payout' and m.undone_at is null),
 {_MADE}
-""")  # noqa: S608 - our own text
+""")  # noqa: S608 - constants of this module
 _TURNED = text(f"""
 with back as (
   select item_id, other_id, source_id, reference as object_ref, currency as net_currency, minor as net_minor, null::bigint as transaction_id
     from recon_turned_days(:merchant) where is_explained),
 {_MADE}
-""")  # noqa: S608 - our own text
+""")  # noqa: S608 - constants of this module
 
 
 async def match_payouts(session: AsyncSession, actor: Actor, *, at: datetime, version: int) -> None:

@@ -20,8 +20,9 @@ from app.reconciliation import queries
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import BREAK, UNSETTLED, BreakKind, BreakStatus, Policy, business_days_between
 from app.reconciliation.models import Break, Item, Resolution, Source
-from app.reconciliation.schemas import CAUSES, KIND_NAMES, BreakPage, BreakRow, Candidate, PreviewLine, StepRow
+from app.reconciliation.schemas import BreakPage, BreakRow, Candidate, PreviewLine, StepRow
 from app.reconciliation.schemas.breaks import BreakFilter, BreakListPage
+from app.reconciliation.schemas.kinds import CAUSES, KIND_NAMES
 from app.reconciliation.sources import queries as sources
 
 ITEM = "rit"

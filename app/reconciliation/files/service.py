@@ -58,7 +58,7 @@ with known as ({_ITEMS}
     where i.batch_ref is null and excluded.batch_ref is not null and {_SAME} is not distinct from {_SAME.replace("i.", "excluded.")}
   returning i.file_id)
 select count(*) filter (where file_id = :file) from known
-""")  # noqa: S608 - our own text
+""")  # noqa: S608 - constants of this module
 _BREAK = "insert into recon_break (merchant_id, id, source_id, kind, subject, item_id, file_id, reference, currency, minor, status, opened_on, due_on, opened_at)"
 _RESTATED = text(f"""
 with again as (
@@ -68,14 +68,14 @@ with again as (
 kept as (insert into recon_line (merchant_id, file_id, ordinal, content) select :merchant, :file, ordinal, content from again where content ->> 'content' is null)
 {_BREAK}
   select :merchant, new_id(:at), :source, :kind, 'line:' || :file || ':' || ordinal, id, :file, left(reference, 200), net_currency, minor, 'open', :today, :due, :at from again
-""")  # noqa: S608 - our own text
+""")  # noqa: S608 - constants of this module
 _UNREADABLE = text(f"""
 with problem as (select ordinal, ext_id, net_currency, content from recon_staged where content is not null),
 kept as (insert into recon_line (merchant_id, file_id, ordinal, content) select :merchant, :file, ordinal, content from problem)
 {_BREAK}
   select :merchant, new_id(:at), :source, :kind, 'line:' || :file || ':' || ordinal, null, :file, left(coalesce(ext_id, 'line ' || ordinal), 200),
          coalesce(net_currency, ''), 0, 'open', :today, :due, :at from problem
-""")  # noqa: S608 - our own text
+""")  # noqa: S608 - constants of this module
 
 
 async def import_file(

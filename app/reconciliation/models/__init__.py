@@ -126,6 +126,8 @@ class Item(Base):
         CheckConstraint(_one_of("side", Side), name="side"),
         CheckConstraint(_one_of("kind", _ITEM_KINDS), name="kind"),
         UniqueConstraint("merchant_id", "source_id", "side", "ext_id", "kind"),
+        Index("ix_recon_item_bank", "merchant_id", "id", postgresql_where=text("side = 'bank'")),
+        Index("ix_recon_item_converted", "merchant_id", "id", postgresql_where=text("side = 'psp' and currency <> net_currency")),
         Index("ix_recon_item_payout", "merchant_id", "source_id", "batch_ref", postgresql_where=text("kind = 'payout'")),
     )
 

@@ -10,58 +10,9 @@ from app.ledger.domain.seals import Block
 from app.reconciliation.domain.breaks import BreakKind, BreakStatus
 from app.reconciliation.domain.formats import CSV, FORMATS
 from app.reconciliation.domain.journals import Target
+from app.reconciliation.schemas.kinds import KIND_NAMES
 from app.web.charts import AreaChart, ColumnChart, shares
 
-KIND_NAMES: dict[BreakKind, tuple[str, str]] = {
-    BreakKind.MISSING_IN_PSP: ("Missing in file", "file-x"),
-    BreakKind.MISSING_IN_LEDGER: ("Missing in ledger", "book-x"),
-    BreakKind.MISSING_IN_BANK: ("Not at the bank", "landmark"),
-    BreakKind.BANK_UNIDENTIFIED: ("Unidentified at the bank", "circle-help"),
-    BreakKind.AMOUNT: ("Amount differs", "equal-not"),
-    BreakKind.FEE: ("Fee differs", "percent"),
-    BreakKind.CURRENCY: ("Another currency", "arrow-left-right"),
-    BreakKind.ROUNDING: ("Rounding", "equal-not"),
-    BreakKind.DUPLICATE_PSP: ("Twice in file", "copy"),
-    BreakKind.DUPLICATE_LEDGER: ("Twice in ledger", "copy"),
-    BreakKind.STATUS: ("Not booked like this", "shield-alert"),
-    BreakKind.ORPHAN_REFUND: ("Refund without payment", "undo-2"),
-    BreakKind.ORPHAN_DISPUTE: ("Dispute without payment", "shield-alert"),
-    BreakKind.UNKNOWN_TYPE: ("Unknown kind of line", "circle-help"),
-    BreakKind.UNREADABLE: ("Unreadable line", "file-x"),
-    BreakKind.RESTATED: ("Told differently later", "refresh-cw"),
-    BreakKind.BATCH_TOTAL: ("File refused", "file-x"),
-    BreakKind.FILE_GAP: ("File missing", "file-x"),
-    BreakKind.PAYOUT_RETURNED: ("Payout returned", "undo-2"),
-    BreakKind.DUPLICATE_BANK: ("Twice at the bank", "copy"),
-    BreakKind.CUTOFF: ("Other side of midnight", "clock"),
-    BreakKind.FX: ("Rate differs", "arrow-left-right"),
-    BreakKind.FILE_MISSING: ("No file came", "file-x"),
-}
-CAUSES: dict[BreakKind, str] = {
-    BreakKind.MISSING_IN_PSP: "Captured in the books, but the provider has not reported it in time. Ask the provider whether the charge went through.",
-    BreakKind.MISSING_IN_LEDGER: "The provider charged something the books do not know. A webhook may have been lost; look the payment up at the provider.",
-    BreakKind.MISSING_IN_BANK: "This batch was paid out by the provider, or this payout by us, but the statements of its days do not have it. Give the bank its reference.",
-    BreakKind.BANK_UNIDENTIFIED: "A bank line that names no batch or payout and fits no single one by its sum. A credit waits under unidentified receipts, a debit in suspense.",
-    BreakKind.AMOUNT: "Both sides know it, with different amounts. A part may have been captured or refunded on one side only.",
-    BreakKind.FEE: "The provider took another fee than it told when the payment was captured, or the bank charged one, by more than is accepted without asking.",
-    BreakKind.CURRENCY: "Both sides know it, in different currencies.",
-    BreakKind.ROUNDING: "The sides differ by the rounding of a minor unit.",
-    BreakKind.DUPLICATE_PSP: "The same payment is in the provider's files twice. One of the two was matched.",
-    BreakKind.DUPLICATE_LEDGER: "The same capture is in the books twice. One of the two was matched.",
-    BreakKind.STATUS: "The provider or the bank moved money for something we know, and the books do not have it so: a refund or dispute that was not booked, a payout that was refused.",
-    BreakKind.ORPHAN_REFUND: "The provider refunded a payment the books do not know.",
-    BreakKind.ORPHAN_DISPUTE: "The provider took money for a dispute about a payment the books do not know.",
-    BreakKind.UNKNOWN_TYPE: "The provider uses a word for this line that is not known here. Its money waits in suspense.",
-    BreakKind.UNREADABLE: "The line does not say what its columns promise. What could be read of it is kept.",
-    BreakKind.RESTATED: "A later file tells the same line differently. The first telling counts until somebody decides.",
-    BreakKind.BATCH_TOTAL: "The file does not add up to its own totals, so nothing of it was taken. Ask for it again.",
-    BreakKind.FILE_GAP: "A file that should be there is not.",
-    BreakKind.PAYOUT_RETURNED: "A payout came back. A seller's waits until its bank details are put right; the provider pays ours again.",
-    BreakKind.CUTOFF: "The books have it in one month, the provider in the next. In the time zone of the provider it is one day; otherwise its reports or the time zone of the source are wrong.",
-    BreakKind.FX: "The provider converted at another rate than the rest of the same batch, by more than is accepted without asking.",
-    BreakKind.FILE_MISSING: "By the schedule of this source a file should have come by now. Ask for it again.",
-    BreakKind.DUPLICATE_BANK: "The bank carried out the same payout again, or sent it back twice. The first time was matched; this money waits.",
-}
 TARGET_NAMES: list[tuple[str, str]] = [
     (Target.PSP_FEE, "PSP fees"),
     (Target.BANK_FEE, "Bank fees"),
