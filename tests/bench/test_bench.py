@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench import ledger, lists, payin, payouts, relay
+from bench import ledger, lists, payin, payouts, recon, relay
 from bench.figures import Figure, percentile, table
 from bench.house import House, open_house
 
@@ -61,3 +61,8 @@ class TestParts:
         assert [page.name for page in pages] == SOME
         assert all(figure.server_p50_ms and figure.queries and figure.queries <= 12 for figure in pages)
         assert "file of all payments" in {figure.name for figure in figures}
+
+    def test_reconciliation(self, house: House) -> None:
+        figures = recon.run(house, rows=900)
+        assert figures[0].name == recon.FLOOR
+        assert all(figure.per_second and figure.ratio for figure in figures[1:])
