@@ -124,6 +124,18 @@ class TestMoving:
         assert desk.balance("1100") == 0
 
 
+class TestTakingBack:
+    async def test_what_was_booked_is_reversed_whoever_looked_after_it_since(self, desk: Desk) -> None:
+        """A break that is resolved can be taken by nobody any more, so that the last word on it stays the one that booked."""
+        found = await short(desk, 300)
+        await do(desk, breaks.write_off, found, reason="Small")
+        with pytest.raises(ResolutionImpossible):
+            await do(desk, breaks.claim, found)
+        await do(desk, breaks.reopen, found, reason="No")
+        await do(desk, breaks.claim, found)
+        assert desk.balance("5900") == 0
+
+
 class TestLinking:
     async def test_two_items_of_the_same_money_are_linked_and_unlinked(self, desk: Desk) -> None:
         (taken,) = await desk.take(10_000)
@@ -137,7 +149,8 @@ class TestLinking:
         await desk.compare()
         assert desk.breaks() == []
         assert [code for code, _ in desk.left_over()] == ["1210"]
-        await do(desk, breaks.unlink, found, reason="Another buyer")
+        await do(desk, breaks.reopen, found, reason="Another buyer")
+        assert desk.query("select action from recon_resolution order by id desc limit 1") == [("unlink",)]
         await desk.compare()
         assert [kind for kind, *_ in desk.breaks()] == ["missing_in_ledger"]
         assert desk.left_over()["1100", taken.key] == 9_970

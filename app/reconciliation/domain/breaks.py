@@ -82,6 +82,10 @@ class Action(StrEnum):
     REOPEN = "reopen"
 
 
+RESOLVING = (Action.LINK, Action.ADJUST, Action.SPLIT, Action.WRITE_OFF, Action.APPROVE)
+"""What closes a break; taking a resolution back is about the last of these."""
+
+
 class BulkAction(StrEnum):
     """What may be done about several breaks at once."""
 

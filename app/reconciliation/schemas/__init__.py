@@ -259,6 +259,7 @@ class BreakPage(msgspec.Struct, kw_only=True):
     steps: list[StepRow]
     requested_by_you: bool
     can_be_undone: bool
+    is_linked: bool
     file: FileRow | None
 
     @property
