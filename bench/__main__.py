@@ -20,7 +20,7 @@ import msgspec
 
 from app.cli.demo import ended_by_signals
 from app.cli.installation import DATA, ROOT
-from bench import ledger, lists, payin
+from bench import ledger, lists, payin, recon
 from bench.figures import Figure, table
 from bench.house import House, open_house
 
@@ -28,6 +28,7 @@ PARTS: dict[str, tuple[str, Callable[[House, argparse.Namespace], list[Figure]]]
     "ledger": ("Captures, called directly", lambda house, asked: ledger.run(house, seconds=asked.seconds)),
     "payin": ("Pay-ins over HTTP, two web workers", lambda house, asked: payin.run(house, seconds=2 * asked.seconds)),
     "lists": ("Pages of a merchant with {rows:,} payments", lambda house, asked: lists.run(house, rows=asked.rows, seconds=asked.seconds)),
+    "recon": ("Reconciliation of {rows:,} lines with as many payments", lambda house, asked: recon.run(house, rows=asked.rows)),
 }
 
 
@@ -69,7 +70,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure; every number as a ratio to a floor measured in the same run.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them otherwise")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each workload runs (default 3; pay-ins twice as long)")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="payments of the merchant whose pages are opened")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=1_000_000,
+        help="payments of the merchant whose pages are opened, and lines of the file that is reconciled",
+    )
     parser.add_argument("--output", type=Path, default=DATA / "bench.json", help="where the figures are written")
     asked = parser.parse_args()
     unknown = set(asked.parts) - PARTS.keys()

@@ -67,8 +67,9 @@ class Money(msgspec.Struct, frozen=True):
     currency: str
 
     def __post_init__(self) -> None:
-        exponent(self.currency)
-        if abs(self.minor) > MAX_MINOR:
+        if self.currency not in CURRENCIES:
+            exponent(self.currency)
+        if not -MAX_MINOR <= self.minor <= MAX_MINOR:
             raise MalformedAmount(f"The amount is too large; at most {MAX_MINOR} minor units are taken.")
 
     @classmethod

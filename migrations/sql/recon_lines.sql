@@ -2,6 +2,11 @@
 -- recon_open_ledger and recon_open_psp, what takes part, and recon_made, the pairs found so far. A pair that stands takes part again only when
 -- something new has a name in common with it, so a run costs what is new and one look at what is old.
 
+-- The n-th of the ids that begin as this one does: rows that one statement makes by the million need no randomness each.
+CREATE FUNCTION numbered_id(first uuid, n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT encode(overlay(uuid_send(first) PLACING int4send(n::integer) FROM 13 FOR 4), 'hex')::uuid
+$$;
+
 -- What takes part: everything that no pair and nobody's link holds, then what has a name in common with it, until nothing more has. Two items can
 -- only meet, or stand in each other's way, when they have a name in common, so what is left out would come out as it stands.
 CREATE FUNCTION recon_open_lines(p_merchant uuid) RETURNS void LANGUAGE plpgsql SET enable_nestloop = off SET enable_mergejoin = off SET work_mem = '128MB' AS $$
@@ -10,7 +15,7 @@ BEGIN
   DROP TABLE IF EXISTS pg_temp.recon_open;
   CREATE TEMP TABLE recon_open ON COMMIT DROP AS
     SELECT i.id, 0 AS round, i.side, i.source_id, i.kind, i.currency, i.gross_minor, i.ext_id, i.object_ref, i.parent_ref, i.our_id::text AS our_ref,
-           i.payment_id::text AS payment_ref, i.merchant_ref, i.happened_at, i.day FROM recon_item i
+           i.payment_id::text AS payment_ref, i.merchant_ref, i.happened_at, i.day, i.fee_minor, i.net_currency FROM recon_item i
      WHERE i.merchant_id = p_merchant AND i.side IN ('ledger', 'psp') AND i.kind IN ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal')
        AND NOT EXISTS (SELECT FROM recon_pair a WHERE a.merchant_id = p_merchant AND a.psp_id = i.id)
        AND NOT EXISTS (SELECT FROM recon_pair a WHERE a.merchant_id = p_merchant AND a.ledger_id = i.id)
@@ -23,14 +28,15 @@ BEGIN
         CROSS JOIN LATERAL (VALUES (o.object_ref), (CASE o.side WHEN 'psp' THEN o.ext_id END), (o.parent_ref), (o.our_ref), (o.payment_ref), (o.merchant_ref)) k(ref)
        WHERE o.round = v_round AND k.ref IS NOT NULL),
     held AS (SELECT a.psp_id AS id FROM recon_pair a WHERE a.merchant_id = p_merchant UNION ALL SELECT a.ledger_id FROM recon_pair a WHERE a.merchant_id = p_merchant),
-    near AS MATERIALIZED (
-      SELECT DISTINCT i.id FROM recon_item i
+    -- OFFSET 0 keeps the planner from joining on source and kind first and comparing the names one by one
+    named AS (
+      SELECT i.id, i.source_id, i.kind, k.ref FROM recon_item i
         CROSS JOIN LATERAL (VALUES (i.object_ref), (CASE i.side WHEN 'psp' THEN i.ext_id END), (i.parent_ref), (i.our_id::text), (i.payment_id::text), (i.merchant_ref)) k(ref)
-        JOIN name ON name.ref = k.ref AND name.source_id = i.source_id AND name.kind = i.kind
-       WHERE i.merchant_id = p_merchant AND i.side IN ('ledger', 'psp'))
+       WHERE i.merchant_id = p_merchant AND i.side IN ('ledger', 'psp') AND k.ref IS NOT NULL OFFSET 0),
+    near AS MATERIALIZED (SELECT DISTINCT named.id FROM named JOIN name USING (ref, source_id, kind))
     INSERT INTO recon_open
       SELECT i.id, v_round + 1, i.side, i.source_id, i.kind, i.currency, i.gross_minor, i.ext_id, i.object_ref, i.parent_ref, i.our_id::text, i.payment_id::text,
-             i.merchant_ref, i.happened_at, i.day FROM near JOIN held USING (id) JOIN recon_item i ON i.merchant_id = p_merchant AND i.id = near.id
+             i.merchant_ref, i.happened_at, i.day, i.fee_minor, i.net_currency FROM near JOIN held USING (id) JOIN recon_item i ON i.merchant_id = p_merchant AND i.id = near.id
        WHERE NOT EXISTS (SELECT FROM recon_open o WHERE o.id = near.id);
     GET DIAGNOSTICS v_new = ROW_COUNT;
     v_round := v_round + 1;
@@ -38,7 +44,7 @@ BEGIN
   DROP TABLE IF EXISTS pg_temp.recon_open_ledger, pg_temp.recon_open_psp, pg_temp.recon_made;
   CREATE TEMP TABLE recon_open_ledger ON COMMIT DROP AS SELECT * FROM recon_open WHERE side = 'ledger';
   CREATE TEMP TABLE recon_open_psp ON COMMIT DROP AS SELECT * FROM recon_open WHERE side = 'psp';
-  CREATE TEMP TABLE recon_made (ledger_id uuid NOT NULL, psp_id uuid NOT NULL, rule text NOT NULL) ON COMMIT DROP;
+  CREATE TEMP TABLE recon_made (ledger_id uuid NOT NULL, psp_id uuid NOT NULL, rule text NOT NULL, fee_off bigint NOT NULL) ON COMMIT DROP;
 END $$;
 
 -- Pair what has the same name and the same money. Several of one kind under one name are paired in the order they happened.
@@ -48,19 +54,20 @@ DECLARE v_count bigint;
 BEGIN
   EXECUTE format($pass$
     WITH near AS MATERIALIZED (
-      SELECT l.id AS l, p.id AS p FROM recon_open_ledger l JOIN recon_open_psp p
+      SELECT l.id AS l, p.id AS p, CASE WHEN l.fee_minor <> 0 AND p.currency = p.net_currency THEN p.fee_minor - l.fee_minor ELSE 0 END AS fee_off
+        FROM recon_open_ledger l JOIN recon_open_psp p
           ON p.%2$I = l.%1$I AND p.source_id = l.source_id AND p.kind = l.kind AND p.currency = l.currency AND p.gross_minor = l.gross_minor),
     -- in a group of one and one neither is there twice; only the others have to be put in order
     l_many AS MATERIALIZED (SELECT l FROM near GROUP BY l HAVING count(*) > 1),
     p_many AS MATERIALIZED (SELECT p FROM near GROUP BY p HAVING count(*) > 1),
-    several AS MATERIALIZED (SELECT l, p FROM near WHERE l IN (SELECT l FROM l_many) UNION SELECT l, p FROM near WHERE p IN (SELECT p FROM p_many)),
+    several AS MATERIALIZED (SELECT * FROM near WHERE l IN (SELECT l FROM l_many) UNION SELECT * FROM near WHERE p IN (SELECT p FROM p_many)),
     ranked AS (
-      SELECT s.l, s.p, dense_rank() OVER (w ORDER BY l.happened_at, l.ext_id, l.id) AS n_l, dense_rank() OVER (w ORDER BY p.happened_at, p.ext_id, p.id) AS n_p
+      SELECT s.l, s.p, s.fee_off, dense_rank() OVER (w ORDER BY l.happened_at, l.ext_id, l.id) AS n_l, dense_rank() OVER (w ORDER BY p.happened_at, p.ext_id, p.id) AS n_p
         FROM several s JOIN recon_open_ledger l ON l.id = s.l JOIN recon_open_psp p ON p.id = s.p
       WINDOW w AS (PARTITION BY l.source_id, l.%1$I, l.kind, l.currency, l.gross_minor))
     INSERT INTO recon_made
-      SELECT l, p, $1 FROM near WHERE NOT EXISTS (SELECT FROM l_many m WHERE m.l = near.l) AND NOT EXISTS (SELECT FROM p_many m WHERE m.p = near.p)
-      UNION ALL SELECT l, p, $1 FROM ranked WHERE n_l = n_p$pass$, p_ledger_name, p_psp_name) USING p_rule;
+      SELECT l, p, $1, fee_off FROM near WHERE NOT EXISTS (SELECT FROM l_many m WHERE m.l = near.l) AND NOT EXISTS (SELECT FROM p_many m WHERE m.p = near.p)
+      UNION ALL SELECT l, p, $1, fee_off FROM ranked WHERE n_l = n_p$pass$, p_ledger_name, p_psp_name) USING p_rule;
   GET DIAGNOSTICS v_count = ROW_COUNT;
   RETURN v_count;
 END $$;
@@ -69,12 +76,13 @@ END $$;
 CREATE FUNCTION recon_pass_reference(p_rule text) RETURNS bigint LANGUAGE plpgsql SET enable_nestloop = off SET enable_mergejoin = off SET work_mem = '128MB' AS $$
 DECLARE v_count bigint;
 BEGIN
-  WITH l AS (SELECT o.id, o.source_id, k.ref, o.kind, o.currency, o.gross_minor, o.day FROM recon_open_ledger o
+  WITH l AS MATERIALIZED (SELECT o.id, o.source_id, k.ref, o.kind, o.currency, o.gross_minor, o.day, o.fee_minor FROM recon_open_ledger o
               CROSS JOIN LATERAL (VALUES (o.our_ref), (o.payment_ref), (o.merchant_ref)) k(ref) WHERE k.ref IS NOT NULL),
-  p AS (SELECT o.id, o.source_id, coalesce(o.our_ref, o.merchant_ref) AS ref, o.kind, o.currency, o.gross_minor, o.day FROM recon_open_psp o),
-  near AS (SELECT l.id AS l, p.id AS p FROM l JOIN p USING (source_id, ref, kind, currency, gross_minor) WHERE abs(l.day - p.day) <= 10)
+  p AS MATERIALIZED (SELECT o.id, o.source_id, coalesce(o.our_ref, o.merchant_ref) AS ref, o.kind, o.currency, o.gross_minor, o.day,
+      o.fee_minor, o.net_currency FROM recon_open_psp o),
+  near AS (SELECT l.id AS l, p.id AS p, CASE WHEN l.fee_minor <> 0 AND p.net_currency = currency THEN p.fee_minor - l.fee_minor ELSE 0 END AS fee_off FROM l JOIN p USING (source_id, ref, kind, currency, gross_minor) WHERE abs(l.day - p.day) <= 10)
   INSERT INTO recon_made
-    SELECT l, p, p_rule FROM (SELECT l, p, count(*) OVER (PARTITION BY l) AS of_l, count(*) OVER (PARTITION BY p) AS of_p FROM near) t WHERE of_l = 1 AND of_p = 1;
+    SELECT l, p, p_rule, fee_off FROM (SELECT near.*, count(*) OVER (PARTITION BY l) AS of_l, count(*) OVER (PARTITION BY p) AS of_p FROM near) t WHERE of_l = 1 AND of_p = 1;
   GET DIAGNOSTICS v_count = ROW_COUNT;
   RETURN v_count;
 END $$;
@@ -125,9 +133,7 @@ BEGIN
         FROM kept JOIN gone g ON g.id = kept.id JOIN recon_item i ON i.merchant_id = p_merchant AND i.id IN (g.psp_id, g.ledger_id);
   END IF;
   INSERT INTO recon_pair (merchant_id, psp_id, ledger_id, rule, rule_version, fee_off, made_at)
-    SELECT p_merchant, p.id, l.id, m.rule, p_version,
-           CASE WHEN l.fee_minor <> 0 AND p.currency = p.net_currency THEN p.fee_minor - l.fee_minor ELSE 0 END, p_at
-      FROM recon_made m JOIN recon_item l ON l.merchant_id = p_merchant AND l.id = m.ledger_id JOIN recon_item p ON p.merchant_id = p_merchant AND p.id = m.psp_id
+    SELECT p_merchant, m.psp_id, m.ledger_id, m.rule, p_version, m.fee_off, p_at FROM recon_made m
      WHERE NOT EXISTS (SELECT FROM recon_pair a WHERE a.merchant_id = p_merchant AND a.psp_id = m.psp_id);
 END $$;
 

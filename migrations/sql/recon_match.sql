@@ -15,11 +15,12 @@ $$;
 
 -- What the ledger expects of each connection with a source: one item per capture and refund on 1100, with the fee that was booked beside it.
 CREATE FUNCTION recon_expect(p_merchant uuid, p_at timestamptz) RETURNS bigint LANGUAGE plpgsql SET work_mem = '128MB' AS $$
-DECLARE v_count bigint;
+DECLARE v_count bigint; v_first uuid := new_id(p_at);
 BEGIN
-  WITH moved AS MATERIALIZED (
-    SELECT s.id AS source_id, a.currency, t.id, t.kind, t.source_id AS payment_id, t.event_key, t.posted_at, t.effective_on, e.clear_key,
-           sum(e.side * e.amount)::bigint AS gross
+  DROP TABLE IF EXISTS pg_temp.recon_moved;
+  CREATE TEMP TABLE recon_moved ON COMMIT DROP AS
+    SELECT s.id AS source_id, a.currency, t.id, t.kind, t.source_id AS payment_id, split_part(t.event_key, ':', 2) AS operation, t.posted_at, t.effective_on,
+           e.clear_key, sum(e.side * e.amount)::bigint AS gross
       FROM recon_source s
       JOIN ledger.account a ON a.merchant_id = s.merchant_id AND a.code = '1100' AND a.owner_type = 'connection' AND a.owner_id = s.connection_id
       JOIN ledger.entry e ON e.merchant_id = a.merchant_id AND e.account_id = a.id AND e.txn_id > s.ledger_through AND e.phase IN (0, 2)
@@ -27,29 +28,32 @@ BEGIN
      WHERE s.merchant_id = p_merchant AND s.side = 'psp' AND t.source_type = 'payment'
        AND t.kind IN ('payment.captured', 'refund.confirmed', 'refund.returned')
        AND NOT EXISTS (SELECT FROM recon_item i WHERE i.merchant_id = p_merchant AND i.source_id = s.id AND i.side = 'ledger' AND i.ext_id = 'txn_' || t.id)
-     GROUP BY s.id, a.currency, t.merchant_id, t.id, t.kind, t.source_id, t.event_key, t.posted_at, t.effective_on, e.clear_key),
-  -- the id in an event key is taken apart only where a payment has several operations of the kind
-  alone AS MATERIALIZED (
-    SELECT o.payment_id, o.kind, (array_agg(o.id))[1] AS id FROM payment_operation o WHERE o.merchant_id = p_merchant AND o.payment_id IN (SELECT payment_id FROM moved)
+     GROUP BY s.id, a.currency, t.merchant_id, t.id, t.kind, t.source_id, t.event_key, t.posted_at, t.effective_on, e.clear_key;
+  -- how many there are decides how they are best joined
+  ANALYZE recon_moved;
+  WITH alone AS MATERIALIZED (
+    -- the id in an event key is taken apart only where a payment has several operations of the kind
+    SELECT o.payment_id, o.kind, (array_agg(o.id))[1] AS id FROM payment_operation o WHERE o.merchant_id = p_merchant AND o.payment_id IN (SELECT payment_id FROM recon_moved)
      GROUP BY o.payment_id, o.kind HAVING count(*) = 1),
   fee AS MATERIALIZED (
-    SELECT t.source_id AS payment_id, split_part(t.event_key, ':', 2) AS capture, -sum(e.side * e.amount)::bigint AS minor FROM moved m
-      JOIN ledger.txn t ON t.merchant_id = p_merchant AND t.source_type = 'payment' AND t.source_id = m.payment_id AND t.event_key = 'pspfee:' || split_part(m.event_key, ':', 2)
+    SELECT t.source_id AS payment_id, split_part(t.event_key, ':', 2) AS operation, -sum(e.side * e.amount)::bigint AS minor
+      FROM (SELECT DISTINCT payment_id FROM recon_moved WHERE kind = 'payment.captured') m
+      JOIN ledger.txn t ON t.merchant_id = p_merchant AND t.source_type = 'payment' AND t.source_id = m.payment_id AND t.event_key LIKE 'pspfee:%'
       JOIN ledger.entry e ON e.merchant_id = t.merchant_id AND e.txn_id = t.id
       JOIN ledger.account a ON a.merchant_id = e.merchant_id AND a.id = e.account_id AND a.code = '1100'
-     WHERE m.kind = 'payment.captured' GROUP BY t.source_id, t.event_key)
+     GROUP BY t.source_id, t.event_key)
   INSERT INTO recon_item (merchant_id, id, source_id, side, kind, raw_type, ext_id, object_ref, parent_ref, our_id, payment_id, merchant_ref, currency,
       gross_minor, net_currency, fee_minor, net_minor, happened_at, day, clear_key, created_at)
-    SELECT p_merchant, new_id(m.posted_at), m.source_id, 'ledger',
+    SELECT p_merchant, numbered_id(v_first, row_number() OVER (ORDER BY m.id, m.source_id, m.clear_key)), m.source_id, 'ledger',
            CASE m.kind WHEN 'payment.captured' THEN 'charge' WHEN 'refund.confirmed' THEN 'refund' ELSE 'refund_reversal' END,
            m.kind, 'txn_' || m.id, x.provider_reference, p.provider_reference, o.attempt_id, m.payment_id, p.order_reference, m.currency,
            m.gross, m.currency, coalesce(f.minor, 0), m.gross - coalesce(f.minor, 0), m.posted_at, m.effective_on, m.clear_key, p_at
-      FROM moved m
+      FROM recon_moved m
       JOIN payment p ON p.merchant_id = p_merchant AND p.id = m.payment_id
       LEFT JOIN alone ON alone.payment_id = m.payment_id AND alone.kind = CASE m.kind WHEN 'payment.captured' THEN 'capture' ELSE 'refund' END
-      LEFT JOIN payment_operation o ON o.merchant_id = p_merchant AND o.id = coalesce(alone.id, public_uuid(split_part(m.event_key, ':', 2)))
+      LEFT JOIN payment_operation o ON o.merchant_id = p_merchant AND o.id = coalesce(alone.id, public_uuid(m.operation))
       LEFT JOIN payment_attempt x ON x.merchant_id = p_merchant AND x.id = o.attempt_id
-      LEFT JOIN fee f ON f.payment_id = m.payment_id AND m.kind = 'payment.captured' AND f.capture = split_part(m.event_key, ':', 2)
+      LEFT JOIN fee f ON f.payment_id = m.payment_id AND m.kind = 'payment.captured' AND f.operation = m.operation
     ON CONFLICT (merchant_id, source_id, side, ext_id, kind) DO NOTHING;
   GET DIAGNOSTICS v_count = ROW_COUNT;
   -- a transaction may become visible after one with a higher number, but not an hour later: statements are cut off long before

@@ -49,6 +49,7 @@ FUNCTIONS = (
     "recon_batch_pairs(uuid)",
     "recon_batches(uuid, timestamptz)",
     "recon_expect(uuid, timestamptz)",
+    "numbered_id(uuid, bigint)",
     "public_uuid(text)",
 )
 

@@ -52,6 +52,7 @@ class LineKind(StrEnum):
 
 MAX_ID_LENGTH = 120
 """The longest name of a line, a payment or a batch in characters: it becomes part of the ledger's event key, which holds 200, and of indexes."""
+_UNKNOWN = LineKind.UNKNOWN
 PAID_OUT = frozenset({LineKind.PAYOUT, LineKind.PAYOUT_REVERSAL})
 
 
@@ -101,8 +102,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, tag="line"):
 
 def check_ids(line: Line) -> None:
     """Refuse a file whose names could not be kept whole; a column of text taken for a column of ids is the usual cause."""
-    for name in (line.ext_id, line.parent_ext_id, line.merchant_ref, line.batch, *line.references):
-        if name is not None and len(name) > MAX_ID_LENGTH:
+    names = (line.ext_id, line.parent_ext_id or "", line.merchant_ref or "", line.batch or "", *line.references)
+    if max(map(len, names)) <= MAX_ID_LENGTH:
+        return
+    for name in names:
+        if len(name) > MAX_ID_LENGTH:
             raise FileRefused(f"“{name[:40]}…” is {len(name):,} characters long; an id has at most {MAX_ID_LENGTH}.", line=line.number)
 
 
@@ -155,19 +159,20 @@ class Tally:
         """Count one line. Money paid out is kept apart from what it was made of."""
         self.lines += 1
         self.problems += line.problem is not None
-        self.unknown_types += line.kind is LineKind.UNKNOWN
-        if line.net is None:
+        self.unknown_types += line.kind is _UNKNOWN
+        net, gross = line.net, line.gross
+        if net is None:
             return
-        total = self.total(line.batch, line.net.currency)
+        total = self.total(line.batch, net.currency)
         total.count += 1
         if line.kind in PAID_OUT:
-            total.paid_out_minor -= line.net.minor
+            total.paid_out_minor -= net.minor
             return
-        total.net_minor += line.net.minor
+        total.net_minor += net.minor
         if line.fee is not None:
             total.fee_minor += line.fee.minor
-        if line.gross is not None:
-            self.total(line.batch, line.gross.currency).gross_minor += line.gross.minor
+        if gross is not None:
+            (total if gross.currency == net.currency else self.total(line.batch, gross.currency)).gross_minor += gross.minor
 
     def totals(self) -> Iterator[ControlTotal]:
         """Every total, sorted by batch and currency."""

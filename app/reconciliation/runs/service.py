@@ -1,6 +1,6 @@
 """Comparing everything: what the ledger expects, the providers report and the bank shows. Running it twice changes nothing."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
@@ -33,11 +33,11 @@ LINES_AT_ONCE = 1_000
 LINES_PER_TRANSACTION = 250
 RUN = "run"
 
-_STEPS = (
-    text("select recon_expect(:merchant, :at)"),
-    text("select recon_batches(:merchant, :at)"),
-    text("select recon_match_lines(:merchant, :at, :version)"),
-)
+_STEPS = {
+    "expected": text("select recon_expect(:merchant, :at)"),
+    "batches": text("select recon_batches(:merchant, :at)"),
+    "lines": text("select recon_match_lines(:merchant, :at, :version)"),
+}
 _LOOSE = text("select id, side, currency, minor, day from recon_unpaired(:merchant)")
 _REMATCH_BATCHES = text("select recon_rematch(:merchant, 'batch', :at, :version, cast(:sums as jsonb))")
 _DUE_LINES = text("""
@@ -141,19 +141,28 @@ select currency, sum(settled)::bigint as settled, sum(bank_settled)::bigint as b
 _OPEN = text("select count(*) from recon_break where merchant_id = :merchant and status in ('open', 'parked', 'awaiting_approval')")
 
 
-async def compare(session: AsyncSession, actor: Actor, *, policy: Policy | None = None) -> Run:
-    """Match, book what is certain, and list what is not. Depends on the items and on what people decided, not on when files came."""
+async def compare(
+    session: AsyncSession, actor: Actor, *, policy: Policy | None = None, done: Callable[[str], None] = lambda _: None
+) -> Run:
+    """Match, book what is certain, and list what is not. Depends on the items and on what people decided, not on when files came.
+
+    ``done`` is told each step when it is over: expected, batches, lines, bank, books, breaks.
+    """
     policy = policy or Policy()
     began, merchant_id = now(), actor.merchant
     await session.execute(text(f"set local statement_timeout = '{MINUTES}min'"))
     await queries.lock(session, merchant_id=merchant_id)
-    for step in _STEPS:
+    for name, step in _STEPS.items():
         await session.execute(step, {"merchant": merchant_id, "at": began, "version": RULES_VERSION})
+        done(name)
     await _match_batches(session, merchant_id, began)
+    done("bank")
     run_id = new_id()
     await _Books(session, actor, run_id, policy).write()
+    done("books")
     await _find_breaks(session, merchant_id, policy, began)
     await breaks.settle_rounding(session, actor, policy=policy)
+    done("breaks")
     return await _record(session, actor, run_id, began, policy)
 
 

@@ -3,8 +3,9 @@
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
-from functools import cache
+from functools import cache, lru_cache
 from typing import BinaryIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,6 +17,7 @@ from app.reconciliation.domain.lines import FileRefused, Line, LineKind, Unreada
 
 MAX_LINE = 1 << 20
 MAX_COLUMNS = 500
+_MINOR = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 _BLANKS = re.compile(r"\s+(?=[+-]\d\d:?\d\d$)")
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 
@@ -128,7 +130,8 @@ def header(number: int, fields: list[str], *, needed: tuple[str, ...]) -> list[s
 
 def row_of(number: int, names: list[str], fields: list[str]) -> Row:
     """A record by column name; one with too few or too many fields says so."""
-    values = {name: field.strip() for name, field in zip(names, fields, strict=False) if name}
+    values = dict(zip(names, map(str.strip, fields), strict=False))
+    values.pop("", None)
     off = len(fields) != len(names) and any(field.strip() for field in fields[len(names) :] or ["?"])
     return Row(number, values, f"has {len(fields)} fields where the header has {len(names)}." if off else None)
 
@@ -153,14 +156,14 @@ def amount(text: str, currency: str) -> Money:
 
 def minor(text: str, currency: str) -> Money:
     """A whole number of minor units."""
-    if not re.fullmatch(r"[+-]?\d{1,15}", text, re.ASCII):
+    if not _MINOR.fullmatch(text):
         raise UnreadableField(f"“{text[:40]}” is not a whole number of minor units.")
     return Money(int(text), currency.upper())
 
 
 def required(row: Row, column: str) -> str:
     """A field that must not be blank."""
-    value = row[column]
+    value = row.fields.get(column)
     if not value:
         raise UnreadableField(f"“{column}” is blank.")
     return value
@@ -170,6 +173,10 @@ def moment(text: str, zone: tzinfo = UTC) -> datetime | None:
     """A time in UTC; without an offset it is of the zone. Nothing written is no time."""
     if not text:
         return None
+    if text[-1] == "Z":
+        # as most providers write it; what is not quite right is looked at more closely below
+        with suppress(ValueError):
+            return datetime.fromisoformat(text)
     try:
         read = datetime.fromisoformat(_BLANKS.sub("", text.replace("/", "-")))
         return (read if read.tzinfo else read.replace(tzinfo=zone)).astimezone(UTC)
@@ -177,6 +184,7 @@ def moment(text: str, zone: tzinfo = UTC) -> datetime | None:
         raise UnreadableField(f"“{text[:40]}” is not a date and time.") from None
 
 
+@lru_cache(maxsize=1_000)
 def day(text: str) -> date | None:
     """A date, also when a time follows it. Nothing written is no date."""
     if not text:

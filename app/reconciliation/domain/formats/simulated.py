@@ -42,23 +42,26 @@ def read(source: BinaryIO, tally: Tally) -> Iterator[Line]:
         tally.total(key[0] or None, key[1]).is_proven = True
 
 
+_UNKNOWN = LineKind.UNKNOWN
+
+
 def _line(row: Row) -> Line:
-    currency, raw_type = required(row, "currency"), row["type"]
-    gross, fee, net = (minor(required(row, column), currency) for column in ("gross", "fee", "net"))
-    batch = required(row, "batch")
+    currency, raw_type = required(row, "currency").upper(), row["type"]
+    gross, fee, net = minor(required(row, "gross"), currency), minor(required(row, "fee"), currency), minor(required(row, "net"), currency)
     return Line(
         number=row.number,
-        kind=KINDS.get(raw_type, LineKind.UNKNOWN),
+        kind=KINDS.get(raw_type, _UNKNOWN),
         raw_type=raw_type,
         ext_id=required(row, "line"),
         parent_ext_id=same(row["payment"]),
         merchant_ref=same(row["reference"]),
-        batch=batch,
+        batch=required(row, "batch"),
         gross=gross,
         fee=fee,
         net=net,
         occurred_at=moment(row["created_at"]),
         available_on=day(row["available_on"]),
-        references=[batch],
-        problem=None if net == gross - fee else f"net {net.decimal()} is not gross {gross.decimal()} less fee {fee.decimal()}.",
+        problem=None
+        if net.minor == gross.minor - fee.minor
+        else f"net {net.decimal()} is not gross {gross.decimal()} less fee {fee.decimal()}.",
     )
