@@ -111,6 +111,9 @@ class TestMoving:
         parts = {Target.PSP_FEE: Money(400, "EUR"), Target.CHARGEBACK_LOSS: Money(600, "EUR")}
         with pytest.raises(ResolutionImpossible, match=r"come to €10\.00"):
             await do(desk, breaks.adjust, found, parts={Target.PSP_FEE: Money(999, "EUR")}, reason="")
+        against = {Target.PSP_FEE: Money(100_000, "EUR"), Target.CHARGEBACK_LOSS: Money(-99_000, "EUR")}
+        with pytest.raises(ResolutionImpossible, match="the sign of what is left over"):
+            await do(desk, breaks.adjust, found, parts=against, reason="")
         fees = desk.balance("5100")
         await do(desk, breaks.adjust, found, parts=parts, reason="As they wrote")
         assert (desk.balance("5100") - fees, desk.balance("5130")) == (400, 600)

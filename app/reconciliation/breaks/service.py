@@ -102,6 +102,9 @@ async def adjust(session: AsyncSession, actor: Actor, *, break_id: UUID, parts: 
     place, left = await _place(session, found), await _left_over(session, found)
     if sum(part.minor for part in parts.values()) != left.minor or any(part.currency != left.currency for part in parts.values()):
         raise ResolutionImpossible(f"The parts have to come to {left.format()}.", fields={"amount": f"Together {left.format()}."})
+    if any(part.minor and part.is_negative != left.is_negative for part in parts.values()):
+        # a part against the others would let any sum be moved between two accounts on the occasion of a small one
+        raise ResolutionImpossible("Every part has to have the sign of what is left over.", fields={"amount": f"Parts of {left.format()}."})
     lines = adjustment(place, found, parts)
     transaction = await _post(session, actor, found, lines, "adjust")
     action = Action.SPLIT if len(parts) > 1 else Action.ADJUST
