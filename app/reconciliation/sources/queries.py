@@ -11,6 +11,7 @@ from app.core.clock import today
 from app.core.ids import ConnectionId, MerchantId, public_id
 from app.core.money import Money
 from app.core.paging import fetch_page
+from app.core.settings import settings
 from app.psp import queries as psp
 from app.reconciliation import queries
 from app.reconciliation.domain.arrivals import UNDER_WAY
@@ -92,6 +93,7 @@ async def source_page(
         feed=await _feed(session, source, names),
         feed_connections=[(public_id("con", connection_id), name) for connection_id, name in own.items()],
         first_day=today() - FIRST_LOOK,
+        drop_folder=f"{public_id('mer', merchant_id)}/{row.id}" if settings().drop_folder else None,
         under_way=under_way,
         files=files.map(lambda found: _file(found.SourceFile, source)),
     )
