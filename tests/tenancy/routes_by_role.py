@@ -176,6 +176,7 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "reconciliation:reject": "owner approver",
     "reconciliation:reopen": "owner finance",
     "reconciliation:run": "owner admin finance approver viewer",
+    "reconciliation:runs": "owner admin finance approver viewer",
     "reconciliation:set_feed": "owner finance",
     "reconciliation:source": "owner admin finance approver viewer",
     "reconciliation:sources": "owner admin finance approver viewer",
