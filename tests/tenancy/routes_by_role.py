@@ -173,6 +173,7 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "reconciliation:overview": "owner admin finance approver viewer",
     "reconciliation:park": "owner finance",
     "reconciliation:prove": "owner finance",
+    "reconciliation:read_again": "owner finance",
     "reconciliation:reject": "owner approver",
     "reconciliation:reopen": "owner finance",
     "reconciliation:run": "owner admin finance approver viewer",
