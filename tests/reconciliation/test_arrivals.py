@@ -113,6 +113,17 @@ class TestDying:
         assert desk.query("select count(*), min(status) from recon_file") == [(1, "imported")]
         assert desk.query("select status from recon_arrival") == [("compared",)]
 
+    async def test_one_that_was_given_up_is_gone_on_with(self, owner: Browser, desk: Desk) -> None:
+        arrival = await arrive(desk, settlement([line_of(*await desk.take(10_000))]))
+        path = f"{BASE}/arrivals/{public_id('rar', arrival.id)}"
+        assert "Go on with it" not in text_of(await owner.get(path))
+        desk.query("update recon_arrival set status = 'reading', seen_at = seen_at - interval '1 hour' returning id")
+        assert "No sign of life" in text_of(await owner.get(path))
+        assert "No sign of life" not in text_of(await owner.follow(await owner.post(f"{path}/again")))
+        assert desk.query("select count(*) from outbox where topic = 'reconciliation.file_received'") == [(2,)]
+        await desk.work()
+        assert "Compared" in text_of(await owner.get(path))
+
     def test_large_files_wait_behind_everything_else(self) -> None:
         load_jobs()
         (actor,) = ROUTES["reconciliation.file_received"]

@@ -111,6 +111,9 @@ class TestMoving:
         parts = {Target.PSP_FEE: Money(400, "EUR"), Target.CHARGEBACK_LOSS: Money(600, "EUR")}
         with pytest.raises(ResolutionImpossible, match=r"come to €10\.00"):
             await do(desk, breaks.adjust, found, parts={Target.PSP_FEE: Money(999, "EUR")}, reason="")
+        against = {Target.PSP_FEE: Money(100_000, "EUR"), Target.CHARGEBACK_LOSS: Money(-99_000, "EUR")}
+        with pytest.raises(ResolutionImpossible, match="the sign of what is left over"):
+            await do(desk, breaks.adjust, found, parts=against, reason="")
         fees = desk.balance("5100")
         await do(desk, breaks.adjust, found, parts=parts, reason="As they wrote")
         assert (desk.balance("5100") - fees, desk.balance("5130")) == (400, 600)
@@ -122,6 +125,18 @@ class TestMoving:
         await do(desk, breaks.adjust, the_break(desk), parts={Target.UNIDENTIFIED: Money(-500, "EUR")}, reason="Asked the PSP")
         assert desk.balance("2400") == -500
         assert desk.balance("1100") == 0
+
+
+class TestTakingBack:
+    async def test_what_was_booked_is_reversed_whoever_looked_after_it_since(self, desk: Desk) -> None:
+        """A break that is resolved can be taken by nobody any more, so that the last word on it stays the one that booked."""
+        found = await short(desk, 300)
+        await do(desk, breaks.write_off, found, reason="Small")
+        with pytest.raises(ResolutionImpossible):
+            await do(desk, breaks.claim, found)
+        await do(desk, breaks.reopen, found, reason="No")
+        await do(desk, breaks.claim, found)
+        assert desk.balance("5900") == 0
 
 
 class TestLinking:
@@ -137,7 +152,8 @@ class TestLinking:
         await desk.compare()
         assert desk.breaks() == []
         assert [code for code, _ in desk.left_over()] == ["1210"]
-        await do(desk, breaks.unlink, found, reason="Another buyer")
+        await do(desk, breaks.reopen, found, reason="Another buyer")
+        assert desk.query("select action from recon_resolution order by id desc limit 1") == [("unlink",)]
         await desk.compare()
         assert [kind for kind, *_ in desk.breaks()] == ["missing_in_ledger"]
         assert desk.left_over()["1100", taken.key] == 9_970

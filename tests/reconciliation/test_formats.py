@@ -217,6 +217,37 @@ class TestQuirks:
         assert refused.value.line == content.count(b"\n", 0, content.index(b"</Stmt>")) + 1
         assert [line.number for line in lines_of("camt053", files.camt053([100, 200]).replace(b"<Ntry>", b"\n<Ntry>"))] == [3, 4]
 
+    @pytest.mark.parametrize("name", ["camt053", "mt940"])
+    def test_entries_without_a_name_are_told_apart_across_days_and_years(self, name: str) -> None:
+        """Banks number entries anew in each statement and statements anew each year: the same number is not the same money."""
+
+        def nameless(year: int) -> list[str]:
+            if name == "mt940":
+                content = re.sub(rb"//BANK[^\r]*", b"", files.mt940([100, 200])).replace(b"2603", f"{year % 100}03".encode())
+            else:
+                content = re.sub(rb"<AcctSvcrRef>[^<]*-(\d)</AcctSvcrRef>", rb"<NtryRef>\1</NtryRef>", files.camt053([100, 200]))
+                content = content.replace(b"2026-", f"{year}-".encode())
+            return [line.ext_id for line in lines_of(name, content)]
+
+        assert nameless(2026) == nameless(2026)
+        assert len({*nameless(2026), *nameless(2027)}) == 4
+
+    @pytest.mark.parametrize(
+        "code, side, kind",
+        [
+            ("T1107", "DR", LineKind.REFUND),
+            ("T1108", "CR", LineKind.FEE),
+            ("T1110", "DR", LineKind.RESERVE_HOLD),
+            ("T1111", "CR", LineKind.RESERVE_RELEASE),
+            ("T1105", "CR", LineKind.RESERVE_RELEASE),
+        ],
+    )
+    def test_paypals_reversals_are_not_all_refunds(self, code: str, side: str, kind: LineKind) -> None:
+        content = files.paypal([(500, 0) if side == "CR" else (-500, 0)])
+        content = content.replace(b"T0006" if side == "CR" else b"T1107", code.encode())
+        (line,) = lines_of("paypal", content)
+        assert (line.kind, line.net) == (kind, Money(500 if side == "CR" else -500, "USD"))
+
     def test_a_collective_entry_is_read_by_its_parts(self) -> None:
         parts = "".join(
             f'<TxDtls><Refs><EndToEndId>E{i}</EndToEndId></Refs><Amt Ccy="EUR">{size}</Amt><CdtDbtInd>CRDT</CdtDbtInd></TxDtls>'

@@ -218,6 +218,21 @@ class TestReading:
         assert "No sources yet" in text_of(await owner.get(f"{BASE}/sources"))
         assert "Breaks appear when files were compared" in text_of(await owner.get(f"{BASE}/breaks"))
 
+    async def test_every_run_is_listed_a_page_at_a_time(self, owner: Browser, desk: Desk) -> None:
+        assert "Nothing was compared yet" in text_of(await owner.get(f"{BASE}/runs"))
+        await short(desk, 300)
+        desk.query(
+            "insert into recon_run select merchant_id, new_id(now()), started_at, finished_at, started_by, rules, sums, open_breaks"
+            " from recon_run, generate_series(1, 25) returning 1"
+        )
+        first = soup(await owner.get(f"{BASE}/runs"))
+        following = first.select_one("a[href*='runs?after=']")
+        assert following is not None
+        assert (len(rows(first, "tbody")), len(rows(soup(await owner.get(str(following["href"]))), "tbody"))) == (25, 1)
+        page = text_of(await owner.get(str(first.select("tbody a")[-1]["href"])))
+        assert "Review 1 of 1 breaks open now" in page
+        assert "Explained not yet" in page
+
     async def test_breaks_are_filtered_and_exported(self, owner: Browser, desk: Desk) -> None:
         await short(desk, 300)
         await desk.hand_in(statement(("=evil()", 77)), to=desk.bank)

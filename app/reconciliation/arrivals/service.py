@@ -134,6 +134,16 @@ async def _keep_pieces(session: AsyncSession, arrival: Arrival, content: BinaryI
         number += 1
 
 
+async def ask_again(session: AsyncSession, actor: Actor, *, arrival_id: UUID) -> Arrival:
+    """Let a job go on with a file whose own was given up; one that is still at it is not disturbed, and nothing is taken twice."""
+    arrival = await _locked(session, actor.merchant, arrival_id)
+    if ArrivalStatus(arrival.status) in UNDER_WAY:
+        arrival.seen_at = now()
+        await outbox.publish(session, merchant_id=actor.merchant, event=FileReceived(), object_id=arrival.id)
+        await audit.record(session, actor, action="reconciliation.reading_asked", object_type="recon_arrival", object_id=arrival.id)
+    return arrival
+
+
 async def begin(session: AsyncSession, *, merchant_id: MerchantId, arrival_id: UUID) -> Arrival:
     """Begin to read a file, or go on where a job that died left it."""
     arrival = await _locked(session, merchant_id, arrival_id)

@@ -18,7 +18,7 @@ from app.core.paging import Page, fetch_page
 from app.ledger.domain import Code, Line, Side
 from app.reconciliation import queries
 from app.reconciliation.domain import journals
-from app.reconciliation.domain.breaks import BREAK, UNSETTLED, BreakKind, BreakStatus, Policy, business_days_between
+from app.reconciliation.domain.breaks import BREAK, RESOLVING, UNSETTLED, BreakKind, BreakStatus, Policy, business_days_between
 from app.reconciliation.models import Break, Item, Resolution, Source
 from app.reconciliation.schemas import BreakPage, BreakRow, Candidate, PreviewLine, StepRow
 from app.reconciliation.schemas.breaks import BreakFilter, BreakListPage
@@ -27,6 +27,7 @@ from app.reconciliation.sources import queries as sources
 
 ITEM = "rit"
 NEAR_DAYS, MOST_CANDIDATES = 10, 5
+CLOSED_BY = [action.replace("_", " ").capitalize() for action in RESOLVING]
 CSV_COLUMNS = ["id", "kind", "reference", "source", "status", "ledger", "other", "difference", "currency", "owner", "opened_on", "due_on"]
 First, Other = aliased(Item), aliased(Item)
 Statement = Select[*tuple[Any, ...]]
@@ -188,6 +189,7 @@ async def break_page(session: AsyncSession, actor: Actor, *, break_id: UUID) -> 
         steps=steps,
         requested_by_you=found.requested_by is not None and found.requested_by == actor.id,
         can_be_undone=BREAK.can(BreakStatus(found.status), "reopen"),
+        is_linked=next((step.action for step in steps if step.action in CLOSED_BY), None) == CLOSED_BY[0],
         file=await sources.file_row(session, merchant_id=merchant_id, file_id=found.file_id) if found.file_id else None,
     )
 

@@ -18,6 +18,8 @@ from app.reconciliation import queries
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import (
     BREAK,
+    RESOLVING,
+    UNSETTLED,
     Action,
     BreakStatus,
     NeedsSecondPerson,
@@ -33,8 +35,8 @@ BREAK_SOURCE = "break"
 
 
 async def claim(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Break:
-    """Say who looks after a break."""
-    found = await _locked(session, actor, break_id)
+    """Say that you look after a break."""
+    found = await _unsettled(session, actor, break_id)
     found.owner_id, found.owner_name = actor.id, actor.name
     await _keep(session, actor, found, Action.CLAIM)
     return found
@@ -42,7 +44,7 @@ async def claim(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Break
 
 async def assign(session: AsyncSession, actor: Actor, *, break_id: UUID, member_id: UUID) -> Break:
     """Say who of the team looks after a break."""
-    found = await _locked(session, actor, break_id)
+    found = await _unsettled(session, actor, break_id)
     member = await tenancy.membership(session, actor, member_id=member_id)
     row = await tenancy.member(session, actor, member_id=member_id)
     found.owner_id, found.owner_name = member.person_id, row.name
@@ -100,6 +102,9 @@ async def adjust(session: AsyncSession, actor: Actor, *, break_id: UUID, parts: 
     place, left = await _place(session, found), await _left_over(session, found)
     if sum(part.minor for part in parts.values()) != left.minor or any(part.currency != left.currency for part in parts.values()):
         raise ResolutionImpossible(f"The parts have to come to {left.format()}.", fields={"amount": f"Together {left.format()}."})
+    if any(part.minor and part.is_negative != left.is_negative for part in parts.values()):
+        # a part against the others would let any sum be moved between two accounts on the occasion of a small one
+        raise ResolutionImpossible("Every part has to have the sign of what is left over.", fields={"amount": f"Parts of {left.format()}."})
     lines = adjustment(place, found, parts)
     transaction = await _post(session, actor, found, lines, "adjust")
     action = Action.SPLIT if len(parts) > 1 else Action.ADJUST
@@ -192,16 +197,14 @@ async def _assign(session: AsyncSession, actor: Actor, found: Break, first: Item
     return await _post(session, actor, found, lines, "link")
 
 
-async def unlink(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str) -> Break:
-    """Take a link back: the match stays on record as undone, the break is open again, and its transaction is reversed."""
-    return await reopen(session, actor, break_id=break_id, reason=reason, action=Action.UNLINK)
-
-
-async def reopen(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str, action: Action = Action.REOPEN) -> Break:
-    """Take a resolution back. What it wrote is reversed by a transaction of its own."""
+async def reopen(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str) -> Break:
+    """Take a resolution back. What it wrote is reversed by a transaction of its own; a link is undone, and stays on record as undone."""
     found = await _locked(session, actor, break_id)
     BREAK.next(BreakStatus(found.status), "reopen")
-    latest = select(Resolution).where(Resolution.merchant_id == actor.merchant, Resolution.break_id == found.id)
+    # who looks after it may have changed since; what was booked is what has to be taken back
+    latest = select(Resolution).where(
+        Resolution.merchant_id == actor.merchant, Resolution.break_id == found.id, Resolution.action.in_(RESOLVING)
+    )
     last = (await session.execute(latest.order_by(Resolution.id.desc()).limit(1))).scalar_one()
     if last.action == Action.SETTLE:
         raise ResolutionImpossible("A rule settled this, and would settle it again. There is nothing to take back.")
@@ -215,7 +218,9 @@ async def reopen(session: AsyncSession, actor: Actor, *, break_id: UUID, reason:
             actor=actor,
             reason=reason or "Resolution taken back",
         )
+    action = Action.REOPEN
     if last.action == Action.LINK:
+        action = Action.UNLINK
         await _undo_link(session, found)
     found.requested_by = found.approved_by = None
     return await _step(session, actor, found, "reopen", action, reason=reason, transaction=transaction)
@@ -280,6 +285,13 @@ async def move_all(session: AsyncSession, actor: Actor, *, break_id: UUID, targe
 
 async def _locked(session: AsyncSession, actor: Actor, break_id: UUID) -> Break:
     return await queries.one_break(session, merchant_id=actor.merchant, break_id=break_id, lock=True)
+
+
+async def _unsettled(session: AsyncSession, actor: Actor, break_id: UUID) -> Break:
+    found = await _locked(session, actor, break_id)
+    if BreakStatus(found.status) not in UNSETTLED:
+        raise ResolutionImpossible(f"The break is {found.status}; nobody needs to look after it any more.")
+    return found
 
 
 async def _place(session: AsyncSession, found: Break) -> Place:

@@ -33,6 +33,13 @@ async def compare(request: HttpRequest, session: NamedDependency[AsyncSession], 
     return redirect(request, f"{BASE}/runs/{public_id(run_queries.RUN, run.id)}", toast=f"Compared: {run.open_breaks} breaks are open")
 
 
+@get(f"{BASE}/runs", name="reconciliation:runs", guards=[requires(READ)])
+async def list_runs(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
+    """Every run."""
+    page = await run_queries.run_list_page(session, merchant_id=actor.merchant, after=request.query_params.get("after"))
+    return render(request, "reconciliation/runs.html", page)
+
+
 @get(f"{BASE}/runs/{{run_id:str}}", name="reconciliation:run", guards=[requires(READ)])
 async def show_run(
     request: HttpRequest, run_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
@@ -56,4 +63,4 @@ async def check_invariants(request: HttpRequest, session: NamedDependency[AsyncS
     return redirect(request, f"{BASE}/invariants", toast="Everything holds" if proof.is_sound else "Something does not hold")
 
 
-ROUTES = [show_overview, compare, show_run, show_invariants, check_invariants]
+ROUTES = [show_overview, list_runs, compare, show_run, show_invariants, check_invariants]

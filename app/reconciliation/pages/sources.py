@@ -181,6 +181,15 @@ async def show_arrival(
     return render(request, "reconciliation/arrival.html", page, fragment="reconciliation/_arrival.html")
 
 
+@post(f"{BASE}/arrivals/{{arrival_id:str}}/again", name="reconciliation:read_again", status_code=200, guards=[requires(WRITE)])
+async def read_again(
+    request: HttpRequest, arrival_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
+    """Go on with a file that nobody reads any more."""
+    await arrivals.ask_again(session, actor, arrival_id=queries.arrival_id(arrival_id))
+    return redirect(request, f"{BASE}/arrivals/{arrival_id}", toast="Somebody goes on with it now")
+
+
 @get(f"{BASE}/files/{{file_id:str}}", name="reconciliation:file", guards=[requires(READ)])
 async def show_file(
     request: HttpRequest, file_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
@@ -209,6 +218,7 @@ ROUTES = [
     fetch_now,
     upload_file,
     show_arrival,
+    read_again,
     show_file,
     download_file,
 ]

@@ -10,11 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.clock import today
 from app.core.ids import MerchantId, path_id, public_id
 from app.core.money import Money
+from app.core.paging import fetch_page
 from app.reconciliation.breaks import queries as breaks
 from app.reconciliation.domain.breaks import AGES, RunNotFound, age_of, business_days_between
 from app.reconciliation.domain.sums import Sums
 from app.reconciliation.models import Run
-from app.reconciliation.schemas import OverviewPage, RunPage, RunRow, SumRow
+from app.reconciliation.schemas import OverviewPage, RunListPage, RunPage, RunRow, SumRow
 from app.reconciliation.sources import queries as sources
 from app.web.charts import AreaChart, ColumnChart
 
@@ -77,7 +78,18 @@ async def _cleared(session: AsyncSession, merchant_id: MerchantId) -> AreaChart 
 async def run_page(session: AsyncSession, *, merchant_id: MerchantId, run_id: UUID) -> RunPage:
     """One run, with the breaks that are open now."""
     run = await run_row(session, merchant_id=merchant_id, run_id=run_id)
-    return RunPage(run=run, breaks=await breaks.open_breaks(session, merchant_id=merchant_id))
+    return RunPage(
+        run=run,
+        breaks=await breaks.open_breaks(session, merchant_id=merchant_id),
+        open_now=sum(count for _, count in await breaks.ages(session, merchant_id=merchant_id)),
+    )
+
+
+async def run_list_page(session: AsyncSession, *, merchant_id: MerchantId, after: str | None = None) -> RunListPage:
+    """Every run, newest first."""
+    statement = select(Run.id, Run).where(Run.merchant_id == merchant_id)
+    runs = await fetch_page(session, statement, keys=[Run.id], after=after)
+    return RunListPage(runs=runs.map(lambda found: _row(found.Run)))
 
 
 async def run_row(session: AsyncSession, *, merchant_id: MerchantId, run_id: UUID) -> RunRow:

@@ -6,6 +6,7 @@ from datetime import date, datetime
 import msgspec
 
 from app.core.money import Money
+from app.core.paging import Page
 from app.ledger.domain.seals import Block
 from app.reconciliation.domain.breaks import BreakKind, BreakStatus
 from app.reconciliation.domain.formats import CSV, FORMATS
@@ -142,11 +143,29 @@ class OverviewPage(msgspec.Struct, kw_only=True):
         ]
 
 
+class RunListPage(msgspec.Struct, kw_only=True):
+    """Every run, newest first."""
+
+    runs: Page[RunRow]
+
+
 class RunPage(msgspec.Struct, kw_only=True):
     """One run with the breaks that are open now."""
 
     run: RunRow
     breaks: "list[BreakRow]"
+    open_now: int
+
+    @property
+    def steps(self) -> list[tuple[str, str, str]]:
+        """How far the work on it is, for the stepper."""
+        is_explained = all(sum.unexplained.is_zero for sum in self.run.sums)
+        return [
+            ("Compared", f"in {self.run.seconds} s", "done"),
+            ("Matched", f"{self.run.matches:,} matches", "done"),
+            ("Review", f"{self.open_now} of {self.run.open_breaks} breaks open now", "now" if self.open_now else "done"),
+            ("Explained", "to the cent" if is_explained else "not yet", "done" if is_explained else "todo"),
+        ]
 
 
 class BreakRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +237,7 @@ class BreakPage(msgspec.Struct, kw_only=True):
     steps: list[StepRow]
     requested_by_you: bool
     can_be_undone: bool
+    is_linked: bool
     file: FileRow | None
 
     @property

@@ -115,6 +115,7 @@ class SourcePage(msgspec.Struct, kw_only=True):
     feed: FeedRow | None
     feed_connections: list[tuple[str, str]]
     first_day: date
+    drop_folder: str | None
     under_way: list[ArrivalRow]
     files: Page[FileRow]
 

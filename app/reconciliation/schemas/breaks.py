@@ -6,7 +6,7 @@ import msgspec
 
 from app.core.money import Money
 from app.core.paging import Page
-from app.reconciliation.domain.breaks import MONEY_ACTIONS, BulkAction
+from app.reconciliation.domain.breaks import MONEY_ACTIONS, BreakStatus, BulkAction
 from app.reconciliation.schemas import TARGET_NAMES, BreakRow
 
 OWNERS = [("me", "Mine"), ("nobody", "Nobody’s")]
@@ -75,8 +75,15 @@ class BreakListPage(msgspec.Struct, kw_only=True):
 
     @property
     def actions(self) -> list[tuple[str, str]]:
-        """What may be done about the chosen ones."""
-        return [(action.value, words[0]) for action, words in WORDS.items()]
+        """What may be done about the chosen ones; nothing any more about those that are settled."""
+        if self.filter.status in {BreakStatus.RESOLVED, BreakStatus.CLEARED}:
+            return []
+        owning = [BulkAction.CLAIM, BulkAction.ASSIGN]
+        aside = BulkAction.UNPARK if self.filter.status == BreakStatus.PARKED else BulkAction.PARK
+        waits = self.filter.status == BreakStatus.AWAITING_APPROVAL
+        return [
+            (action.value, WORDS[action][0]) for action in (owning if waits else [*owning, aside, *sorted(MONEY_ACTIONS, reverse=True)])
+        ]
 
 
 class ChosenRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from app.core.clock import today
 from app.core.ids import ConnectionId, MerchantId, public_id
 from app.core.money import Money
 from app.core.paging import fetch_page
+from app.core.settings import settings
 from app.payouts import queries as payouts
 from app.psp import queries as psp
 from app.reconciliation import queries
@@ -101,6 +102,7 @@ async def source_page(
         feed=await _feed(session, source, names),
         feed_connections=[(public_id("con", connection_id), name) for connection_id, name in own.items()],
         first_day=today() - FIRST_LOOK,
+        drop_folder=f"{public_id('mer', merchant_id)}/{row.id}" if settings().drop_folder else None,
         under_way=under_way,
         files=files.map(lambda found: _file(found.SourceFile, source)),
     )

@@ -128,7 +128,7 @@ def _line(entry: Element, detail: Element, row: Row, statement: Statement, *, pa
     scope = [detail] if part else [entry, *_all(entry, "NtryDtls/TxDtls")]
     ids = [value for name in IDS for element in scope for value in _found(element, name)]
     references = list(dict.fromkeys(value for value in ids if value not in {"NOTPROVIDED", "NONREF"}))
-    account_reference = _text(entry, "AcctSvcrRef") or _text(entry, "NtryRef") or f"{statement.number}.{row['Ntry']}"
+    account_reference = _text(entry, "AcctSvcrRef") or statement.name_of(_text(entry, "NtryRef") or row["Ntry"])
     reason = _text(detail, "RtrInf/Rsn/Cd") or _text(entry, "NtryDtls/TxDtls/RtrInf/Rsn/Cd")
     return Line(
         number=row.number,

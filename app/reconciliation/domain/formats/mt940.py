@@ -123,7 +123,7 @@ def _line(row: Row, index: int, entry: Mapping[str, object], statement: Statemen
         side=Side.BANK,
         kind=kind_of(str(entry.get("id") or ""), net),
         raw_type=str(entry.get("id") or ""),
-        ext_id=theirs if theirs.upper() not in _NO_REFERENCE else f"{statement.number}.{index}",
+        ext_id=theirs if theirs.upper() not in _NO_REFERENCE else statement.name_of(index),
         account=same(statement.account),
         batch=statement.batch,
         gross=net,

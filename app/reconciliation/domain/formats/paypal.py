@@ -28,7 +28,14 @@ PLACES = 2
 CODES = {
     "T1106": LineKind.REFUND,
     "T1107": LineKind.REFUND,
-    "T1108": LineKind.REFUND,
+    "T1101": LineKind.PAYOUT_REVERSAL,
+    "T1105": LineKind.RESERVE_RELEASE,
+    "T1108": LineKind.FEE,
+    "T1109": LineKind.FEE,
+    "T1110": LineKind.RESERVE_HOLD,
+    "T1111": LineKind.RESERVE_RELEASE,
+    "T1114": LineKind.TRANSFER,
+    "T1115": LineKind.TRANSFER,
     "T1201": LineKind.DISPUTE,
     "T1202": LineKind.DISPUTE_REVERSAL,
 }

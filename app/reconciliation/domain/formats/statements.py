@@ -34,6 +34,11 @@ class Statement(msgspec.Struct, kw_only=True):
         """The statement's name: the account and its number or day."""
         return f"{self.account}/{self.number or self.closed_on or 'statement'}"
 
+    def name_of(self, place: str | int) -> str:
+        """A name for an entry that the bank gave none: banks number entries anew in each statement, and statements anew each year."""
+        parts = (self.account, self.closed_on.isoformat() if self.closed_on else "", self.number, str(place))
+        return ".".join(part for part in parts if part)
+
 
 class Chain:
     """The statements of a file in their order, per account and currency."""
