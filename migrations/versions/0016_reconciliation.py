@@ -60,6 +60,7 @@ FUNCTIONS = (
     "recon_expect(uuid, timestamptz)",
     "recon_day_shift(timestamptz, text)",
     "numbered_id(uuid, bigint)",
+    "recon_check_sources() CASCADE",
     "public_uuid(text)",
 )
 
@@ -224,11 +225,6 @@ def upgrade() -> None:
             name=op.f("ck_recon_item_kind"),
         ),
         sa.CheckConstraint("side in ('ledger', 'psp', 'bank')", name=op.f("ck_recon_item_side")),
-        sa.ForeignKeyConstraint(
-            ["merchant_id", "source_id"],
-            ["recon_source.merchant_id", "recon_source.id"],
-            name=op.f("fk_recon_item_merchant_id_source_id_recon_source"),
-        ),
         sa.PrimaryKeyConstraint("merchant_id", "id", name=op.f("pk_recon_item")),
         sa.UniqueConstraint(
             "merchant_id", "source_id", "side", "ext_id", "kind", name=op.f("uq_recon_item_merchant_id_source_id_side_ext_id_kind")

@@ -159,6 +159,7 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "reconciliation:breaks": "owner admin finance approver viewer",
     "reconciliation:claim": "owner finance",
     "reconciliation:compare": "owner finance",
+    "reconciliation:download": "owner finance",
     "reconciliation:export": "owner finance",
     "reconciliation:file": "owner admin finance approver viewer",
     "reconciliation:invariants": "owner admin finance approver viewer",
