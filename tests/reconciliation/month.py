@@ -64,6 +64,7 @@ OF_THE_BANK = {
 }
 """What a rule has to make of each thing that is planted; nothing where it settles it. A debit that is missing or another is, beside this, one
 that the books have and no statement has, when the bank had given its word on the payout (see ``Month.expected``)."""
+ON_BATCHES = (Plant.BANK_SHORT, Plant.BANK_MISSING)
 ON_ORDERS = (Plant.BANK_TWICE, Plant.BANK_UNPAID, Plant.BANK_MORE)
 
 
@@ -173,7 +174,7 @@ class Month(msgspec.Struct, kw_only=True):
 
     async def _business(self, day: date) -> None:
         shop, dice = self.desk.shop, self.dice
-        for _ in range(dice.randint(3, 5)):
+        for _ in range(dice.randint(3, 4)):
             # never an amount the simulator takes for a decline
             anna, bert = dice.randrange(11_001, 60_000, 2), dice.randrange(0, 9_000, 2)
             order = await shop.order(anna=anna, bert=bert)
@@ -189,7 +190,7 @@ class Month(msgspec.Struct, kw_only=True):
             payment_id, whole = self.paid.pop(dice.randrange(len(self.paid)))
             await shop.refund(payment_id, dice.randint(100, whole))
         if day.weekday() < 5:
-            for _ in range(dice.randint(1, 3)):
+            for _ in range(dice.randint(1, 2)):
                 # one after the other: what the bank makes of each is drawn when it comes
                 self.payouts.append(await self.till.approved(dice.randint(1_000, 30_000)))
                 await payout_flows.send_due()
@@ -222,14 +223,21 @@ class Month(msgspec.Struct, kw_only=True):
             # two at most, so that there is always something that is right beside it
             free = [day for day in business if len(self._of(day, OF_THE_PROVIDER)) < min(2, room[day] - 1)]
             self.plants.setdefault(self.dice.choice(free), []).append(kind)
-        used: set[date] = set()
-        for kind in self.dice.sample(list(OF_THE_BANK), len(OF_THE_BANK)):
-            free = [day + timedelta(days=1) for day in business if day + timedelta(days=1) not in used]
+        for kind in sorted(self.dice.sample(list(OF_THE_BANK), len(OF_THE_BANK)), key=lambda kind: kind not in ON_ORDERS):
+            free = [day + timedelta(days=1) for day in business]
+            free = [
+                day
+                for day in free
+                if len(self._of(day, OF_THE_BANK)) < 2 and not any(self._clash(kind, other) for other in self.plants.get(day, []))
+            ]
             if kind in ON_ORDERS:
                 free = [day for day in free if any(entry.minor < 0 for entry in settlements.orders(store, account, day, "EUR", []))]
-            day = self.dice.choice(free)
-            used.add(day)
-            self.plants.setdefault(day, []).append(kind)
+            self.plants.setdefault(self.dice.choice(free), []).append(kind)
+
+    @staticmethod
+    def _clash(kind: Plant, other: Plant) -> bool:
+        """Two that would spoil the same line."""
+        return any(kind in same and other in same for same in (ON_ORDERS, ON_BATCHES))
 
     def _of(self, day: date, kinds: dict[Plant, list[str]]) -> list[Plant]:
         return [kind for kind in self.plants.get(day, []) if kind in kinds]

@@ -27,7 +27,7 @@ from tests.reconciliation.month import FIRST, PATIENCE, Bank, Month, Provider
 from tests.support.factories.payouts import open_till, scripted
 from tests.support.shop import open_shop
 
-DAYS = int(os.environ.get("RECON_DAYS", "9"))
+DAYS = int(os.environ.get("RECON_DAYS", "8"))
 SEEDS = range(int(os.environ.get("RECON_SEEDS", "1")))
 ORDERS = int(os.environ.get("RECON_ORDERS", "2"))
 
@@ -75,7 +75,7 @@ async def a_month(seed: int, superuser: psycopg.Connection, monkeypatch: pytest.
     return month
 
 
-async def end_of(month: Month, seed: int) -> State:
+async def end_of(month: Month, seed: int, *, proven: bool = True) -> State:
     """Hand the files in in an order of this seed, with comparisons in between, and say where it ends; everything is taken back."""
     dice, desk = random.Random(seed), month.desk
     order = dice.sample(month.files, len(month.files)) if seed else month.files
@@ -87,13 +87,14 @@ async def end_of(month: Month, seed: int) -> State:
                 source = desk.bank if file.is_bank else desk.psp
                 taken = await files.import_file(session, desk.shop.actor, source=source, name=file.name, chunks=[file.content])
                 assert taken.status == ("refused" if file.is_torn else "imported"), taken.reason
-                if dice.random() < 0.15:
+                if dice.random() < 0.1:
                     await runs.compare(session, desk.shop.actor)
             await runs.compare(session, desk.shop.actor)
             state |= await read(session, month)
-            proof = await invariants.check(session, desk.shop.actor)
-            broken = [(outcome.name, outcome.violations) for outcome in proof.invariants if not outcome.holds]
-            assert (broken, len({outcome.name.split()[0] for outcome in proof.invariants})) == ([], 12)
+            if proven:
+                proof = await invariants.check(session, desk.shop.actor)
+                broken = [(outcome.name, outcome.violations) for outcome in proof.invariants if not outcome.holds]
+                assert (broken, len({outcome.name.split()[0] for outcome in proof.invariants})) == ([], 12)
             raise _TakenBackError
     return state
 
@@ -128,4 +129,4 @@ async def test_a_month_ends_right_in_any_order(
             assert end[name] == rows, name
     # another merchant with the same seed, its files in another order still, is the same month
     other = await a_month(seed, superuser, monkeypatch)
-    assert trace(other, await end_of(other, seed * 100 + ORDERS)) == trace(month, first)
+    assert trace(other, await end_of(other, seed * 100 + ORDERS, proven=False)) == trace(month, first)

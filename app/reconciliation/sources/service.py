@@ -64,16 +64,21 @@ async def add_source(
         async with session.begin_nested():
             session.add(source)
     except IntegrityError as error:
-        if "funding_account" in str(error.orig):
-            message = "This bank account has a source already."
-            raise SourceNameTaken(message, fields={"bank": message}) from error
-        if "connection" in str(error.orig):
-            message = "This connection has a source already."
-            raise SourceNameTaken(message, fields={"connection": message}) from error
-        raise SourceNameTaken(f"There is a source called “{name}” already.", fields={"name": "This name is taken."}) from error
+        raise _taken(name, str(error.orig)) from error
     after = {"name": name, "format": format}
     await audit.record(session, actor, action="reconciliation.source_added", object_type="recon_source", object_id=source.id, after=after)
     return source
+
+
+def _taken(name: str, what: str) -> SourceNameTaken:
+    """What a unique index refused, by its name."""
+    if "funding_account" in what:
+        message = "This bank account has a source already."
+        return SourceNameTaken(message, fields={"bank": message})
+    if "connection" in what:
+        message = "This connection has a source already."
+        return SourceNameTaken(message, fields={"connection": message})
+    return SourceNameTaken(f"There is a source called “{name}” already.", fields={"name": "This name is taken."})
 
 
 async def _check_bank(session: AsyncSession, actor: Actor, side: Side, funding_id: FundingAccountId) -> None:
