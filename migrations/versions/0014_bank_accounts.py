@@ -120,7 +120,9 @@ def upgrade() -> None:
         sa.Column("edited_by_name", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("interval in ('manual', 'daily', 'weekly', 'monthly', 'threshold', 'instant')", name=op.f("ck_payout_schedule_interval")),
+        sa.CheckConstraint(
+            "interval in ('manual', 'daily', 'weekly', 'monthly', 'threshold', 'instant')", name=op.f("ck_payout_schedule_interval")
+        ),
         sa.CheckConstraint("rule in ('following', 'modified_following', 'preceding')", name=op.f("ck_payout_schedule_rule")),
         sa.CheckConstraint("status in ('active', 'paused')", name=op.f("ck_payout_schedule_status")),
         sa.CheckConstraint(
