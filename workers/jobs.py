@@ -86,20 +86,25 @@ async def run_job(actor: str, message: Message) -> None:
     _running[task] = False
     try:
         await failpoint("workers.job_begun")
-        await JOBS[actor](message)
-        await failpoint("workers.job_worked")
+        await _work(actor, message, attempts)
     except asyncio.CancelledError:
         if not _running[task]:
             raise
         log.info("job_given_back", actor=actor, topic=message.topic)
         await tries.give_back(actor=actor, event_id=message.event_id)
         raise TryAgain(GIVE_BACK_MS) from None
+    finally:
+        del _running[task]
+
+
+async def _work(actor: str, message: Message, attempts: int) -> None:
+    try:
+        await JOBS[actor](message)
     except Exception as error:
         await failed(actor, message, attempts=attempts, error=error)
     else:
+        await failpoint("workers.job_worked")
         await finish(actor, message, state="done")
-    finally:
-        del _running[task]
 
 
 def give_back_all() -> None:

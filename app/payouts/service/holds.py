@@ -97,7 +97,7 @@ async def hold_part(
         amount = amount or brought
     if amount is None or not amount.is_positive:
         raise PolicyInvalid("Name an amount.", fields={"amount": "Hold more than nothing."})
-    # payouts that are being asked for now see the hold, or are seen by whoever places it
+    # a request of the same moment sees the hold, or is over before it is placed
     await lock_wallets(session, merchant_id=actor.merchant, seller_ids=[seller_id], currency=amount.currency)
     return await place_hold(session, actor, seller_id=seller_id, payment_id=payment_id, amount=amount, reason=reason, expires_at=expires_at)
 
