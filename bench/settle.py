@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -49,7 +50,7 @@ async def settle(merchant_id: MerchantId, provider: UUID, bank: UUID, path: Path
             async with db.unit_of_work(merchant_id) as session:
                 await runs.compare(session, actor, done=lambda step, steps=steps: steps.append((step, time.perf_counter())))  # type: ignore[misc]
             steps.append(("record", time.perf_counter()))
-            seconds |= {f"{prefix}{name}": at - before for (_, before), (name, at) in zip(steps, steps[1:], strict=False)}
+            seconds |= {f"{prefix}{name}": at - before for (_, before), (name, at) in pairwise(steps)}
     finally:
         await db.dispose()
     return seconds

@@ -40,7 +40,7 @@ def csv_download(name: str, header: Sequence[str], batches: AsyncIterable[Sequen
 def file_download(name: str, parts: AsyncIterable[bytes]) -> Stream:
     """Send a file as it is kept. It is never shown in the browser, whatever is in it."""
     return Stream(
-        parts,  # type: ignore[arg-type]
+        parts,
         media_type="application/octet-stream",
         headers={"Content-Disposition": f'attachment; filename="{_file_name(name)}"', "Cache-Control": "no-store"},
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench import ledger, lists, payin
+from bench import ledger, lists, payin, recon
 from bench.figures import Figure, percentile, table
 from bench.house import House, open_house
 
@@ -30,7 +30,7 @@ class TestTable:
 
 @pytest.mark.slow
 class TestParts:
-    """All three on one house: some fifteen seconds on a quiet machine."""
+    """All of them on one house: some fifteen seconds on a quiet machine."""
 
     def test_captures(self, house: House) -> None:
         figures = ledger.run(house, seconds=0.1, clients=(1,))
@@ -53,3 +53,8 @@ class TestParts:
         assert [page.name for page in pages] == SOME
         assert all(figure.server_p50_ms and figure.queries and figure.queries <= 12 for figure in pages)
         assert "file of all payments" in {figure.name for figure in figures}
+
+    def test_reconciliation(self, house: House) -> None:
+        figures = recon.run(house, rows=900)
+        assert figures[0].name == recon.FLOOR
+        assert all(figure.per_second and figure.ratio for figure in figures[1:])

@@ -1,6 +1,7 @@
 """The pages of reconciliation, as a person's browser meets them."""
 
 import httpx2
+import pytest
 
 from app.core.ids import public_id
 from app.reconciliation.queries import BREAK, SOURCE
@@ -52,6 +53,22 @@ class TestHandingIn:
         assert "batch set_1 does not add up" in said
         assert desk.query("select count(*) from recon_item") == [(0,)]
         assert [kind for kind, *_ in desk.breaks()] == ["batch_total"]
+
+    @pytest.mark.parametrize("is_right", [True, False])
+    async def test_what_was_handed_in_is_given_back_to_the_byte_and_that_is_noted(self, owner: Browser, desk: Desk, is_right: bool) -> None:
+        content = b"\xef\xbb\xbf" + settlement([SettlementLine(id="x", gross=100)]) + b"\n" * (1 << 20)
+        page = await upload(owner, public_id(SOURCE, desk.psp.id), content if is_right else content[9:], name="../day 1.csv")
+        assert ("Refused" in text_of(page)) is not is_right
+        link = soup(page).select_one("a[href$='/content']")
+        assert link is not None
+        answer = await owner.get(str(link["href"]))
+        assert answer.content == (content if is_right else content[9:])
+        assert answer.headers["content-disposition"] == 'attachment; filename="day-1.csv"'
+        noted = "select count(*)::int from audit_entry where action = 'reconciliation.file_downloaded'"
+        assert desk.query(noted) == [(1,)]
+        kept = desk.query("select count(*)::int, sum(length(content))::int from recon_file_part")
+        assert kept[0][0] == 2
+        assert int(str(kept[0][1])) < 10_000
 
     async def test_a_file_may_be_larger_than_other_forms(self, owner: Browser, desk: Desk) -> None:
         said = text_of(await upload(owner, desk, public_id(SOURCE, desk.psp.id), b"batch,line\n" + b"x,y\n" * 500_000))

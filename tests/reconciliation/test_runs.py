@@ -100,6 +100,39 @@ class TestLongNames:
             assert f"at most {MAX_ID_LENGTH}" in str(handed_in.reason)
 
 
+class TestPairs:
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    async def test_a_pair_gives_way_to_a_better_one_whichever_came_first(self, desk: Desk, order: tuple[int, int]) -> None:
+        (taken,) = await desk.take(10_000)
+        by_our_id = settlement([line_of(taken, id="weak", payment="renamed", reference=taken.key)], batch="set_weak")
+        by_their_id = settlement([line_of(taken, id="strong")], batch="set_strong")
+        for place in order:
+            await desk.hand_in((by_our_id, by_their_id)[place])
+            await desk.compare()
+        pairs = "select a.rule, i.ext_id from recon_pair a join recon_item i on i.merchant_id = a.merchant_id and i.id = a.psp_id"
+        assert desk.query(pairs) == [("P0", "strong")]
+        assert [(kind, minor) for kind, _, minor in desk.breaks()] == [("missing_in_ledger", 10_000)]
+        # one that had to go is kept, with the rule that had made it
+        undone = desk.query("select rule, leg from recon_match where undone_at is not null")
+        assert undone == ([("P1", "line")] if order == (0, 1) else [])
+
+    async def test_several_of_the_same_money_under_one_name_are_paired_one_to_one(self, desk: Desk) -> None:
+        (taken,) = await desk.take(10_000)
+        lines = [line_of(taken, id=f"copy_{i}") for i in range(3)]
+        await desk.hand_in(settlement(lines))
+        assert (await desk.compare()).rules == {"P0": 1}
+        assert [kind for kind, *_ in desk.breaks()] == ["duplicate_psp", "duplicate_psp"]
+
+    async def test_a_source_of_nobody_is_refused_by_the_database(self, desk: Desk, superuser: psycopg.Connection) -> None:
+        await desk.hand_in(settlement([SettlementLine(id="x", gross=100)]))
+        columns = "currency, gross_minor, net_currency, fee_minor, net_minor, day, clear_key, created_at"
+        copy = f"insert into recon_item (merchant_id, id, source_id, side, kind, raw_type, ext_id, {columns}) select merchant_id, %s, %s, side, kind, raw_type, ext_id, {columns} from recon_item where ext_id = 'x'"
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            superuser.execute(copy, [desk.shop.merchant_id, desk.shop.merchant_id])  # type: ignore[arg-type]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            superuser.execute("update recon_item set ext_id = 'y'")
+
+
 class TestBank:
     async def batch(self, desk: Desk, name: str, *amounts: int) -> int:
         taken = await desk.take(*amounts)

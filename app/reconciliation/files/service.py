@@ -5,7 +5,7 @@ import hashlib
 import tempfile
 import zlib
 from collections.abc import Iterable
-from typing import IO
+from typing import BinaryIO, cast
 from uuid import UUID
 
 import msgspec
@@ -58,7 +58,7 @@ with known as ({_ITEMS}
     where i.batch_ref is null and excluded.batch_ref is not null and {_SAME} is not distinct from {_SAME.replace("i.", "excluded.")}
   returning i.file_id)
 select count(*) filter (where file_id = :file) from known
-""")
+""")  # noqa: S608 - words of our own
 _BREAK = "insert into recon_break (merchant_id, id, source_id, kind, subject, item_id, file_id, reference, currency, minor, status, opened_on, due_on, opened_at)"
 _RESTATED = text(f"""
 with again as (
@@ -68,14 +68,14 @@ with again as (
 kept as (insert into recon_line (merchant_id, file_id, ordinal, content) select :merchant, :file, ordinal, content from again where content ->> 'content' is null)
 {_BREAK}
   select :merchant, new_id(:at), :source, :kind, 'line:' || :file || ':' || ordinal, id, :file, left(reference, 200), net_currency, minor, 'open', :today, :due, :at from again
-""")
+""")  # noqa: S608 - words of our own
 _UNREADABLE = text(f"""
 with problem as (select ordinal, ext_id, net_currency, content from recon_staged where content is not null),
 kept as (insert into recon_line (merchant_id, file_id, ordinal, content) select :merchant, :file, ordinal, content from problem)
 {_BREAK}
   select :merchant, new_id(:at), :source, :kind, 'line:' || :file || ':' || ordinal, null, :file, left(coalesce(ext_id, 'line ' || ordinal), 200),
          coalesce(net_currency, ''), 0, 'open', :today, :due, :at from problem
-""")
+""")  # noqa: S608 - words of our own
 
 
 async def import_file(
@@ -83,7 +83,7 @@ async def import_file(
 ) -> SourceFile:
     """Take a file in, given as its bytes in pieces. The same content again changes nothing; one that fails its own totals is kept as refused, and
     nothing of it counts. Memory does not grow with the file. Who looks into ``tally`` meanwhile sees how far the reading is."""
-    with tempfile.TemporaryFile() as content:
+    with cast(BinaryIO, tempfile.TemporaryFile()) as content:
         digest, size = await asyncio.to_thread(_spool, chunks, content)
         before = await imported(session, source=source, digest=digest)
         if before is not None:
@@ -103,7 +103,7 @@ async def import_file(
     return file
 
 
-def _spool(chunks: Iterable[bytes], into: IO[bytes]) -> tuple[str, int]:
+def _spool(chunks: Iterable[bytes], into: BinaryIO) -> tuple[str, int]:
     found, size = hashlib.sha256(), 0
     for some in chunks:
         found.update(some)
@@ -113,7 +113,7 @@ def _spool(chunks: Iterable[bytes], into: IO[bytes]) -> tuple[str, int]:
     return found.hexdigest(), size
 
 
-async def _stage(session: AsyncSession, source: Source, content: IO[bytes], tally: Tally) -> None:
+async def _stage(session: AsyncSession, source: Source, content: BinaryIO, tally: Tally) -> None:
     """Read every line into a table of this transaction alone, so that nothing of a refused file ever reaches another."""
     mapping = msgspec.convert(source.mapping, ColumnMapping) if source.mapping else None
     lines = formats.read(source.format, content, tally, mapping=mapping)
@@ -161,7 +161,7 @@ def _opening(kind: BreakKind) -> dict[str, object]:
     return {"kind": str(kind), "today": today(), "due": business_days_after(today(), SLA_DAYS[kind])}
 
 
-async def _keep(session: AsyncSession, file: SourceFile, content: IO[bytes]) -> None:
+async def _keep(session: AsyncSession, file: SourceFile, content: BinaryIO) -> None:
     """Keep the file as it came, in compressed parts."""
     content.seek(0)
     number = 0
