@@ -251,7 +251,9 @@ def _settle(house: House, desk: Desk, path: Path) -> Settled:
 def _verify(superuser: str, desk: Desk, planted: Counter[str]) -> None:
     """Nothing fast counts if what was planted is not found, or anything else is."""
     with psycopg.connect(superuser) as connection:
-        found: Counter[str] = Counter(dict(connection.execute("select kind, count(*) from recon_break where status = 'open' group by 1").fetchall()))
+        found: Counter[str] = Counter(
+            dict(connection.execute("select kind, count(*) from recon_break where status = 'open' group by 1").fetchall())
+        )
     if found != planted:
         raise RuntimeError(f"planted {dict(planted)}, found {dict(found)}")
 
