@@ -157,7 +157,7 @@ async def differences(session: AsyncSession, *, file: SourceFile, source: Source
         async for packed in await session.stream_scalars(parts):
             content.write(zlib.decompress(packed))
         content.seek(0)
-        await _stage(session, source, cast(BinaryIO, content), Tally())
+        await _stage(session, source, content, Tally())
     await session.execute(text("set local enable_nestloop = off"))
     await session.execute(_COPIES)
     values = {"merchant": file.merchant_id, "source": file.source_id, "file": file.id}
