@@ -158,6 +158,23 @@ class TestLinking:
         assert [kind for kind, *_ in desk.breaks()] == ["missing_in_ledger"]
         assert desk.left_over()["1100", taken.key] == 9_970
 
+    async def test_nothing_is_linked_while_everything_is_compared_nor_what_the_rules_paired(
+        self, desk: Desk, superuser: psycopg.Connection
+    ) -> None:
+        taken = await desk.take(10_000, 10_000)
+        await desk.hand_in(settlement([line_of(taken[0]), SettlementLine(id="x", gross=10_000, payment="renamed")]))
+        await desk.compare()
+        found, paired = the_break(desk, "missing_in_ledger"), desk.query("select ledger_id from recon_pair")[0][0]
+        with pytest.raises(ResolutionImpossible, match="matched already"):
+            await do(desk, breaks.link, found, other_id=paired, reason="")
+        lock = "select pg_advisory_lock(hashtextextended(%s, 4218))"
+        superuser.execute(lock, [str(desk.shop.merchant_id)])
+        try:
+            with pytest.raises(ResolutionImpossible, match="being compared right now"):
+                await do(desk, breaks.link, found, other_id=paired, reason="")
+        finally:
+            superuser.execute("select pg_advisory_unlock_all()")
+
     async def test_a_credit_is_linked_to_its_batch(self, desk: Desk) -> None:
         for name in ("set_1", "set_2"):
             (taken,) = await desk.take(1_000)

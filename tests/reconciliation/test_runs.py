@@ -128,7 +128,7 @@ class TestPairs:
         columns = "currency, gross_minor, net_currency, fee_minor, net_minor, day, clear_key, created_at"
         copy = f"insert into recon_item (merchant_id, id, source_id, side, kind, raw_type, ext_id, {columns}) select merchant_id, %s, %s, side, kind, raw_type, ext_id, {columns} from recon_item where ext_id = 'x'"
         with pytest.raises(psycopg.errors.ForeignKeyViolation):
-            superuser.execute(copy, [desk.shop.merchant_id, desk.shop.merchant_id])  # type: ignore[arg-type]
+            superuser.execute(copy, [desk.shop.merchant_id, desk.shop.merchant_id])
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             superuser.execute("update recon_item set ext_id = 'y'")
 
