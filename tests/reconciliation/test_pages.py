@@ -57,7 +57,7 @@ class TestHandingIn:
     @pytest.mark.parametrize("is_right", [True, False])
     async def test_what_was_handed_in_is_given_back_to_the_byte_and_that_is_noted(self, owner: Browser, desk: Desk, is_right: bool) -> None:
         content = b"\xef\xbb\xbf" + settlement([SettlementLine(id="x", gross=100)]) + b"\n" * (1 << 20)
-        page = await upload(owner, public_id(SOURCE, desk.psp.id), content if is_right else content[9:], name="../day 1.csv")
+        page = await upload(owner, desk, public_id(SOURCE, desk.psp.id), content if is_right else content[9:], name="../day 1.csv")
         assert ("Refused" in text_of(page)) is not is_right
         link = soup(page).select_one("a[href$='/content']")
         assert link is not None
