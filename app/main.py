@@ -26,6 +26,7 @@ from app.sellers import api as sellers_api
 from app.sellers import pages as sellers
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
+from app.tenancy.rules import pages as rules
 from app.wallets import api as wallets_api
 from app.wallets import pages as wallets
 from app.web import health, metrics, patterns, problems, requests
@@ -37,6 +38,7 @@ FEATURES = (
     patterns,
     identity,
     tenancy,
+    rules,
     api_access_pages,
     psp,
     psp_api,

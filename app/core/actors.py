@@ -1,5 +1,6 @@
 """Who does something: a person, an API key, a worker, a PSP or the house itself. Every write names one."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
@@ -38,6 +39,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     address: str | None = None
     factor_at: datetime | None = None
+    limits: Mapping[str, int] = {}
 
     @classmethod
     def system(cls, merchant_id: MerchantId | None, name: str = "Countinghouse") -> Self:

@@ -72,7 +72,7 @@ async def list_breaks(request: HttpRequest, session: NamedDependency[AsyncSessio
     return render(request, "reconciliation/breaks.html", page)
 
 
-@get(f"{BASE}/breaks.csv", name="reconciliation:export", guards=[requires("reports.export")])
+@get(f"{BASE}/breaks.csv", name="reconciliation:export", guards=[requires("reports.export", fresh=True)])
 async def export_breaks(request: HttpRequest, actor: NamedDependency[Actor]) -> Stream:
     """The list of breaks as a file."""
     asked = request.query_params
@@ -148,7 +148,7 @@ async def approve_write_off(
     return _done(request, break_id, f"{abs(form.amount).format()} written off")
 
 
-@post(f"{BASE}/breaks/{{break_id:str}}/reject", name="reconciliation:reject", status_code=200, guards=[requires(APPROVE)])
+@post(f"{BASE}/breaks/{{break_id:str}}/reject", name="reconciliation:reject", status_code=200, guards=[requires(APPROVE, fresh=True)])
 async def reject_write_off(
     request: HttpRequest, break_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:

@@ -37,7 +37,12 @@ from app.tenancy.schemas import (
 from app.web.context import MerchantBadge, PersonBadge
 from app.web.sessions import Visitor
 
-_VISITOR = text("select * from visitor(:digest, :now, :idle)")
+# the merchant one is in is that of the session, or the first of those one may enter
+_VISITOR = text(
+    "select v.*, standing(v.person_id, coalesce("
+    "(select (m ->> 'id')::uuid from jsonb_array_elements(v.memberships) m where m ->> 'id' = v.merchant_id::text),"
+    " (v.memberships -> 0 ->> 'id')::uuid)) as standing from visitor(:digest, :now, :idle) v"
+)
 _PREFIXES = {
     "merchant": "mer",
     "person": "usr",
@@ -63,7 +68,8 @@ async def visitor(token: str) -> Visitor | None:
 def _visitor(row: Row[tuple[object, ...]]) -> Visitor:
     mine = msgspec.convert(row.memberships, list[domain.Membership])
     current = next((m for m in mine if row.merchant_id is not None and m.id == str(row.merchant_id)), mine[0] if mine else None)
-    badges = {m.id: _badge(m, mine) for m in mine}
+    standing = msgspec.convert(row.standing or {}, domain.Standing)
+    badges = {m.id: _badge(m, mine, standing.role if m is current else None) for m in mine}
     return Visitor(
         session_id=row.session_id,
         csrf_seed=bytes(row.csrf_seed),
@@ -76,11 +82,14 @@ def _visitor(row: Row[tuple[object, ...]]) -> Visitor:
         merchant_id=MerchantId(UUID(current.id)) if current else None,
         merchant=badges[current.id] if current else None,
         merchants=list(badges.values()),
-        permissions=permissions_of(current.role, sandbox=current.sandbox_of is not None) if current and row.factor_at else frozenset(),
+        permissions=standing.may(current) if current and row.factor_at else frozenset(),
+        fresh_minutes=standing.fresh_minutes,
+        money_limits=standing.money,
+        limits=standing.limits,
     )
 
 
-def _badge(membership: domain.Membership, mine: list[domain.Membership]) -> MerchantBadge:
+def _badge(membership: domain.Membership, mine: list[domain.Membership], role: str | None) -> MerchantBadge:
     twin = next((m.id for m in mine if membership.id == m.sandbox_of or membership.sandbox_of == m.id), None)
     return MerchantBadge(
         id=public_id("mer", UUID(membership.id)),
@@ -88,7 +97,7 @@ def _badge(membership: domain.Membership, mine: list[domain.Membership]) -> Merc
         initials=initials(membership.name),
         is_sandbox=membership.sandbox_of is not None,
         counterpart=public_id("mer", UUID(twin)) if twin else None,
-        role=membership.role.capitalize(),
+        role=role or membership.role.capitalize(),
     )
 
 
@@ -171,7 +180,7 @@ async def roles(session: AsyncSession, actor: Actor) -> RolesPage:
     """Which role may do what at this merchant."""
     sandbox = await sandbox_of(session, actor.merchant)
     granted = [permissions_of(role, sandbox=sandbox) for role in Role]
-    rows = [PermissionRow(name=name, meaning=meaning, granted=[name in g for g in granted]) for name, meaning in PERMISSIONS.items()]
+    rows = [PermissionRow(name=name, meaning=one.meaning, granted=[name in g for g in granted]) for name, one in PERMISSIONS.items()]
     return RolesPage(roles=[RoleOption(r, r.capitalize(), ROLE_SUMMARY[r]) for r in Role], permissions=rows, sandbox=sandbox)
 
 

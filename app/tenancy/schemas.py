@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from app.core.money import Money
 from app.core.paging import Page
 from app.tenancy.domain import Role
 
@@ -108,3 +109,25 @@ class AuditPage(msgspec.Struct, kw_only=True):
     q: str
     next_href: str | None
     previous_href: str | None
+
+
+class FreshnessRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How old a second factor may be for acts under one permission."""
+
+    permission: str
+    meaning: str
+    group: str
+    minutes: int
+    declared: int
+    choices: list[tuple[int, str]]
+
+
+class StepUpRulesPage(msgspec.Struct, frozen=True, kw_only=True):
+    rows: list[FreshnessRow]
+    limits: list[Money]
+    currencies: list[str]
+    may_change: bool
+
+
+class MoneyLimitForm(msgspec.Struct, frozen=True):
+    limit: Money

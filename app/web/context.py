@@ -63,3 +63,9 @@ def wants_fragment(request: HttpRequest) -> bool:
     litestar-htmx still reads the headers of htmx 2, so they are read here.
     """
     return request.headers.get("hx-request") == "true" and request.headers.get("hx-request-type") == "partial"
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Whether the caller is a program: the API, a webhook sender, or anybody who accepts JSON and not HTML."""
+    accept = request.headers.get("accept", "")
+    return request.scope["path"].startswith(("/v1/", "/webhooks/")) or ("json" in accept and "html" not in accept)

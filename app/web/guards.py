@@ -1,30 +1,22 @@
 """Who may call a route. Every route declares exactly one of these in ``guards=[…]``; an undeclared route stops the server at start.
 
 ``requires("payments.refund")``              a signed-in person or an API key with that permission
-``requires("payments.refund", fresh=True)``  people must also have shown their second factor a few minutes ago
+``requires("payments.refund", fresh=True)``  people must also have shown their second factor lately, as the permission says
 ``signed_in()``                              any person with both factors, whatever the role
 ``password_proven()``                        the pages between the password and the second factor
 ``public()``                                 everybody; ``public(machine=True)`` for callers that are not browsers (no form token)
 """
 
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any, cast
 
-import msgspec
 from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
-from app.core.actors import Actor, ActorKind
-from app.core.clock import now
-from app.core.errors import AppError, Forbidden, Invalid
-from app.core.settings import settings
-from app.web import csrf
-from app.web.context import CSRF_FIELD, HttpRequest
-from app.web.sessions import Visitor
-
-STEP_UP_FIELD = "step_up_code"
+from app.core.actors import ActorKind
+from app.core.errors import AppError
+from app.web import csrf, step_up
+from app.web.context import HttpRequest
 
 
 class NotSignedIn(AppError):
@@ -33,28 +25,6 @@ class NotSignedIn(AppError):
     status = 401
     code = "not_signed_in"
     title = "Please sign in"
-
-
-class KeptField(msgspec.Struct, frozen=True):
-    """One field of the form that the step-up interrupted."""
-
-    name: str
-    value: str
-
-
-class StepUpRequired(Forbidden):
-    """This needs a second factor shown in the last minutes; answer with the dialog, which sends the same form again with a code."""
-
-    code = "step_up_required"
-    title = "Confirm it is you"
-
-    def __init__(self, *, path: str, kept: list[KeptField], problem: str | None, has_form: bool) -> None:
-        super().__init__(problem or "Enter a code from your authenticator app to go on.")
-        self.path, self.kept, self.problem, self.has_form = path, kept, problem, has_form
-
-
-StepUp = Callable[[HttpRequest, Visitor, str], Awaitable[Visitor]]
-"""Check a code and renew the session; answered by a higher floor. Raises Invalid when the code is not right."""
 
 
 class Guard:
@@ -78,7 +48,7 @@ class Guard:
         if self.permission is not None:
             actor.require(self.permission)
         if self.fresh and actor.kind is ActorKind.USER:
-            await _demand_fresh_factor(request, actor, visitor)
+            await step_up.demand(request, actor, visitor, permission=self.permission)
 
     async def _check_form(self, request: HttpRequest) -> None:
         actor = request.state.actor
@@ -105,28 +75,6 @@ def password_proven() -> Guard:
 def public(*, machine: bool = False) -> Guard:
     """Everybody. Machines (webhooks, health checks) carry no form token and must prove themselves another way."""
     return Guard("public", machine=machine)
-
-
-async def _demand_fresh_factor(request: HttpRequest, actor: Actor, visitor: Visitor) -> None:
-    if actor.factor_at is not None and now() - actor.factor_at <= timedelta(minutes=settings().step_up_minutes):
-        return
-    has_form = request.method not in csrf.SAFE_METHODS
-    fields = [(name, value) for name, value in (await request.form()).multi_items() if isinstance(value, str)] if has_form else []
-    code = next((value for name, value in fields if name == STEP_UP_FIELD), "")
-    problem = None
-    if code:
-        try:
-            await request.app.state.step_up(request, visitor, code)
-        except Invalid as refused:
-            problem = refused.detail
-        else:
-            return
-    kept = [KeptField(name, value) for name, value in fields if name not in {STEP_UP_FIELD, CSRF_FIELD}]
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    if any("secret" in field.name for field in kept):
-        # a credential must not travel through the dialog's page: the form is opened again and filled in anew
-        raise StepUpRequired(path=path, kept=[], problem=problem, has_form=False)
-    raise StepUpRequired(path=path, kept=kept, problem=problem, has_form=has_form)
 
 
 def declaration_of(handler: HTTPRouteHandler) -> Guard | None:

@@ -27,9 +27,10 @@ from app.core.settings import settings
 from app.web import cookies, csrf, limits, metrics, problems
 from app.web.addresses import client_address, limit_key
 from app.web.context import HttpRequest, WebContext
-from app.web.guards import StepUp, refuse_undeclared
+from app.web.guards import refuse_undeclared
 from app.web.headers import new_nonce, secured
 from app.web.sessions import LoadVisitor, Visitor
+from app.web.step_up import StepUp
 
 log = structlog.get_logger()
 
@@ -160,6 +161,7 @@ def _actor(request: HttpRequest, visitor: Visitor) -> Actor:
         request_id=request.state.request_id,
         address=request.state.address,
         factor_at=visitor.factor_at,
+        limits=visitor.limits,
     )
 
 

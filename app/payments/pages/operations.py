@@ -21,8 +21,9 @@ from app.payments.schemas import PaymentView
 from app.payments.schemas.forms import CaptureForm, OperationPage, PreviewForm, RefundForm, VoidForm, check_amount, split_from, with_preview
 from app.web.context import CSRF_FIELD, HttpRequest
 from app.web.forms import parse_form, posted_values, read_form
-from app.web.guards import STEP_UP_FIELD, requires
+from app.web.guards import requires
 from app.web.rendering import answer_invalid_with, redirect, render
+from app.web.step_up import STEP_UP_FIELD, spend
 
 KEY_FIELD = "idempotency_key"
 NOT_THE_REQUEST = {CSRF_FIELD, STEP_UP_FIELD, KEY_FIELD}
@@ -113,6 +114,7 @@ async def refund(request: HttpRequest, payment_id: FromPath[str], actor: NamedDe
     page = await _ask_again_with(request, actor, payment_id, Operation.REFUND)
     form, values = await read_form(request, RefundForm), await posted_values(request)
     check_amount(page, form.amount)
+    await spend(request, form.amount)
     answered = await flows.refund(
         actor,
         payment_id=payment_of(payment_id),

@@ -1,0 +1,125 @@
+"""Roles that merchants make, limits of members, how fresh a factor must be, and how much one proof of it is good for."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+from migrations.tools import definer, protect
+
+revision = "0023"
+down_revision: str | None = "0016"
+branch_labels = None
+depends_on = None
+
+TIME = sa.DateTime(timezone=True)
+ROLES = "'owner', 'admin', 'finance', 'approver', 'support', 'developer', 'viewer'"
+
+# What a person may do at one merchant beyond the names of roles: read with every page, in the statement that reads the session.
+STANDING = """
+CREATE FUNCTION standing(p_person uuid, p_merchant uuid) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'role', r.name,
+        'permissions', r.permissions,
+        'limits', (SELECT coalesce(jsonb_object_agg(l.permission || ':' || l.currency, l.most_minor), '{}') FROM member_limit l
+                    WHERE l.merchant_id = b.merchant_id AND l.membership_id = b.id),
+        'fresh', (SELECT coalesce(jsonb_object_agg(u.permission, u.minutes), '{}') FROM step_up_rule u WHERE u.merchant_id = b.merchant_id),
+        'money', (SELECT coalesce(jsonb_object_agg(m.currency, m.limit_minor), '{}') FROM step_up_limit m WHERE m.merchant_id = b.merchant_id))
+      FROM membership b LEFT JOIN merchant_role r ON r.merchant_id = b.merchant_id AND r.id = b.role_id
+     WHERE b.merchant_id = p_merchant AND b.person_id = p_person
+$$
+"""
+
+
+def upgrade() -> None:
+    op.add_column("web_session", sa.Column("moved", JSONB(), server_default=sa.text("'{}'"), nullable=False))
+    _step_up()
+    _roles()
+    op.execute(STANDING)
+    definer(op, "standing(uuid, uuid)")
+
+
+def _step_up() -> None:
+    op.create_table(
+        "step_up_rule",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("permission", sa.Text(), nullable=False),
+        sa.Column("minutes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "permission", name="pk_step_up_rule"),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name="fk_step_up_rule_merchant_id_merchant"),
+        sa.CheckConstraint("minutes between 1 and 60", name=op.f("ck_step_up_rule_minutes")),
+    )
+    op.create_table(
+        "step_up_limit",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("limit_minor", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "currency", name="pk_step_up_limit"),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name="fk_step_up_limit_merchant_id_merchant"),
+        sa.CheckConstraint("limit_minor >= 0", name=op.f("ck_step_up_limit_limit_minor")),
+    )
+    protect(op, "step_up_rule")
+    protect(op, "step_up_limit")
+
+
+def _roles() -> None:
+    op.create_table(
+        "merchant_role",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name_lc", sa.Text(), nullable=False),
+        sa.Column("summary", sa.Text(), nullable=False),
+        sa.Column("permissions", JSONB(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("updated_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "id", name="pk_merchant_role"),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name="fk_merchant_role_merchant_id_merchant"),
+        sa.UniqueConstraint("merchant_id", "name_lc", name="uq_merchant_role_merchant_id_name_lc"),
+        sa.CheckConstraint(f"name_lc not in ({ROLES})", name=op.f("ck_merchant_role_name")),
+    )
+    protect(op, "merchant_role")
+    op.add_column("membership", sa.Column("role_id", sa.Uuid()))
+    op.drop_constraint("ck_membership_role", "membership")
+    op.create_check_constraint(op.f("ck_membership_role"), "membership", f"role in ({ROLES}, 'custom')")
+    op.create_check_constraint(op.f("ck_membership_role_id"), "membership", "(role = 'custom') = (role_id is not null)")
+    op.create_foreign_key(
+        "fk_membership_merchant_id_role_id_merchant_role",
+        "membership",
+        "merchant_role",
+        ["merchant_id", "role_id"],
+        ["merchant_id", "id"],
+    )
+    op.create_index("ix_membership_merchant_id_role_id", "membership", ["merchant_id", "role_id"])
+    op.create_table(
+        "member_limit",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("membership_id", sa.Uuid(), nullable=False),
+        sa.Column("permission", sa.Text(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("most_minor", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "membership_id", "permission", "currency", name="pk_member_limit"),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "membership_id"],
+            ["membership.merchant_id", "membership.id"],
+            name="fk_member_limit_merchant_id_membership_id_membership",
+            ondelete="CASCADE",
+        ),
+        sa.CheckConstraint("most_minor >= 0", name=op.f("ck_member_limit_most_minor")),
+    )
+    protect(op, "member_limit")
+
+
+def downgrade() -> None:
+    op.execute("DROP FUNCTION standing(uuid, uuid)")
+    op.drop_table("member_limit")
+    op.drop_index("ix_membership_merchant_id_role_id", "membership")
+    op.drop_constraint("fk_membership_merchant_id_role_id_merchant_role", "membership")
+    op.drop_constraint("ck_membership_role_id", "membership")
+    op.drop_constraint("ck_membership_role", "membership")
+    op.execute("UPDATE membership SET role = 'viewer' WHERE role = 'custom'")
+    op.create_check_constraint(op.f("ck_membership_role"), "membership", f"role in ({ROLES})")
+    op.drop_column("membership", "role_id")
+    for table in ("merchant_role", "step_up_limit", "step_up_rule"):
+        op.drop_table(table)
+    op.drop_column("web_session", "moved")
