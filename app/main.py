@@ -26,6 +26,8 @@ from app.sellers import api as sellers_api
 from app.sellers import pages as sellers
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
+from app.tenancy.members import pages as members
+from app.tenancy.roles import pages as roles
 from app.tenancy.rules import pages as rules
 from app.wallets import api as wallets_api
 from app.wallets import pages as wallets
@@ -38,6 +40,8 @@ FEATURES = (
     patterns,
     identity,
     tenancy,
+    members,
+    roles,
     rules,
     api_access_pages,
     psp,

@@ -149,6 +149,7 @@ async def begin_refund(
         raise RefundExceedsCaptured(
             f"At most {Money(left, payment.currency).format()} can still be refunded.", fields={"amount.minor": f"At most {left}."}
         )
+    actor.require_within("payments.refund", wanted)
     await _refuse_undecided(session, payment, Operation.REFUND, states=(OperationStatus.UNKNOWN,))
     shares = refund_shares(await parts_of(session, payment), wanted, wanted=split, keep_fee=keep_fee)
     payment.refund_reserved_minor += wanted.minor

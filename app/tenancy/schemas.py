@@ -7,7 +7,6 @@ import msgspec
 
 from app.core.money import Money
 from app.core.paging import Page
-from app.tenancy.domain import Role
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
 
@@ -17,7 +16,8 @@ class MemberRow(msgspec.Struct, kw_only=True):
     name: str
     email: str
     initials: str
-    role: Role
+    role: str
+    role_name: str
     enrolled: bool
     since: datetime
     me: bool
@@ -34,13 +34,16 @@ class RoleOption(msgspec.Struct, frozen=True):
     summary: str
 
 
+RoleText = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+
+
 class MemberForm(msgspec.Struct):
     email: Annotated[str, msgspec.Meta(min_length=3, max_length=254)]
-    role: Role
+    role: RoleText
 
 
 class RoleForm(msgspec.Struct):
-    role: Role
+    role: RoleText
 
 
 class AddMemberPage(msgspec.Struct, kw_only=True):
@@ -59,10 +62,68 @@ class PermissionRow(msgspec.Struct, kw_only=True):
     granted: list[bool]
 
 
-class RolesPage(msgspec.Struct, kw_only=True):
-    roles: list[RoleOption]
+class PermissionGroup(msgspec.Struct, frozen=True, kw_only=True):
+    title: str
     permissions: list[PermissionRow]
+
+
+class RoleRow(msgspec.Struct, frozen=True, kw_only=True):
+    value: str
+    label: str
+    summary: str
+    members: int
+    is_own: bool
+    permissions: int
+
+
+class RolesPage(msgspec.Struct, kw_only=True):
+    roles: list[RoleRow]
+    groups: list[PermissionGroup]
     sandbox: bool
+    may_change: bool
+
+
+class OwnRoleForm(msgspec.Struct, kw_only=True):
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+    summary: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    permissions: list[str] = []
+
+
+class RoleFormPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The form of a role: `left_out` is what a copied role allows and the copier may not pass on."""
+
+    action: str
+    name: str
+    summary: str
+    held: list[str]
+    groups: list[tuple[str, list[tuple[str, str]]]]
+    left_out: list[str]
+
+
+class LimitRow(msgspec.Struct, frozen=True, kw_only=True):
+    permission: str
+    meaning: str
+    most: Money
+
+
+class LimitForm(msgspec.Struct, frozen=True, kw_only=True):
+    permission: str
+    most: Money
+
+
+class LimitGoneForm(msgspec.Struct, frozen=True, kw_only=True):
+    permission: str
+    currency: str
+
+
+class MemberPage(msgspec.Struct, frozen=True, kw_only=True):
+    member: MemberRow
+    permissions: list[tuple[str, list[str]]]
+    limits: list[LimitRow]
+    limitable: list[tuple[str, str]]
+    currencies: list[str]
+    last_seen_at: datetime | None
+    may_change: bool
 
 
 class MerchantForm(msgspec.Struct):

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ForeignKey, Index, delete, select, text, update
+from sqlalchemy import ForeignKey, Index, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -139,6 +139,12 @@ async def sessions_of(session: AsyncSession, person_id: PersonId) -> list[WebSes
     quiet = now() - timedelta(minutes=settings().session_idle_minutes)
     alive = select(WebSession).where(WebSession.person_id == person_id, WebSession.expires_at > now(), WebSession.last_seen_at > quiet)
     return list(await session.scalars(alive.order_by(WebSession.last_seen_at.desc())))
+
+
+async def last_seen(session: AsyncSession, person_id: PersonId, *, merchant_id: MerchantId) -> datetime | None:
+    """When a person's session last did anything at a merchant, as far as its session is still known."""
+    here = or_(WebSession.merchant_id == merchant_id, WebSession.merchant_id.is_(None))
+    return await session.scalar(select(func.max(WebSession.last_seen_at)).where(WebSession.person_id == person_id, here))
 
 
 async def end_session(session: AsyncSession, *, person_id: PersonId, session_id: UUID) -> None:

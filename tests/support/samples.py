@@ -22,6 +22,7 @@ from app.reconciliation.files import service as files
 from app.reconciliation.runs import service as runs
 from app.reconciliation.sources import service as sources
 from app.tenancy.domain import Role
+from app.tenancy.roles import service as roles
 from app.web import sessions
 from tests.support.factories.api_access import make_key
 from tests.support.factories.bank_accounts import propose, somebody
@@ -39,6 +40,7 @@ PREFIXES = {
     "session_id": "ses",
     "seller_id": "sel",
     "member_id": "mem",
+    "role_id": "rol",
     "order_id": "ord",
     "payment_id": "pay",
     "capture_id": "cap",
@@ -99,9 +101,16 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
         "order_id": order_id,
         "payment_id": authorised.payment_id,
         "bank_account_id": bank_account.id,
+        "role_id": await _role(shop),
     } | paying_out
     ids |= {"merchant_id": shop.merchant_id} | found
     return shop, {name: public_id(PREFIXES[name], value) for name, value in ids.items()} | _ledger_ids(shop) | NOT_AN_ID
+
+
+async def _role(shop: Shop) -> UUID:
+    async with unit_of_work(shop.merchant_id) as session:
+        row = await roles.create_role(session, shop.tenant.actor(), name="Cashier", summary="", permissions=["orders.read"])
+    return row.id
 
 
 async def _reconcile(shop: Shop) -> dict[str, UUID]:

@@ -17,6 +17,8 @@ from app.core.money import Money
 from app.identity import pages as identity
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
+from app.tenancy.members import pages as members
+from app.tenancy.roles import pages as roles
 from app.tenancy.rules import pages as rules
 from app.web import health, problems, requests
 from app.web.context import HttpRequest
@@ -100,7 +102,7 @@ async def webhook(request: HttpRequest) -> dict[str, int]:
     return {"bytes": len(await request.body())}
 
 
-TENANCY = [*tenancy.ROUTES, *rules.ROUTES]
+TENANCY = [*tenancy.ROUTES, *members.ROUTES, *roles.ROUTES, *rules.ROUTES]
 TOYS = [home, rename, pay, write, fail_at_commit, break_down, toy, create_toy, webhook]
 
 

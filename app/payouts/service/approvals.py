@@ -10,6 +10,7 @@ from app.core import audit
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import new_id
+from app.core.money import Money
 from app.payouts.domain import PAYOUT, PayoutId, PayoutIsStale, PayoutNeedsSecondPerson, PayoutStatus
 from app.payouts.models import Payout, PayoutApproval
 from app.payouts.service import history, steps
@@ -43,6 +44,8 @@ async def _decide(session: AsyncSession, actor: Actor, *, payout_id: PayoutId, d
     PAYOUT.next(PayoutStatus(payout.status), "approve")
     if actor.id is None or actor.id in (payout.requested_by, payout.destination_by):
         raise PayoutNeedsSecondPerson("You requested this payout or set its bank account; somebody else has to decide.")
+    if decision == "approved":
+        actor.require_within("payouts.approve", Money(payout.amount_minor, payout.currency))
     if digest != steps.digest(payout):
         raise PayoutIsStale("The payout is not what you were shown. Look again, then decide.")
     approval = PayoutApproval(

@@ -5,27 +5,35 @@ from typing import ClassVar
 
 import msgspec
 
-from app.core.errors import Conflict, NotFound
+from app.core.errors import Conflict, Invalid, NotFound
 from app.core.events import Event
 from app.tenancy.domain.permissions import (
     FRESH_MINUTES,
+    LIMITABLE,
     OTHER_ROLE,
     PERMISSIONS,
     ROLE_PERMISSIONS,
     ROLE_SUMMARY,
+    KnownRole,
     Permission,
     Role,
+    house_roles,
+    lacking,
     permissions_of,
 )
 
 __all__ = [
     "FRESH_MINUTES",
+    "LIMITABLE",
     "OTHER_ROLE",
     "PERMISSIONS",
     "ROLE_PERMISSIONS",
     "ROLE_SUMMARY",
+    "KnownRole",
     "Permission",
     "Role",
+    "house_roles",
+    "lacking",
     "permissions_of",
 ]
 
@@ -68,6 +76,34 @@ class OwnRole(Conflict):
 
     code = "own_role"
     title = "You cannot change your own role"
+
+
+class RoleNotFound(NotFound):
+    """There is no such role at this merchant."""
+
+    code = "role_not_found"
+    title = "There is no such role"
+
+
+class RoleExists(Conflict):
+    """Another role of this merchant, or one of the house's, has the name already."""
+
+    code = "role_exists"
+    title = "There is a role of this name"
+
+
+class RoleInUse(Conflict):
+    """Somebody holds this role; give them another one first."""
+
+    code = "role_in_use"
+    title = "Somebody holds this role"
+
+
+class PermissionNotHeld(Invalid):
+    """Nobody gives what they do not hold themselves."""
+
+    code = "permission_not_held"
+    title = "You cannot give what you do not hold"
 
 
 class MerchantOpened(Event, frozen=True, kw_only=True):

@@ -1,8 +1,11 @@
 """What may be permitted, how fresh a second factor each act needs, and which named sets of permissions the house brings along."""
 
 from enum import StrEnum
+from uuid import UUID
 
 import msgspec
+
+from app.core.ids import public_id
 
 OTHER_ROLE = "custom"
 """The word a membership holds when its role is one that the merchant made."""
@@ -109,6 +112,9 @@ _SANDBOX_EXTRA: dict[Role, frozenset[str]] = {
     },
 }
 
+LIMITABLE = ("payments.refund", "payouts.request", "payouts.approve")
+"""What can be allowed up to an amount."""
+
 ROLE_SUMMARY: dict[Role, str] = {
     Role.OWNER: "Everything, including roles and closing.",
     Role.ADMIN: "Team, connections, routing, webhooks, API keys. Moves no money.",
@@ -127,3 +133,31 @@ def permissions_of(role: Role, *, sandbox: bool) -> frozenset[str]:
 
 FRESH_MINUTES: dict[str, int] = {name: one.fresh_minutes for name, one in PERMISSIONS.items() if one.fresh_minutes is not None}
 """How old, in minutes, the second factor may be for acts under a permission; a merchant may ask for a fresher one."""
+
+
+class KnownRole(msgspec.Struct, frozen=True, kw_only=True):
+    """A role that can be given at a merchant: one of the house's, or one that the merchant made (it has an id)."""
+
+    name: str
+    label: str
+    summary: str
+    permissions: frozenset[str]
+    id: UUID | None = None
+
+    @property
+    def value(self) -> str:
+        """How forms and addresses call it."""
+        return self.name if self.id is None else public_id("rol", self.id)
+
+
+def house_roles(*, sandbox: bool) -> list[KnownRole]:
+    """The roles that every merchant has."""
+    return [
+        KnownRole(name=role, label=role.capitalize(), summary=ROLE_SUMMARY[role], permissions=permissions_of(role, sandbox=sandbox))
+        for role in Role
+    ]
+
+
+def lacking(wanted: frozenset[str], held: frozenset[str]) -> list[str]:
+    """What somebody would give without holding it, in the order of the permissions."""
+    return [name for name in PERMISSIONS if name in wanted - held]
