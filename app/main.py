@@ -7,9 +7,11 @@ from litestar import Litestar
 
 from app.api_access import pages as api_access_pages
 from app.api_access import queries as api_access
+from app.approvals import pages as approvals
 from app.core import db, logs, outbound
 from app.core.settings import settings
 from app.identity import pages as identity
+from app.inbox import pages as inbox
 from app.ledger import pages as ledger
 from app.ops import pages as ops
 from app.orders import api as orders_api
@@ -43,6 +45,7 @@ FEATURES = (
     members,
     roles,
     rules,
+    approvals,
     api_access_pages,
     psp,
     psp_api,
@@ -59,6 +62,7 @@ FEATURES = (
     payouts_api,
     reconciliation,
     reports,
+    inbox,
     ops,
 )
 

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from migrations.tools import definer, protect
+from migrations.tools import append_only, definer, protect
 
 revision = "0023"
 down_revision: str | None = "0016"
@@ -35,6 +35,7 @@ def upgrade() -> None:
     op.add_column("web_session", sa.Column("moved", JSONB(), server_default=sa.text("'{}'"), nullable=False))
     _step_up()
     _roles()
+    _approvals()
     op.execute(STANDING)
     definer(op, "standing(uuid, uuid)")
 
@@ -110,8 +111,88 @@ def _roles() -> None:
     protect(op, "member_limit")
 
 
+def _approvals() -> None:
+    op.create_table(
+        "approval_policy",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("act", sa.Text(), nullable=False),
+        sa.Column("permission", sa.Text(), nullable=False),
+        sa.Column("above_limit", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "act", name="pk_approval_policy"),
+        sa.CheckConstraint("act in ('refund')", name=op.f("ck_approval_policy_act")),
+        sa.CheckConstraint("above_limit in ('ask', 'refuse')", name=op.f("ck_approval_policy_above_limit")),
+    )
+    op.create_table(
+        "approval_rule",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("act", sa.Text(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("from_minor", sa.BigInteger(), nullable=False),
+        sa.Column("approvers", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "act", "currency", "from_minor", name="pk_approval_rule"),
+        sa.CheckConstraint("act in ('refund')", name=op.f("ck_approval_rule_act")),
+        sa.CheckConstraint("from_minor >= 0", name=op.f("ck_approval_rule_from_minor")),
+        sa.CheckConstraint("approvers between 1 and 5", name=op.f("ck_approval_rule_approvers")),
+    )
+    op.create_table(
+        "approval",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("act", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.Uuid(), nullable=False),
+        sa.Column("instruction", JSONB(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("amount_minor", sa.BigInteger(), nullable=False),
+        sa.Column("permission", sa.Text(), nullable=False),
+        sa.Column("approvers", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("requested_by", sa.Uuid(), nullable=False),
+        sa.Column("requested_by_name", sa.Text(), nullable=False),
+        sa.Column("requested_at", TIME, nullable=False),
+        sa.Column("expires_at", TIME, nullable=False),
+        sa.Column("decided_at", TIME),
+        sa.PrimaryKeyConstraint("merchant_id", "id", name="pk_approval"),
+        sa.UniqueConstraint("merchant_id", "id", "requested_by", "digest", name="uq_approval_merchant_id_id_requested_by_digest"),
+        sa.CheckConstraint("act in ('refund')", name=op.f("ck_approval_act")),
+        sa.CheckConstraint("approvers between 1 and 5", name=op.f("ck_approval_approvers")),
+        sa.CheckConstraint("status in ('pending', 'approved', 'done', 'rejected', 'withdrawn')", name=op.f("ck_approval_status")),
+    )
+    waiting = sa.text("status in ('pending', 'approved')")
+    op.create_index("ix_approval_waiting", "approval", ["merchant_id", "id"], postgresql_where=waiting)
+    op.create_index("uq_approval_waiting", "approval", ["merchant_id", "object_id", "digest"], unique=True, postgresql_where=waiting)
+    op.create_table(
+        "approval_vote",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("approval_id", sa.Uuid(), nullable=False),
+        sa.Column("approver_id", sa.Uuid(), nullable=False),
+        sa.Column("approver_name", sa.Text(), nullable=False),
+        sa.Column("requested_by", sa.Uuid(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("decision", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("merchant_id", "approval_id", "approver_id", name="pk_approval_vote"),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "approval_id", "requested_by", "digest"],
+            ["approval.merchant_id", "approval.id", "approval.requested_by", "approval.digest"],
+            name="fk_approval_vote_approval",
+        ),
+        sa.CheckConstraint("approver_id <> requested_by", name=op.f("ck_approval_vote_second_person")),
+        sa.CheckConstraint("decision in ('approved', 'rejected')", name=op.f("ck_approval_vote_decision")),
+    )
+    protect(op, "approval_policy")
+    protect(op, "approval_rule")
+    protect(op, "approval", grants="SELECT, INSERT, UPDATE")
+    protect(op, "approval_vote", grants="SELECT, INSERT")
+    append_only(op, "approval_vote")
+
+
 def downgrade() -> None:
     op.execute("DROP FUNCTION standing(uuid, uuid)")
+    for table in ("approval_vote", "approval", "approval_rule", "approval_policy"):
+        op.drop_table(table)
     op.drop_table("member_limit")
     op.drop_index("ix_membership_merchant_id_role_id", "membership")
     op.drop_constraint("fk_membership_merchant_id_role_id_merchant_role", "membership")

@@ -37,6 +37,7 @@ PERMISSIONS: dict[str, Permission] = {
     "payments.capture": Permission("Capture authorised payments", "Orders and payments", 15),
     "payments.void": Permission("Release authorised payments", "Orders and payments", 15),
     "payments.refund": Permission("Refund payments", "Orders and payments", 15),
+    "payments.approve": Permission("Approve refunds that others asked for", "Orders and payments", 5),
     "customers.read": Permission("See customers", "Orders and payments"),
     "sellers.read": Permission("See sellers", "Sellers and wallets"),
     "sellers.write": Permission("Add and change sellers", "Sellers and wallets", 15),
@@ -64,6 +65,7 @@ PERMISSIONS: dict[str, Permission] = {
     "team.read": Permission("See who works here", "Merchant and team"),
     "team.write": Permission("Add and remove people and change their roles", "Merchant and team", 5),
     "rules.write": Permission("Set how fresh a factor must be, limits, and which acts need a second person", "Merchant and team", 5),
+    "approvals.decide": Permission("Open the approvals, and decide what other permissions allow to", "Merchant and team", 5),
     "audit.read": Permission("Read the audit log", "Merchant and team"),
 }
 
@@ -79,6 +81,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[str]] = {
     | {
         "merchant.write",
         "team.write",
+        "approvals.decide",
         "connections.write",
         "routing.write",
         "webhooks.write",
@@ -89,7 +92,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[str]] = {
         "jobs.repair",
     },
     Role.FINANCE: _READ | {"payouts.request", "reconciliation.write", "reports.export", "sellers.write", "audit.read"},
-    Role.APPROVER: _READ | {"payouts.approve", "reconciliation.approve", "audit.read"},
+    Role.APPROVER: _READ | {"approvals.decide", "payments.approve", "payouts.approve", "reconciliation.approve", "audit.read"},
     Role.SUPPORT: _SELLING | _ACTING,
     Role.DEVELOPER: _SELLING | _BUILDING,
     Role.VIEWER: _READ,
