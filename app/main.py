@@ -14,6 +14,7 @@ from app.identity import pages as identity
 from app.inbox import pages as inbox
 from app.ledger import pages as ledger
 from app.ops import pages as ops
+from app.ops.console import pages as console
 from app.orders import api as orders_api
 from app.orders import pages as orders
 from app.payments import api as payments_api
@@ -64,6 +65,7 @@ FEATURES = (
     reports,
     inbox,
     ops,
+    console,
 )
 
 

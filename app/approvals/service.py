@@ -26,7 +26,7 @@ from app.approvals.domain import (
 )
 from app.approvals.models import Approval, ApprovalPolicy, ApprovalRule, ApprovalVote
 from app.core import audit
-from app.core.actors import Actor
+from app.core.actors import Actor, ActorKind
 from app.core.clock import now
 from app.core.ids import new_id
 from app.core.money import Money
@@ -38,7 +38,7 @@ async def request_approval(
     session: AsyncSession, actor: Actor, *, act: Act, object_id: UUID, instruction: Mapping[str, object], amount: Money, reason: str
 ) -> Approval:
     """Ask others to agree to an act exactly as it is described."""
-    if actor.id is None:
+    if actor.kind is not ActorKind.USER or actor.id is None:
         raise SecondPersonNeeded("Only a person can ask for an approval.")
     needed = await queries.approvers_needed(session, actor, act=act, amount=amount)
     permission, _ = await queries.policy(session, actor, act=act)

@@ -39,13 +39,14 @@ from app.tenancy.schemas import (
 )
 from app.web import sessions
 from app.web.context import MerchantBadge, PersonBadge
-from app.web.sessions import Visitor
+from app.web.sessions import Operating, Visitor
 
 # the merchant one is in is that of the session, or the first of those one may enter
 _VISITOR = text(
     "select v.*, standing(v.person_id, coalesce("
     "(select (m ->> 'id')::uuid from jsonb_array_elements(v.memberships) m where m ->> 'id' = v.merchant_id::text),"
-    " (v.memberships -> 0 ->> 'id')::uuid)) as standing from visitor(:digest, :now, :idle) v"
+    " (v.memberships -> 0 ->> 'id')::uuid)) as standing,"
+    " operator_standing(v.person_id, :now) as operating from visitor(:digest, :now, :idle) v"
 )
 _PREFIXES = {
     "merchant": "mer",
@@ -91,6 +92,7 @@ def _visitor(row: Row[tuple[object, ...]]) -> Visitor:
         fresh_minutes=standing.fresh_minutes,
         money_limits=standing.money,
         limits=standing.limits,
+        operating=msgspec.convert(row.operating, Operating) if row.operating else None,
     )
 
 

@@ -45,6 +45,7 @@ class WebContext(msgspec.Struct, kw_only=True):
     person: PersonBadge | None = None
     merchant: MerchantBadge | None = None
     merchants: list[MerchantBadge] = msgspec.field(default_factory=list)
+    is_operator: bool = False
 
     def can(self, permission: str) -> bool:
         """Whether the person asking may do this."""

@@ -4,19 +4,22 @@
 ``requires("payments.refund", fresh=True)``  people must also have shown their second factor lately, as the permission says
 ``signed_in()``                              any person with both factors, whatever the role
 ``password_proven()``                        the pages between the password and the second factor
+``operator()``                               people who run the platform; with ``visiting``, while a visit with its reason is open
 ``public()``                                 everybody; ``public(machine=True)`` for callers that are not browsers (no form token)
 """
 
 from typing import Any, cast
 
+import msgspec
 from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
-from app.core.actors import ActorKind
-from app.core.errors import AppError
+from app.core.actors import Actor, ActorKind
+from app.core.errors import AppError, Forbidden, NotFound
 from app.web import csrf, step_up
 from app.web.context import HttpRequest
+from app.web.sessions import Visitor
 
 
 class NotSignedIn(AppError):
@@ -27,11 +30,27 @@ class NotSignedIn(AppError):
     title = "Please sign in"
 
 
+class NoSuchPlace(NotFound):
+    """There is nothing at this address."""
+
+    code = "no_such_place"
+    title = "There is nothing at this address"
+
+
+class VisitNeeded(Forbidden):
+    """Looking across merchants needs a visit with a reason; open one first."""
+
+    code = "operator_visit_needed"
+    title = "Open a visit first"
+
+
 class Guard:
     """A declaration on a route, and its enforcement: identity first, then the form token, then permission, then freshness."""
 
-    def __init__(self, audience: str, *, permission: str | None = None, fresh: bool = False, machine: bool = False) -> None:
-        self.audience, self.permission, self.fresh, self.machine = audience, permission, fresh, machine
+    def __init__(
+        self, audience: str, *, permission: str | None = None, fresh: bool = False, machine: bool = False, visiting: bool = False
+    ) -> None:
+        self.audience, self.permission, self.fresh, self.machine, self.visiting = audience, permission, fresh, machine, visiting
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         request = cast(HttpRequest, connection)
@@ -42,13 +61,31 @@ class Guard:
         if self.audience == "password_proven":
             if visitor is None:
                 raise NotSignedIn("Your session has ended. Sign in again; nothing was lost that was saved.")
-        elif actor is None or (self.audience == "signed_in" and visitor is None):
+        elif actor is None or (self.audience in {"signed_in", "operator"} and visitor is None):
             raise NotSignedIn(request.state.refusal or "Your session has ended. Sign in again; nothing was lost that was saved.")
         await self._check_form(request)
+        if self.audience == "operator":
+            actor = self._admit_operator(request, visitor)
         if self.permission is not None:
             actor.require(self.permission)
-        if self.fresh and actor.kind is ActorKind.USER:
+        if self.fresh and visitor is not None:
             await step_up.demand(request, actor, visitor, permission=self.permission)
+            if self.audience == "operator":
+                # a step-up makes the person anew
+                self._admit_operator(request, request.state.visitor)
+
+    def _admit_operator(self, request: HttpRequest, visitor: Visitor) -> Actor:
+        operating = visitor.operating
+        if operating is None:
+            # whoever does not run the platform learns nothing of this place
+            raise NoSuchPlace()
+        if self.visiting and operating.visit is None:
+            raise VisitNeeded("Say on the console’s first page what you need to look at, and why.")
+        person: Actor = request.state.actor
+        # of no merchant, and without anything that a membership of theirs would allow
+        actor = msgspec.structs.replace(person, kind=ActorKind.OPERATOR, merchant_id=None, permissions=frozenset(), limits={})
+        request.state.actor = request.state.web.actor = actor
+        return actor
 
     async def _check_form(self, request: HttpRequest) -> None:
         actor = request.state.actor
@@ -65,6 +102,11 @@ def requires(permission: str, *, fresh: bool = False) -> Guard:
 def signed_in(*, fresh: bool = False) -> Guard:
     """Any person who has shown both factors."""
     return Guard("signed_in", fresh=fresh)
+
+
+def operator(*, visiting: bool = False, fresh: bool = False) -> Guard:
+    """People who run the platform; for everybody else the place does not exist. With ``visiting`` only while their visit is open."""
+    return Guard("operator", visiting=visiting, fresh=fresh)
 
 
 def password_proven() -> Guard:

@@ -149,6 +149,7 @@ def become(request: HttpRequest, visitor: Visitor) -> None:
     if visitor.complete:
         web.actor, web.person = state.actor, visitor.person
         web.merchant, web.merchants = visitor.merchant, visitor.merchants
+        web.is_operator = visitor.operating is not None
 
 
 def _actor(request: HttpRequest, visitor: Visitor) -> Actor:

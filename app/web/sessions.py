@@ -52,6 +52,14 @@ class WebSession(Base):
     moved: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"), default=dict)
 
 
+class Operating(msgspec.Struct, frozen=True):
+    """That a person operates the platform; and, while a visit is open, why and until when they may look across merchants."""
+
+    visit: UUID | None = None
+    reason: str | None = None
+    until: datetime | None = None
+
+
 class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     """Who holds a valid session cookie, and what that person may do at the merchant they are in."""
 
@@ -70,6 +78,7 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     fresh_minutes: Mapping[str, int] = {}
     money_limits: Mapping[str, int] = {}
     limits: Mapping[str, int] = {}
+    operating: Operating | None = None
 
     @property
     def complete(self) -> bool:

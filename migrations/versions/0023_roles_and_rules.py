@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from migrations.tools import append_only, definer, protect
+from migrations.tools import append_only, definer, grant, protect
 
 revision = "0023"
 down_revision: str | None = "0016"
@@ -31,6 +31,52 @@ $$
 """
 
 
+# Operators look across merchants through these doors only, and only while a visit of theirs, with its reason, is open.
+OPERATOR = """
+CREATE FUNCTION operator_standing(p_person uuid, p_now timestamptz) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT jsonb_build_object('visit', v.id, 'reason', v.reason, 'until', v.expires_at)
+      FROM operator o
+      LEFT JOIN LATERAL (SELECT x.id, x.reason, x.expires_at FROM operator_visit x
+                          WHERE x.person_id = o.person_id AND x.closed_at IS NULL AND x.expires_at > p_now
+                          ORDER BY x.expires_at DESC LIMIT 1) v ON true
+     WHERE o.person_id = p_person
+$$
+"""
+OPEN = """
+CREATE FUNCTION operator_visit_open(p_visit uuid, p_now timestamptz) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM operator_visit v JOIN operator o ON o.person_id = v.person_id
+                    WHERE v.id = p_visit AND v.closed_at IS NULL AND v.opened_at <= p_now AND v.expires_at > p_now)
+$$
+"""
+DEAD_JOBS = """
+CREATE FUNCTION operator_dead_jobs(p_visit uuid, p_now timestamptz, p_most integer)
+RETURNS TABLE (merchant_id uuid, merchant text, event_id uuid, actor text, topic text, attempts bigint, error text, first_at timestamptz, last_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT j.merchant_id, m.name, j.event_id, j.actor, j.topic, j.attempts, coalesce(j.error, ''), j.first_at, j.last_at
+      FROM job_run j JOIN merchant m ON m.id = j.merchant_id
+     WHERE j.state = 'dead' AND operator_visit_open(p_visit, p_now)
+     ORDER BY j.last_at DESC LIMIT p_most
+$$
+"""
+UNKNOWN = """
+CREATE FUNCTION operator_unknown(p_visit uuid, p_now timestamptz, p_most integer)
+RETURNS TABLE (merchant_id uuid, merchant text, noun text, id uuid, currency text, amount_minor bigint, since timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT x.merchant_id, m.name, x.noun, x.id, x.currency, x.amount_minor, x.updated_at
+      FROM ((SELECT p.merchant_id, 'payment' AS noun, p.id, p.currency, p.amount_minor, p.updated_at FROM payment p
+              WHERE p.status = 'unknown' ORDER BY p.updated_at LIMIT p_most)
+            UNION ALL
+            (SELECT o.merchant_id, 'payout', o.id, o.currency, o.amount_minor, o.updated_at FROM payout o
+              WHERE o.status = 'unknown' ORDER BY o.updated_at LIMIT p_most)) x
+      JOIN merchant m ON m.id = x.merchant_id
+     WHERE operator_visit_open(p_visit, p_now)
+     ORDER BY x.updated_at LIMIT p_most
+$$
+"""
+
+
 def upgrade() -> None:
     op.add_column("web_session", sa.Column("moved", JSONB(), server_default=sa.text("'{}'"), nullable=False))
     _step_up()
@@ -38,6 +84,7 @@ def upgrade() -> None:
     _approvals()
     op.execute(STANDING)
     definer(op, "standing(uuid, uuid)")
+    _operators()
 
 
 def _step_up() -> None:
@@ -189,7 +236,56 @@ def _approvals() -> None:
     append_only(op, "approval_vote")
 
 
+def _operators() -> None:
+    op.create_table(
+        "operator",
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("added_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("person_id", name="pk_operator"),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name="fk_operator_person_id_person"),
+    )
+    op.create_table(
+        "operator_visit",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("opened_at", TIME, nullable=False),
+        sa.Column("expires_at", TIME, nullable=False),
+        sa.Column("closed_at", TIME),
+        sa.PrimaryKeyConstraint("id", name="pk_operator_visit"),
+        sa.ForeignKeyConstraint(["person_id"], ["operator.person_id"], name="fk_operator_visit_person_id_operator", ondelete="CASCADE"),
+        sa.CheckConstraint("length(reason) >= 10", name=op.f("ck_operator_visit_reason")),
+        sa.CheckConstraint("expires_at <= opened_at + interval '1 hour'", name=op.f("ck_operator_visit_expires_at")),
+    )
+    op.create_index("ix_operator_visit_person_id_expires_at", "operator_visit", ["person_id", "expires_at"])
+    # who is an operator is said by the owner of the database, never by the application
+    grant(op, "operator", "SELECT")
+    grant(op, "operator_visit", "SELECT, INSERT, UPDATE")
+    unknown = sa.text("status = 'unknown'")
+    op.create_index("ix_payment_unknown", "payment", ["updated_at"], postgresql_where=unknown)
+    op.create_index("ix_payout_unknown", "payout", ["updated_at"], postgresql_where=unknown)
+    for function, signature in (
+        (OPERATOR, "operator_standing(uuid, timestamptz)"),
+        (OPEN, "operator_visit_open(uuid, timestamptz)"),
+        (DEAD_JOBS, "operator_dead_jobs(uuid, timestamptz, integer)"),
+        (UNKNOWN, "operator_unknown(uuid, timestamptz, integer)"),
+    ):
+        op.execute(function)
+        definer(op, signature)
+
+
 def downgrade() -> None:
+    for signature in (
+        "operator_unknown(uuid, timestamptz, integer)",
+        "operator_dead_jobs(uuid, timestamptz, integer)",
+        "operator_visit_open(uuid, timestamptz)",
+        "operator_standing(uuid, timestamptz)",
+    ):
+        op.execute(f"DROP FUNCTION {signature}")
+    for index, table in (("ix_payout_unknown", "payout"), ("ix_payment_unknown", "payment")):
+        op.drop_index(index, table)
+    op.drop_table("operator_visit")
+    op.drop_table("operator")
     op.execute("DROP FUNCTION standing(uuid, uuid)")
     for table in ("approval_vote", "approval", "approval_rule", "approval_policy"):
         op.drop_table(table)

@@ -4,6 +4,7 @@
 ``password``          whoever gave a right password (the second factor is next)
 ``signed-in``         any person with both factors
 ``owner admin …``     people with one of these roles; ``+developer`` only in the sandbox
+``operator``            people who run the platform; ``visiting``: while a visit of theirs, with its reason, is open
 ``key orders.read``   programs whose API key has this scope
 """
 
@@ -73,6 +74,14 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "ledger:transactions": "owner admin finance approver viewer +developer",
     "ledger:trial_balance": "owner admin finance approver viewer +developer",
     "ledger:trial_balance_csv": "owner finance",
+    "operator:ask": "operator visiting",
+    "operator:close_visit": "operator",
+    "operator:console": "operator",
+    "operator:discard": "operator visiting",
+    "operator:jobs": "operator visiting",
+    "operator:open_visit": "operator",
+    "operator:requeue": "operator visiting",
+    "operator:unknown": "operator visiting",
     "ops:discard": "owner admin +developer",
     "ops:discard_form": "owner admin +developer",
     "ops:jobs": "owner admin finance approver developer viewer",

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 import pytest_asyncio
 from litestar import Litestar
@@ -17,7 +18,7 @@ from app.tenancy.domain import FRESH_MINUTES, PERMISSIONS, Role, permissions_of
 from app.tenancy.roles import service as roles
 from app.web.guards import Guard, declaration_of, declared_routes
 from tests.support.factories.api_access import make_key
-from tests.support.factories.identity import make_person
+from tests.support.factories.identity import make_operator, make_person
 from tests.support.factories.tenancy import Tenant, make_member, make_tenant
 from tests.support.samples import path_with_unknown_ids
 from tests.support.web import Browser
@@ -58,6 +59,8 @@ def routes(app: Litestar) -> list[tuple[str, str, HTTPRouteHandler, Guard]]:
 
 def declared(path: str, guard: Guard) -> str:
     """The row that a route's declaration amounts to."""
+    if guard.audience == "operator":
+        return "operator visiting" if guard.visiting else "operator"
     if guard.permission is None:
         return {"public": "everybody", "signed_in": "signed-in", "password_proven": "password"}[guard.audience]
     if path.startswith("/v1/"):
@@ -139,6 +142,26 @@ class TestOverHttp:
             await teams.add_member(session, world.actor(), merchant_id=world.id, person_id=PersonId(person.id), role=role.id)
         allowed = {handler.name or "" for _, _, handler, guard in routes(whole_app) if guard.permission in held}
         assert not await wrongly_answered(whole_app, person, allowed)
+
+    async def test_an_operator_reaches_the_console_and_no_merchant_and_members_reach_no_console(
+        self, whole_app: Litestar, world: Tenant, superuser: psycopg.Connection
+    ) -> None:
+        async with unit_of_work(None) as session:
+            person = await make_person(session)
+        make_operator(superuser, person.id)
+        assert not await wrongly_answered(whole_app, person, set()), "a merchant's pages are closed to operators"
+        console = [(method, path, guard) for method, path, _, guard in routes(whole_app) if guard.audience == "operator"]
+        for who, without_visit, with_visit in ((person, 403, 200), (world.owner, 404, 404)):
+            browser = Browser(whole_app)
+            await browser.adopt(PersonId(who.id))
+            await browser.get("/security")
+            for method, path, guard in console:
+                answer = await (browser.get if method == "GET" else browser.post)(path, headers={"accept": "application/json"})
+                if guard.visiting or who is not person:
+                    assert answer.status_code == without_visit, (method, path, answer.status_code)
+                else:
+                    assert answer.status_code in {with_visit, 303, 422}, (method, path, answer.status_code)
+            await browser.close()
 
     async def test_a_key_reaches_its_scopes_and_no_other(self, whole_app: Litestar, world: Tenant) -> None:
         browser, wrong = Browser(whole_app), []
