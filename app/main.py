@@ -7,11 +7,14 @@ from litestar import Litestar
 
 from app.api_access import pages as api_access_pages
 from app.api_access import queries as api_access
+from app.approvals import pages as approvals
 from app.core import db, logs, outbound
 from app.core.settings import settings
 from app.identity import pages as identity
+from app.inbox import pages as inbox
 from app.ledger import pages as ledger
 from app.ops import pages as ops
+from app.ops.console import pages as console
 from app.orders import api as orders_api
 from app.orders import pages as orders
 from app.payments import api as payments_api
@@ -27,6 +30,9 @@ from app.sellers import pages as sellers
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
 from app.tenancy.audit import pages as audit
+from app.tenancy.members import pages as members
+from app.tenancy.roles import pages as roles
+from app.tenancy.rules import pages as rules
 from app.wallets import api as wallets_api
 from app.wallets import pages as wallets
 from app.web import health, metrics, patterns, problems, requests
@@ -39,6 +45,10 @@ FEATURES = (
     identity,
     tenancy,
     audit,
+    members,
+    roles,
+    rules,
+    approvals,
     api_access_pages,
     psp,
     psp_api,
@@ -55,7 +65,9 @@ FEATURES = (
     payouts_api,
     reconciliation,
     reports,
+    inbox,
     ops,
+    console,
 )
 
 

@@ -28,7 +28,8 @@ async def issue_key(
     requests_per_minute: int | None = None,
 ) -> tuple[ApiKey, str]:
     """Make an API key for the actor's merchant; gives the row and the key itself, which nobody can see again."""
-    allowed = actor.permissions if actor.kind is ActorKind.USER else SCOPES
+    # a key knows no limits: whoever has one gives the permission to no key
+    allowed = {scope for scope in SCOPES if actor.kind is not ActorKind.USER or (actor.can(scope) and not actor.has_limit(scope))}
     granted = check_scopes(scopes, allowed=allowed)
     key = new_key(sandbox=await merchants.sandbox_of(session, actor.merchant))
     row = ApiKey(

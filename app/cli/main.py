@@ -24,6 +24,7 @@ COMMANDS = {
     "migrate": "app.cli.migrate:migrate",
     "seed": "app.cli.operations:seed",
     "user": "app.cli.people:user",
+    "operator": "app.cli.operators:operator",
     "code": "app.cli.people:code",
     "ledger": "app.cli.books:ledger",
     "audit": "app.cli.trail:audit",

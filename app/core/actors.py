@@ -1,5 +1,6 @@
 """Who does something: a person, an API key, a worker, a PSP or the house itself. Every write names one."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
@@ -9,6 +10,7 @@ import msgspec
 
 from app.core.errors import Forbidden
 from app.core.ids import MerchantId
+from app.core.money import Money
 
 
 class ActorKind(StrEnum):
@@ -27,6 +29,13 @@ class PermissionMissing(Forbidden):
     title = "Your role does not allow this"
 
 
+class LimitExceeded(Forbidden):
+    """The amount is above what this member may do alone; a colleague with a higher limit can."""
+
+    code = "member_limit_exceeded"
+    title = "This is above your limit"
+
+
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
     """Who acts, for which merchant, with which permissions."""
 
@@ -38,6 +47,8 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     address: str | None = None
     factor_at: datetime | None = None
+    limits: Mapping[str, int] = {}
+    """The most in minor units for one act, by permission and currency: ``payments.refund:EUR``."""
 
     @classmethod
     def system(cls, merchant_id: MerchantId | None, name: str = "Countinghouse") -> Self:
@@ -69,3 +80,22 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse unless the actor has the permission."""
         if not self.can(permission):
             raise PermissionMissing(f"This needs the permission “{permission}”. Ask an owner of this merchant.", permission=permission)
+
+    def has_limit(self, permission: str) -> bool:
+        """Whether the permission holds up to an amount only."""
+        return any(name.startswith(permission + ":") for name in self.limits)
+
+    def exceeds(self, permission: str, amount: Money) -> bool:
+        """Whether an amount is above the actor's limit; where a permission is limited, currencies that no limit names are worth nothing."""
+        return self.has_limit(permission) and amount.minor > self.limits.get(f"{permission}:{amount.currency}", 0)
+
+    def require_within(self, permission: str, amount: Money) -> None:
+        """Refuse an amount above the actor's limit."""
+        if self.exceeds(permission, amount):
+            most = Money(self.limits.get(f"{permission}:{amount.currency}", 0), amount.currency)
+            raise LimitExceeded(f"You may do this up to {most.format()}. Ask a colleague with a higher limit.", limit_minor=most.minor)
+
+    @property
+    def grantable(self) -> frozenset[str]:
+        """What the actor holds without end, and so may pass on."""
+        return frozenset(name for name in self.permissions if not self.has_limit(name)) if self.limits else self.permissions

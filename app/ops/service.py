@@ -20,11 +20,11 @@ _DISCARD = text(
 )
 
 
-async def requeue_jobs(session: AsyncSession, actor: Actor, *, event: UUID | None, job: str) -> int:
+async def requeue_jobs(session: AsyncSession, actor: Actor, *, event: UUID | None, job: str, reason: str | None = None) -> int:
     """Give dead jobs five new tries: one, all of a kind, or all; returns how many. What is done already is not done again."""
     chosen = await _chosen(session, actor, event, job)
     await session.execute(_REQUEUE, {"merchant": actor.merchant, "events": chosen.events, "actors": chosen.actors, "at": now()})
-    await _note(session, actor, "jobs.requeued", chosen)
+    await _note(session, actor, "jobs.requeued", chosen, reason=reason)
     return len(chosen.events)
 
 

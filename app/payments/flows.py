@@ -7,6 +7,7 @@ answer together. Dying anywhere in between leaves an attempt that is due and get
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -138,6 +139,7 @@ async def refund(
     split: Mapping[SellerId, int] | None = None,
     reason: str = "",
     keep_fee: bool = False,
+    approval_id: UUID | None = None,
     key: str,
     request: bytes,
 ) -> Answered:
@@ -145,7 +147,7 @@ async def refund(
 
     async def begin(session: AsyncSession) -> service.Asked:
         return await service.begin_refund(
-            session, actor, payment_id=payment_id, amount=amount, split=split, reason=reason, keep_fee=keep_fee
+            session, actor, payment_id=payment_id, amount=amount, split=split, reason=reason, keep_fee=keep_fee, approval_id=approval_id
         )
 
     return await _once(actor, begin=begin, key=key, request=request)

@@ -50,6 +50,7 @@ class Payment(Base):
         Index("ix_payment_order_reference", "merchant_id", "order_reference"),
         Index("ix_payment_provider_reference", "merchant_id", "provider_reference"),
         Index("ix_payment_last4", "merchant_id", "last4", "id"),
+        Index("ix_payment_unknown", "updated_at", postgresql_where=text("status = 'unknown'")),
         Index("ix_payment_late_success", "merchant_id", "id", postgresql_where=text("failure_code = 'late_success'")),
         Index(
             "ix_payment_expiry",

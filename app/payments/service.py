@@ -7,6 +7,8 @@ import msgspec
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.approvals import service as approvals
+from app.approvals.domain import Act
 from app.core import audit
 from app.core.actors import Actor
 from app.core.clock import now
@@ -33,6 +35,7 @@ from app.payments.domain import (
     refund_shares,
 )
 from app.payments.history import service as history
+from app.payments.instructions.domain import refund_instruction
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation, PaymentPart
 from app.payments.postings import service as postings
 
@@ -140,8 +143,12 @@ async def begin_refund(
     split: Mapping[SellerId, int] | None = None,
     reason: str = "",
     keep_fee: bool = False,
+    approval_id: UUID | None = None,
 ) -> Asked:
-    """Ask to give a captured amount back, or a part of it. The sellers' money is set aside in the ledger before the PSP is asked."""
+    """Ask to give a captured amount back, or a part of it. The sellers' money is set aside in the ledger before the PSP is asked.
+
+    What needs the agreement of others happens only with an approval of exactly this refund, which it uses up.
+    """
     payment = await queries.payment(session, merchant_id=actor.merchant, payment_id=payment_id, lock=True)
     left = payment.captured_minor - payment.refund_reserved_minor
     wanted = _amount(payment, amount, left)
@@ -149,6 +156,11 @@ async def begin_refund(
         raise RefundExceedsCaptured(
             f"At most {Money(left, payment.currency).format()} can still be refunded.", fields={"amount.minor": f"At most {left}."}
         )
+    if approval_id is None:
+        await approvals.refuse_unapproved(session, actor, act=Act.REFUND, amount=wanted)
+    else:
+        told = refund_instruction(payment_id=payment_id, amount=wanted, split=split, reason=reason, keep_fee=keep_fee)
+        await approvals.use(session, actor, approval_id=approval_id, act=Act.REFUND, object_id=payment_id, instruction=told)
     await _refuse_undecided(session, payment, Operation.REFUND, states=(OperationStatus.UNKNOWN,))
     shares = refund_shares(await parts_of(session, payment), wanted, wanted=split, keep_fee=keep_fee)
     payment.refund_reserved_minor += wanted.minor

@@ -110,6 +110,7 @@ class Payout(Base):
         Index("ix_payout_destination", "merchant_id", "bank_account_id", "id"),
         Index("ix_payout_fingerprint", "merchant_id", "destination_fingerprint", "id"),
         Index("ix_payout_batch", "merchant_id", "batch_id", "id"),
+        Index("ix_payout_unknown", "updated_at", postgresql_where=text("status = 'unknown'")),
         Index("ix_payout_due", "send_at", postgresql_where=text("status in ('scheduled', 'batched')")),
         Index("ix_payout_expiring", "expires_at", postgresql_where=text(f"status in ({_WAITING})")),
     )

@@ -11,6 +11,7 @@ from sqlalchemy import func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from app.approvals.domain import Waiting
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import read
@@ -116,6 +117,30 @@ async def pending_change(session: AsyncSession, *, merchant_id: MerchantId, conn
     where = (CredentialChange.merchant_id == merchant_id, CredentialChange.connection_id == connection_id)
     statement = select(CredentialChange).where(*where, CredentialChange.status == ChangeStatus.PENDING)
     return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def waiting_changes(session: AsyncSession, actor: Actor) -> list[Waiting]:
+    """Changes of credentials that wait for a second person, oldest first."""
+    of_connection = (Connection.merchant_id == CredentialChange.merchant_id) & (Connection.id == CredentialChange.connection_id)
+    statement = select(CredentialChange, Connection.name).join(Connection, of_connection)
+    mine = statement.where(CredentialChange.merchant_id == actor.merchant, CredentialChange.status == ChangeStatus.PENDING)
+    rows = await session.execute(mine.order_by(CredentialChange.id).limit(200))
+    return [_waiting(actor, change, name) for change, name in rows]
+
+
+def _waiting(actor: Actor, change: CredentialChange, name: str) -> Waiting:
+    return Waiting(
+        kind="credentials",
+        id=public_id("chg", change.id),
+        title=f"Credentials of {name}",
+        detail=", ".join(change.fingerprints) or "Settings",
+        href=f"/connections/{public_id('con', change.connection_id)}",
+        digest=change.digest,
+        requested_by=change.requested_by_name,
+        requested_at=change.requested_at,
+        may_decide=actor.can("connections.write") and actor.id != change.requested_by,
+        facts=[*change.config.items(), *((name, f"ends in {mark}") for name, mark in change.fingerprints.items())],
+    )
 
 
 async def psp_event(session: AsyncSession, *, merchant_id: MerchantId, event_id: PspEventId) -> InboxEvent:

@@ -67,7 +67,7 @@ async def show_report(
     return render(request, "reports/show.html", page)
 
 
-@get("/reports/{name:str}/export", name="reports:export", guards=[requires("reports.export")])
+@get("/reports/{name:str}/export", name="reports:export", guards=[requires("reports.export", fresh=True)])
 async def export_report(
     request: HttpRequest, name: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Stream:

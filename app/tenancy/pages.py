@@ -9,6 +9,7 @@ from app.core.actors import Actor
 from app.core.ids import MerchantId, PersonId, parse_id
 from app.identity import queries as people
 from app.tenancy import queries, service
+from app.tenancy.roles import queries as roles
 from app.tenancy.schemas import MemberForm, MerchantForm, RoleForm
 from app.web.context import HttpRequest
 from app.web.forms import read_form
@@ -26,12 +27,6 @@ async def show_team(request: HttpRequest, session: Session, actor: Who) -> Respo
     return render(request, "tenancy/team.html", await queries.team(session, actor))
 
 
-@get("/team/roles", name="tenancy:roles", guards=[requires("team.read")])
-async def show_roles(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
-    """Which role may do what."""
-    return render(request, "tenancy/roles.html", await queries.roles(session, actor))
-
-
 @get("/team/add", name="tenancy:add_member_form", guards=[requires("team.write")])
 async def show_add_member(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
     """The form to add somebody."""
@@ -45,8 +40,9 @@ async def add_member(request: HttpRequest, session: Session, actor: Who) -> Resp
     page = await queries.add_member_page(session, actor)
     answer_invalid_with(request, "tenancy/add_member.html", page, fragment="tenancy/_add_member.html")
     form = await read_form(request, MemberForm)
+    role = roles.chosen(form.role)
     person = await people.person_by_email(session, form.email)
-    await service.add_member(session, actor, merchant_id=actor.merchant, person_id=PersonId(person.id), role=form.role)
+    await service.add_member(session, actor, merchant_id=actor.merchant, person_id=PersonId(person.id), role=role)
     return redirect(request, "/team", toast=f"{person.name} is in the team")
 
 
@@ -64,8 +60,9 @@ async def change_role(request: HttpRequest, member_id: FromPath[str], session: S
     page = await queries.change_role_page(session, actor, member_id=member)
     answer_invalid_with(request, "tenancy/role.html", page, fragment="tenancy/_role.html")
     form = await read_form(request, RoleForm)
-    await service.change_role(session, actor, member_id=member, role=form.role)
-    return redirect(request, "/team", toast=f"{page.member.name} is {form.role} now")
+    await service.change_role(session, actor, member_id=member, role=roles.chosen(form.role))
+    label = next((role.label for role in page.roles if role.value == form.role), form.role)
+    return redirect(request, "/team", toast=f"{page.member.name} is {label} now")
 
 
 @post("/team/{member_id:str}/remove", name="tenancy:remove_member", status_code=200, guards=[requires("team.write", fresh=True)])
@@ -110,7 +107,6 @@ async def enter_merchant(
 
 ROUTES = [
     show_team,
-    show_roles,
     show_add_member,
     add_member,
     show_role,

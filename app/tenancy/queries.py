@@ -5,34 +5,44 @@ from uuid import UUID
 from zoneinfo import available_timezones
 
 import msgspec
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, and_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import call
 from app.core.ids import MerchantId, PersonId, public_id
+from app.core.money import Money
 from app.core.secrets import digest
 from app.core.settings import settings
 from app.identity.domain import initials
 from app.identity.models import Person
 from app.tenancy import domain
-from app.tenancy.domain import PERMISSIONS, ROLE_SUMMARY, MemberNotFound, MerchantNotFound, Role, permissions_of
-from app.tenancy.models import Membership, Merchant
+from app.tenancy.domain import LIMITABLE, PERMISSIONS, MemberNotFound, MerchantNotFound, Role
+from app.tenancy.models import MemberLimit, Membership, Merchant, MerchantRole
+from app.tenancy.roles import queries as roles
+from app.tenancy.rules.queries import CURRENCIES
 from app.tenancy.schemas import (
     AddMemberPage,
     ChangeRolePage,
+    LimitRow,
+    MemberPage,
     MemberRow,
     MerchantPage,
-    PermissionRow,
     RoleOption,
-    RolesPage,
     TeamPage,
 )
+from app.web import sessions
 from app.web.context import MerchantBadge, PersonBadge
-from app.web.sessions import Visitor
+from app.web.sessions import Operating, Visitor
 
-_VISITOR = text("select * from visitor(:digest, :now, :idle)")
+# the merchant one is in is that of the session, or the first of those one may enter
+_VISITOR = text(
+    "select v.*, standing(v.person_id, coalesce("
+    "(select (m ->> 'id')::uuid from jsonb_array_elements(v.memberships) m where m ->> 'id' = v.merchant_id::text),"
+    " (v.memberships -> 0 ->> 'id')::uuid)) as standing,"
+    " operator_standing(v.person_id, :now) as operating from visitor(:digest, :now, :idle) v"
+)
 
 
 async def visitor(token: str) -> Visitor | None:
@@ -45,7 +55,8 @@ async def visitor(token: str) -> Visitor | None:
 def _visitor(row: Row[tuple[object, ...]]) -> Visitor:
     mine = msgspec.convert(row.memberships, list[domain.Membership])
     current = next((m for m in mine if row.merchant_id is not None and m.id == str(row.merchant_id)), mine[0] if mine else None)
-    badges = {m.id: _badge(m, mine) for m in mine}
+    standing = msgspec.convert(row.standing or {}, domain.Standing)
+    badges = {m.id: _badge(m, mine, standing.role if m is current else None) for m in mine}
     return Visitor(
         session_id=row.session_id,
         csrf_seed=bytes(row.csrf_seed),
@@ -58,11 +69,15 @@ def _visitor(row: Row[tuple[object, ...]]) -> Visitor:
         merchant_id=MerchantId(UUID(current.id)) if current else None,
         merchant=badges[current.id] if current else None,
         merchants=list(badges.values()),
-        permissions=permissions_of(current.role, sandbox=current.sandbox_of is not None) if current and row.factor_at else frozenset(),
+        permissions=standing.may(current) if current and row.factor_at else frozenset(),
+        fresh_minutes=standing.fresh_minutes,
+        money_limits=standing.money,
+        limits=standing.limits,
+        operating=msgspec.convert(row.operating, Operating) if row.operating else None,
     )
 
 
-def _badge(membership: domain.Membership, mine: list[domain.Membership]) -> MerchantBadge:
+def _badge(membership: domain.Membership, mine: list[domain.Membership], role: str | None) -> MerchantBadge:
     twin = next((m.id for m in mine if membership.id == m.sandbox_of or membership.sandbox_of == m.id), None)
     return MerchantBadge(
         id=public_id("mer", UUID(membership.id)),
@@ -70,7 +85,7 @@ def _badge(membership: domain.Membership, mine: list[domain.Membership]) -> Merc
         initials=initials(membership.name),
         is_sandbox=membership.sandbox_of is not None,
         counterpart=public_id("mer", UUID(twin)) if twin else None,
-        role=membership.role.capitalize(),
+        role=role or membership.role.capitalize(),
     )
 
 
@@ -87,7 +102,11 @@ async def sandbox_of(session: AsyncSession, merchant_id: MerchantId) -> bool:
     return (await merchant(session, merchant_id)).sandbox_of is not None
 
 
-_MEMBER = select(Membership, Person).join(Person, Person.id == Membership.person_id)
+_MEMBER = (
+    select(Membership, Person, MerchantRole.name)
+    .join(Person, Person.id == Membership.person_id)
+    .outerjoin(MerchantRole, and_(MerchantRole.merchant_id == Membership.merchant_id, MerchantRole.id == Membership.role_id))
+)
 
 
 async def membership(session: AsyncSession, actor: Actor, *, member_id: UUID) -> Membership:
@@ -106,13 +125,14 @@ async def member(session: AsyncSession, actor: Actor, *, member_id: UUID) -> Mem
     return _member_row(actor, *found)
 
 
-def _member_row(actor: Actor, row: Membership, person: Person) -> MemberRow:
+def _member_row(actor: Actor, row: Membership, person: Person, own_role: str | None) -> MemberRow:
     return MemberRow(
         id=public_id("mem", row.id),
         name=person.name,
         email=person.email,
         initials=initials(person.name),
-        role=Role(row.role),
+        role=row.role if row.role_id is None else public_id("rol", row.role_id),
+        role_name=own_role or row.role.capitalize(),
         enrolled=person.totp_enrolled_at is not None,
         since=row.created_at,
         me=person.id == actor.id,
@@ -125,36 +145,52 @@ async def team(session: AsyncSession, actor: Actor) -> TeamPage:
     return TeamPage(members=[_member_row(actor, *row) for row in rows], may_change=actor.can("team.write"))
 
 
-def role_options(actor: Actor, role: str) -> list[RoleOption]:
-    """The roles that this actor may give: only an owner makes an owner."""
-    return [RoleOption(r, r.capitalize(), ROLE_SUMMARY[r]) for r in Role if r is not Role.OWNER or role == Role.OWNER]
-
-
 async def own_role(session: AsyncSession, actor: Actor) -> str:
     """The actor's role at the merchant; empty for whoever is not a member, as the house itself."""
     found = await session.scalar(select(Membership.role).where(Membership.merchant_id == actor.merchant, Membership.person_id == actor.id))
     return found or ""
 
 
+async def _options(session: AsyncSession, actor: Actor) -> list[RoleOption]:
+    return await roles.options(session, actor, is_owner=await own_role(session, actor) == Role.OWNER)
+
+
 async def add_member_page(session: AsyncSession, actor: Actor) -> AddMemberPage:
     """The form to add a person to the team."""
     here = await merchant(session, actor.merchant)
-    return AddMemberPage(roles=role_options(actor, await own_role(session, actor)), merchant=here.name)
+    return AddMemberPage(roles=await _options(session, actor), merchant=here.name)
 
 
 async def change_role_page(session: AsyncSession, actor: Actor, *, member_id: UUID) -> ChangeRolePage:
     """The form to give a member another role."""
-    return ChangeRolePage(
-        member=await member(session, actor, member_id=member_id), roles=role_options(actor, await own_role(session, actor))
+    return ChangeRolePage(member=await member(session, actor, member_id=member_id), roles=await _options(session, actor))
+
+
+async def member_page(session: AsyncSession, actor: Actor, *, member_id: UUID) -> MemberPage:
+    """One member: what they may do, up to which amounts, and when they were last here."""
+    row = await membership(session, actor, member_id=member_id)
+    may = (await roles.role(session, actor, row.role_id or Role(row.role))).permissions
+    held = select(MemberLimit).where(MemberLimit.merchant_id == actor.merchant, MemberLimit.membership_id == member_id)
+    limits = await session.scalars(held.order_by(MemberLimit.permission, MemberLimit.currency))
+    groups: dict[str, list[str]] = {}
+    for name, one in PERMISSIONS.items():
+        if name in may:
+            groups.setdefault(one.group, []).append(one.meaning)
+    shown = await member(session, actor, member_id=member_id)
+    return MemberPage(
+        member=shown,
+        permissions=list(groups.items()),
+        limits=[_limit_row(one) for one in limits],
+        limitable=[(name, PERMISSIONS[name].meaning) for name in LIMITABLE if name in may],
+        currencies=list(CURRENCIES),
+        last_seen_at=await sessions.last_seen(session, PersonId(row.person_id), merchant_id=actor.merchant),
+        may_change=actor.can("team.write") and not shown.me,
     )
 
 
-async def roles(session: AsyncSession, actor: Actor) -> RolesPage:
-    """Which role may do what at this merchant."""
-    sandbox = await sandbox_of(session, actor.merchant)
-    granted = [permissions_of(role, sandbox=sandbox) for role in Role]
-    rows = [PermissionRow(name=name, meaning=meaning, granted=[name in g for g in granted]) for name, meaning in PERMISSIONS.items()]
-    return RolesPage(roles=[RoleOption(r, r.capitalize(), ROLE_SUMMARY[r]) for r in Role], permissions=rows, sandbox=sandbox)
+def _limit_row(row: MemberLimit) -> LimitRow:
+    meaning = PERMISSIONS[row.permission].meaning
+    return LimitRow(permission=row.permission, meaning=meaning, most=Money(row.most_minor, row.currency))
 
 
 async def profile(session: AsyncSession, actor: Actor) -> MerchantPage:

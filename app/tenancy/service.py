@@ -12,10 +12,22 @@ from app.core.actors import Actor, ActorKind
 from app.core.clock import now
 from app.core.db import enter_merchant
 from app.core.errors import Invalid
-from app.core.ids import MerchantId, PersonId, new_id
+from app.core.ids import MerchantId, PersonId, new_id, public_id
 from app.tenancy import queries
-from app.tenancy.domain import LastOwner, MemberExists, MerchantNotFound, MerchantOpened, MerchantStatus, OwnRole, Role
+from app.tenancy.domain import (
+    OTHER_ROLE,
+    LastOwner,
+    MemberExists,
+    MerchantNotFound,
+    MerchantOpened,
+    MerchantStatus,
+    OwnRole,
+    PermissionNotHeld,
+    Role,
+    lacking,
+)
 from app.tenancy.models import Membership, Merchant
+from app.tenancy.roles import queries as roles
 from app.web import sessions
 
 
@@ -45,63 +57,83 @@ async def _open(session: AsyncSession, actor: Actor, *, name: str, sandbox_of: U
     return row
 
 
-async def add_member(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, person_id: PersonId, role: Role) -> Membership:
-    """Let a person work for a merchant. Only an owner makes an owner."""
+async def add_member(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, person_id: PersonId, role: Role | UUID) -> Membership:
+    """Let a person work for a merchant, in a role of the house or (by its id) of the merchant's own. Nobody gives what they do not hold."""
     await enter_merchant(session, merchant_id)
     if actor.kind is ActorKind.USER:
-        await _check_grant(session, actor, role)
+        await check_grant(session, actor, role)
     row = await _join(session, actor, merchant_id=merchant_id, person_id=person_id, role=role)
     await enter_merchant(session, actor.merchant_id)
     return row
 
 
-async def _join(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, person_id: PersonId, role: Role) -> Membership:
-    row = Membership(merchant_id=merchant_id, id=new_id(), person_id=person_id, role=role, created_at=now(), last_entered_at=None)
+async def _join(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId, person_id: PersonId, role: Role | UUID) -> Membership:
+    row = Membership(merchant_id=merchant_id, id=new_id(), person_id=person_id, created_at=now(), last_entered_at=None)
+    row.role, row.role_id = _columns(role)
     session.add(row)
     try:
         await session.flush()
     except IntegrityError:
         raise MemberExists(fields={"email": "This person is in the team already."}) from None
-    after = {"person": str(person_id), "role": role.value}
+    after = {"person": str(person_id), "role": _word(row)}
     await audit.record(
         session, actor, action="member.added", object_type="membership", object_id=row.id, after=after, merchant_id=merchant_id
     )
     return row
 
 
-async def _check_grant(session: AsyncSession, actor: Actor, *roles: str) -> None:
-    """Giving or taking the owner's role is an owner's right; an admin cannot rise that way."""
-    if Role.OWNER in roles and await queries.own_role(session, actor) != Role.OWNER:
+def _columns(role: Role | UUID) -> tuple[str, UUID | None]:
+    return (OTHER_ROLE, role) if isinstance(role, UUID) else (role.value, None)
+
+
+def _word(row: Membership) -> str:
+    return row.role if row.role_id is None else public_id("rol", row.role_id)
+
+
+async def check_grant(session: AsyncSession, actor: Actor, role: Role | UUID) -> None:
+    """Refuse a role that allows more than the actor may do; and the owner's to whoever is no owner, whatever else they hold."""
+    await _check_owner(session, actor, _columns(role)[0])
+    given = await roles.role(session, actor, role)
+    missing = lacking(given.permissions, actor.grantable)
+    if missing:
+        problem = f"You cannot give what you do not hold: {', '.join(missing)}."
+        raise PermissionNotHeld(problem, fields={"role": problem})
+
+
+async def _check_owner(session: AsyncSession, actor: Actor, *named: str) -> None:
+    if Role.OWNER in named and await queries.own_role(session, actor) != Role.OWNER:
         problem = "Only an owner gives or takes the owner’s role."
         raise Invalid(problem, fields={"role": problem})
 
 
-async def change_role(session: AsyncSession, actor: Actor, *, member_id: UUID, role: Role) -> Membership:
+async def change_role(session: AsyncSession, actor: Actor, *, member_id: UUID, role: Role | UUID) -> Membership:
     """Give a member another role, from their next request on."""
-    row = await _other_member(session, actor, member_id=member_id)
-    before = row.role
-    await _check_grant(session, actor, before, role)
-    if before == Role.OWNER and role != Role.OWNER:
+    row = await other_member(session, actor, member_id=member_id)
+    old = {"role": _word(row)}
+    await _check_owner(session, actor, row.role)
+    await check_grant(session, actor, role)
+    if row.role == Role.OWNER and role != Role.OWNER:
         await keep_an_owner(session, actor, leaving=row.id)
-    row.role = role
+    row.role, row.role_id = _columns(role)
     await session.flush()
-    old, new = {"role": before}, {"role": role.value}
+    new = {"role": _word(row)}
     await audit.record(session, actor, action="member.role_changed", object_type="membership", object_id=row.id, before=old, after=new)
     return row
 
 
 async def remove_member(session: AsyncSession, actor: Actor, *, member_id: UUID) -> None:
     """Take a person out of the team, from their next request on."""
-    row = await _other_member(session, actor, member_id=member_id)
-    await _check_grant(session, actor, row.role)
+    row = await other_member(session, actor, member_id=member_id)
+    await _check_owner(session, actor, row.role)
     if row.role == Role.OWNER:
         await keep_an_owner(session, actor, leaving=row.id)
-    before = {"person": str(row.person_id), "role": row.role}
+    before = {"person": str(row.person_id), "role": _word(row)}
     await session.execute(delete(Membership).where(Membership.merchant_id == actor.merchant, Membership.id == row.id))
     await audit.record(session, actor, action="member.removed", object_type="membership", object_id=row.id, before=before)
 
 
-async def _other_member(session: AsyncSession, actor: Actor, *, member_id: UUID) -> Membership:
+async def other_member(session: AsyncSession, actor: Actor, *, member_id: UUID) -> Membership:
+    """A member of the team who is not the actor: about oneself nobody decides."""
     row = await queries.membership(session, actor, member_id=member_id)
     if row.person_id == actor.id:
         raise OwnRole("Ask another owner.")

@@ -40,7 +40,7 @@ async def list_wallets(request: HttpRequest, session: NamedDependency[AsyncSessi
     return render(request, "wallets/list.html", page, fragment="wallets/_rows.html")
 
 
-@get("/wallets/export", name="wallets:export", guards=[requires("reports.export")])
+@get("/wallets/export", name="wallets:export", guards=[requires("reports.export", fresh=True)])
 async def export_wallets(request: HttpRequest, actor: NamedDependency[Actor]) -> Stream:
     """The list as a file."""
     actor.require("wallets.read")
@@ -83,7 +83,7 @@ async def show_wallet(
     return render(request, "wallets/show.html", page)
 
 
-@get("/wallets/{seller_id:str}/export", name="wallets:export_statement", guards=[requires("reports.export")])
+@get("/wallets/{seller_id:str}/export", name="wallets:export_statement", guards=[requires("reports.export", fresh=True)])
 async def export_statement(
     request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Stream:

@@ -45,6 +45,7 @@ class WebContext(msgspec.Struct, kw_only=True):
     person: PersonBadge | None = None
     merchant: MerchantBadge | None = None
     merchants: list[MerchantBadge] = msgspec.field(default_factory=list)
+    is_operator: bool = False
 
     def can(self, permission: str) -> bool:
         """Whether the person asking may do this."""
@@ -63,3 +64,9 @@ def wants_fragment(request: HttpRequest) -> bool:
     litestar-htmx still reads the headers of htmx 2, so they are read here.
     """
     return request.headers.get("hx-request") == "true" and request.headers.get("hx-request-type") == "partial"
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Whether the caller is a program: the API, a webhook sender, or anybody who accepts JSON and not HTML."""
+    accept = request.headers.get("accept", "")
+    return request.scope["path"].startswith(("/v1/", "/webhooks/")) or ("json" in accept and "html" not in accept)

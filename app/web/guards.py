@@ -1,14 +1,13 @@
 """Who may call a route. Every route declares exactly one of these in ``guards=[…]``; an undeclared route stops the server at start.
 
 ``requires("payments.refund")``              a signed-in person or an API key with that permission
-``requires("payments.refund", fresh=True)``  people must also have shown their second factor a few minutes ago
+``requires("payments.refund", fresh=True)``  people must also have shown their second factor lately, as the permission says
 ``signed_in()``                              any person with both factors, whatever the role
 ``password_proven()``                        the pages between the password and the second factor
+``operator()``                               people who run the platform; with ``visiting``, while a visit with its reason is open
 ``public()``                                 everybody; ``public(machine=True)`` for callers that are not browsers (no form token)
 """
 
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Any, cast
 
 import msgspec
@@ -17,14 +16,10 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from app.core.actors import Actor, ActorKind
-from app.core.clock import now
-from app.core.errors import AppError, Forbidden, Invalid
-from app.core.settings import settings
-from app.web import csrf
-from app.web.context import CSRF_FIELD, HttpRequest
+from app.core.errors import AppError, Forbidden, NotFound
+from app.web import csrf, step_up
+from app.web.context import HttpRequest
 from app.web.sessions import Visitor
-
-STEP_UP_FIELD = "step_up_code"
 
 
 class NotSignedIn(AppError):
@@ -35,33 +30,27 @@ class NotSignedIn(AppError):
     title = "Please sign in"
 
 
-class KeptField(msgspec.Struct, frozen=True):
-    """One field of the form that the step-up interrupted."""
+class NoSuchPlace(NotFound):
+    """There is nothing at this address."""
 
-    name: str
-    value: str
-
-
-class StepUpRequired(Forbidden):
-    """This needs a second factor shown in the last minutes; answer with the dialog, which sends the same form again with a code."""
-
-    code = "step_up_required"
-    title = "Confirm it is you"
-
-    def __init__(self, *, path: str, kept: list[KeptField], problem: str | None, has_form: bool) -> None:
-        super().__init__(problem or "Enter a code from your authenticator app to go on.")
-        self.path, self.kept, self.problem, self.has_form = path, kept, problem, has_form
+    code = "no_such_place"
+    title = "There is nothing at this address"
 
 
-StepUp = Callable[[HttpRequest, Visitor, str], Awaitable[Visitor]]
-"""Check a code and renew the session; answered by a higher floor. Raises Invalid when the code is not right."""
+class VisitNeeded(Forbidden):
+    """Looking across merchants needs a visit with a reason; open one first."""
+
+    code = "operator_visit_needed"
+    title = "Open a visit first"
 
 
 class Guard:
     """A declaration on a route, and its enforcement: identity first, then the form token, then permission, then freshness."""
 
-    def __init__(self, audience: str, *, permission: str | None = None, fresh: bool = False, machine: bool = False) -> None:
-        self.audience, self.permission, self.fresh, self.machine = audience, permission, fresh, machine
+    def __init__(
+        self, audience: str, *, permission: str | None = None, fresh: bool = False, machine: bool = False, visiting: bool = False
+    ) -> None:
+        self.audience, self.permission, self.fresh, self.machine, self.visiting = audience, permission, fresh, machine, visiting
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         request = cast(HttpRequest, connection)
@@ -72,13 +61,31 @@ class Guard:
         if self.audience == "password_proven":
             if visitor is None:
                 raise NotSignedIn("Your session has ended. Sign in again; nothing was lost that was saved.")
-        elif actor is None or (self.audience == "signed_in" and visitor is None):
+        elif actor is None or (self.audience in {"signed_in", "operator"} and visitor is None):
             raise NotSignedIn(request.state.refusal or "Your session has ended. Sign in again; nothing was lost that was saved.")
         await self._check_form(request)
+        if self.audience == "operator":
+            actor = self._admit_operator(request, visitor)
         if self.permission is not None:
             actor.require(self.permission)
-        if self.fresh and actor.kind is ActorKind.USER:
-            await _demand_fresh_factor(request, actor, visitor)
+        if self.fresh and visitor is not None:
+            await step_up.demand(request, actor, visitor, permission=self.permission)
+            if self.audience == "operator":
+                # a step-up makes the person anew
+                self._admit_operator(request, request.state.visitor)
+
+    def _admit_operator(self, request: HttpRequest, visitor: Visitor) -> Actor:
+        operating = visitor.operating
+        if operating is None:
+            # whoever does not run the platform learns nothing of this place
+            raise NoSuchPlace()
+        if self.visiting and operating.visit is None:
+            raise VisitNeeded("Say on the console’s first page what you need to look at, and why.")
+        person: Actor = request.state.actor
+        # of no merchant, and without anything that a membership of theirs would allow
+        actor = msgspec.structs.replace(person, kind=ActorKind.OPERATOR, merchant_id=None, permissions=frozenset(), limits={})
+        request.state.actor = request.state.web.actor = actor
+        return actor
 
     async def _check_form(self, request: HttpRequest) -> None:
         actor = request.state.actor
@@ -97,6 +104,11 @@ def signed_in(*, fresh: bool = False) -> Guard:
     return Guard("signed_in", fresh=fresh)
 
 
+def operator(*, visiting: bool = False, fresh: bool = False) -> Guard:
+    """People who run the platform; for everybody else the place does not exist. With ``visiting`` only while their visit is open."""
+    return Guard("operator", visiting=visiting, fresh=fresh)
+
+
 def password_proven() -> Guard:
     """Somebody whose password was right; the second factor may still be missing."""
     return Guard("password_proven")
@@ -105,28 +117,6 @@ def password_proven() -> Guard:
 def public(*, machine: bool = False) -> Guard:
     """Everybody. Machines (webhooks, health checks) carry no form token and must prove themselves another way."""
     return Guard("public", machine=machine)
-
-
-async def _demand_fresh_factor(request: HttpRequest, actor: Actor, visitor: Visitor) -> None:
-    if actor.factor_at is not None and now() - actor.factor_at <= timedelta(minutes=settings().step_up_minutes):
-        return
-    has_form = request.method not in csrf.SAFE_METHODS
-    fields = [(name, value) for name, value in (await request.form()).multi_items() if isinstance(value, str)] if has_form else []
-    code = next((value for name, value in fields if name == STEP_UP_FIELD), "")
-    problem = None
-    if code:
-        try:
-            await request.app.state.step_up(request, visitor, code)
-        except Invalid as refused:
-            problem = refused.detail
-        else:
-            return
-    kept = [KeptField(name, value) for name, value in fields if name not in {STEP_UP_FIELD, CSRF_FIELD}]
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    if any("secret" in field.name for field in kept):
-        # a credential must not travel through the dialog's page: the form is opened again and filled in anew
-        raise StepUpRequired(path=path, kept=[], problem=problem, has_form=False)
-    raise StepUpRequired(path=path, kept=kept, problem=problem, has_form=has_form)
 
 
 def declaration_of(handler: HTTPRouteHandler) -> Guard | None:

@@ -41,6 +41,7 @@ NAVIGATION: tuple[Group, ...] = (
             Entry("Wallets", "wallet", "/wallets", "wallets.read", "w"),
             Entry("Sellers", "store", "/sellers", "sellers.read", "s"),
             Entry("Payouts", "landmark", "/payouts", "payouts.read", "o"),
+            Entry("Approvals", "shield-check", "/approvals", "approvals.decide", "v"),
             Entry("Ledger", "columns-3", "/ledger", "ledger.read", "l"),
             Entry("Reconciliation", "scale", "/reconciliation", "reconciliation.read", "r"),
             Entry("Reports", "file-spreadsheet", "/reports", "reports.read"),

@@ -23,8 +23,9 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from app.core.errors import AppError, Invalid, Unavailable
 from app.web import rendering
-from app.web.context import HttpRequest, wants_fragment
-from app.web.guards import KeptField, NotSignedIn, StepUpRequired
+from app.web.context import HttpRequest, wants_fragment, wants_json
+from app.web.guards import NotSignedIn
+from app.web.step_up import FactorTooOld, KeptField, StepUpRequired
 
 log = structlog.get_logger()
 
@@ -181,15 +182,11 @@ async def _shown(request: HttpRequest, error: Exception, problem: Problem, heade
     )
 
 
-def wants_json(request: HttpRequest) -> bool:
-    """Whether the caller is a program: the API, a webhook sender, or anybody who accepts JSON and not HTML."""
-    accept = request.headers.get("accept", "")
-    return request.scope["path"].startswith(("/v1/", "/webhooks/")) or ("json" in accept and "html" not in accept)
-
-
 def _headers(request: HttpRequest, error: Exception, problem: Problem) -> dict[str, str]:
     if isinstance(error, AppError) and "retry_after" in error.extra:
         return {"Retry-After": str(error.extra["retry_after"])}
+    if isinstance(error, FactorTooOld):
+        return {"WWW-Authenticate": error.challenge}
     if problem.status == 401 and wants_json(request):
         return {"WWW-Authenticate": 'Bearer realm="countinghouse", error="invalid_token"'}
     if problem.status == 405:

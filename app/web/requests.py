@@ -27,9 +27,10 @@ from app.core.settings import settings
 from app.web import cookies, csrf, limits, metrics, problems
 from app.web.addresses import check_host, client_address, limit_key
 from app.web.context import HttpRequest, WebContext
-from app.web.guards import StepUp, refuse_undeclared
+from app.web.guards import refuse_undeclared
 from app.web.headers import new_nonce, secured
 from app.web.sessions import LoadVisitor, Visitor
+from app.web.step_up import StepUp
 
 log = structlog.get_logger()
 
@@ -149,6 +150,7 @@ def become(request: HttpRequest, visitor: Visitor) -> None:
     if visitor.complete:
         web.actor, web.person = state.actor, visitor.person
         web.merchant, web.merchants = visitor.merchant, visitor.merchants
+        web.is_operator = visitor.operating is not None
 
 
 def _actor(request: HttpRequest, visitor: Visitor) -> Actor:
@@ -161,6 +163,7 @@ def _actor(request: HttpRequest, visitor: Visitor) -> Actor:
         request_id=request.state.request_id,
         address=request.state.address,
         factor_at=visitor.factor_at,
+        limits=visitor.limits,
     )
 
 

@@ -5,12 +5,13 @@ id nobody issued is never adopted.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ForeignKey, Index, delete, select, update
+from sqlalchemy import ForeignKey, Index, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,6 +19,7 @@ from app.core.clock import now
 from app.core.db import Base
 from app.core.errors import NotFound
 from app.core.ids import MerchantId, PersonId, new_id
+from app.core.money import Money
 from app.core.secrets import digest
 from app.core.settings import settings
 from app.web.context import MerchantBadge, PersonBadge
@@ -47,6 +49,15 @@ class WebSession(Base):
     expires_at: Mapped[datetime]
     address: Mapped[str | None]
     user_agent: Mapped[str]
+    moved: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"), default=dict)
+
+
+class Operating(msgspec.Struct, frozen=True):
+    """That a person operates the platform; and, while a visit is open, why and until when they may look across merchants."""
+
+    visit: UUID | None = None
+    reason: str | None = None
+    until: datetime | None = None
 
 
 class Visitor(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +75,10 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     merchant: MerchantBadge | None = None
     merchants: list[MerchantBadge] = []
     permissions: frozenset[str] = frozenset()
+    fresh_minutes: Mapping[str, int] = {}
+    money_limits: Mapping[str, int] = {}
+    limits: Mapping[str, int] = {}
+    operating: Operating | None = None
 
     @property
     def complete(self) -> bool:
@@ -100,11 +115,27 @@ async def open_session(
 async def prove_factor(session: AsyncSession, session_id: UUID, *, factor: str) -> str:
     """Note that the second factor was shown just now; the session goes on under a new id."""
     token = secrets.token_urlsafe(32)
-    changed = update(WebSession).where(WebSession.id == session_id).values(digest=digest(token), factor=factor, factor_at=now())
+    changed = update(WebSession).where(WebSession.id == session_id)
+    changed = changed.values(digest=digest(token), factor=factor, factor_at=now(), moved={})
     found = await session.scalar(changed.returning(WebSession.id))
     if found is None:
         raise SessionNotFound()
     return token
+
+
+# a single amount above the limit needs a proof of its own: nothing moved since, and shown a moment ago
+_SPEND = text(
+    "update web_session set moved = moved || jsonb_build_object(cast(:currency as text), coalesce((moved ->> :currency)::bigint, 0) + :minor)"
+    " where id = :id and (coalesce((moved ->> :currency)::bigint, 0) + :minor <= :limit"
+    " or (coalesce((moved ->> :currency)::bigint, 0) = 0 and factor_at > :lately)) returning id"
+)
+
+
+async def spend_proof(session: AsyncSession, session_id: UUID, amount: Money, *, limit_minor: int) -> bool:
+    """Count an amount against what the session's last proof of the second factor is good for; false when it is good for no more."""
+    lately = now() - timedelta(minutes=1)
+    values = {"id": session_id, "currency": amount.currency, "minor": amount.minor, "limit": limit_minor, "lately": lately}
+    return await session.scalar(_SPEND, values) is not None
 
 
 async def enter(session: AsyncSession, session_id: UUID, merchant_id: MerchantId) -> None:
@@ -117,6 +148,12 @@ async def sessions_of(session: AsyncSession, person_id: PersonId) -> list[WebSes
     quiet = now() - timedelta(minutes=settings().session_idle_minutes)
     alive = select(WebSession).where(WebSession.person_id == person_id, WebSession.expires_at > now(), WebSession.last_seen_at > quiet)
     return list(await session.scalars(alive.order_by(WebSession.last_seen_at.desc())))
+
+
+async def last_seen(session: AsyncSession, person_id: PersonId, *, merchant_id: MerchantId) -> datetime | None:
+    """When a person's session last did anything at a merchant, as far as its session is still known."""
+    here = or_(WebSession.merchant_id == merchant_id, WebSession.merchant_id.is_(None))
+    return await session.scalar(select(func.max(WebSession.last_seen_at)).where(WebSession.person_id == person_id, here))
 
 
 async def end_session(session: AsyncSession, *, person_id: PersonId, session_id: UUID) -> None:

@@ -129,7 +129,8 @@ class TestDefiners:
 
 
 # Every SECURITY DEFINER function. A new one is a new way around row security: say here why it must be one.
-WHO_IS_IT = {"api_key_holders", "visitor", "psp_connection_merchant"}  # the merchant is not known before they answer
+WHO_IS_IT = {"api_key_holders", "visitor", "standing", "psp_connection_merchant"}  # the merchant is not known before they answer
+OPERATORS = {"operator_standing", "operator_visit_open", "operator_dead_jobs", "operator_unknown"}  # across merchants, only during a visit
 WHOSE_TURN = {
     "attempts_due",
     "audit_chains",
@@ -171,7 +172,7 @@ BOOKS = {
     *("ledger.check_transaction", "ledger.ensure_partitions"),
 }
 AGAIN = {"jobs_requeue"}  # the application writes events and never changes one
-DOORS = WHO_IS_IT | WHOSE_TURN | BOOKS | AGAIN
+DOORS = WHO_IS_IT | OPERATORS | WHOSE_TURN | BOOKS | AGAIN
 
 
 def test_models_and_migrations_agree(server: EmbeddedPostgres, worker_id: str) -> None:

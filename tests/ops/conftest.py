@@ -3,10 +3,10 @@
 import pytest_asyncio
 
 from app.core.embedded import Urls
-from tests.support.console import app, open_as
+from tests.support.console import app, open_as, psp, shop
 from tests.support.factories.tenancy import Tenant, make_tenant
 
-__all__ = ["app", "open_as"]
+__all__ = ["app", "open_as", "psp", "shop"]
 
 
 @pytest_asyncio.fixture

@@ -11,8 +11,11 @@ from uuid import UUID
 
 import psycopg
 
+from app.approvals import service as approvals
+from app.approvals.domain import Act
 from app.core.db import unit_of_work
-from app.core.ids import ConnectionId, PersonId, new_id, parse_id, public_id
+from app.core.ids import ConnectionId, PaymentId, PersonId, new_id, parse_id, public_id
+from app.core.money import Money
 from app.core.settings import settings
 from app.payments.domain import CaptureMode
 from app.psp.domain import ChangePolicy
@@ -22,6 +25,7 @@ from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.breaks import queries as break_queries
 from app.reconciliation.sources import service as sources
 from app.tenancy.domain import Role
+from app.tenancy.roles import service as roles
 from app.web import sessions
 from tests.support.factories.api_access import make_key
 from tests.support.factories.bank_accounts import propose, somebody
@@ -39,6 +43,8 @@ PREFIXES = {
     "session_id": "ses",
     "seller_id": "sel",
     "member_id": "mem",
+    "role_id": "rol",
+    "item_id": "apr",
     "order_id": "ord",
     "payment_id": "pay",
     "capture_id": "cap",
@@ -56,7 +62,7 @@ PREFIXES = {
     "break_id": "brk",
     "entry_id": "aud",
 }
-NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing"}
+NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing", "kind": "refund"}
 """Path parameters that name something all merchants share."""
 
 
@@ -101,9 +107,27 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
         "order_id": order_id,
         "payment_id": authorised.payment_id,
         "bank_account_id": bank_account.id,
+        "role_id": await _role(shop),
+        "item_id": await _approval(shop, captured.payment_id),
     } | paying_out
     ids |= {"merchant_id": shop.merchant_id} | found
     return shop, {name: public_id(PREFIXES[name], value) for name, value in ids.items()} | _ledger_ids(shop) | NOT_AN_ID
+
+
+async def _approval(shop: Shop, payment_id: PaymentId) -> UUID:
+    # asked for by somebody else, so that the owner may decide
+    async with unit_of_work(shop.merchant_id) as session:
+        amount, told = Money(100, "EUR"), {"keep_fee": False, "split": None, "reason": "Goodwill"}
+        row = await approvals.request_approval(
+            session, somebody(shop.actor), act=Act.REFUND, object_id=payment_id, instruction=told, amount=amount, reason="Goodwill"
+        )
+    return row.id
+
+
+async def _role(shop: Shop) -> UUID:
+    async with unit_of_work(shop.merchant_id) as session:
+        row = await roles.create_role(session, shop.tenant.actor(), name="Cashier", summary="", permissions=["orders.read"])
+    return row.id
 
 
 async def _reconcile(shop: Shop) -> dict[str, UUID]:

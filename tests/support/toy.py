@@ -13,14 +13,19 @@ from app.api_access import pages as api_access_pages
 from app.api_access import queries as api_access
 from app.core.actors import Actor
 from app.core.errors import NotFound
+from app.core.money import Money
 from app.identity import pages as identity
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
 from app.tenancy.audit import pages as audit
+from app.tenancy.members import pages as members
+from app.tenancy.roles import pages as roles
+from app.tenancy.rules import pages as rules
 from app.web import health, problems, requests
 from app.web.context import HttpRequest
 from app.web.guards import public, requires, signed_in
 from app.web.static import static_route
+from app.web.step_up import spend
 
 
 class ToyMissing(NotFound):
@@ -44,6 +49,14 @@ async def rename(request: HttpRequest) -> str:
     """An act that needs a fresh second factor; answers with what it was sent."""
     form = await request.form()
     return "<p>renamed to " + str(form.get("name")) + " with " + ",".join(form.getall("tag", [])) + "</p>"
+
+
+@post("/toys/pay", name="toy:pay", guards=[requires("payments.refund", fresh=True)], status_code=200, media_type="text/html")
+async def pay(request: HttpRequest, session: NamedDependency[AsyncSession]) -> str:
+    """An act that spends money."""
+    form = await request.form()
+    await spend(request, Money.parse(str(form.get("amount")), "EUR"), session=session)
+    return f"<p>paid {form.get('amount')}</p>"
 
 
 @post("/toys/write", name="toy:write", guards=[signed_in()], status_code=200)
@@ -90,22 +103,14 @@ async def webhook(request: HttpRequest) -> dict[str, int]:
     return {"bytes": len(await request.body())}
 
 
-TOYS = [home, rename, write, fail_at_commit, break_down, toy, create_toy, webhook]
+TENANCY = [*tenancy.ROUTES, *audit.ROUTES, *members.ROUTES, *roles.ROUTES, *rules.ROUTES]
+TOYS = [home, rename, pay, write, fail_at_commit, break_down, toy, create_toy, webhook]
 
 
 def create_toy_app(*more: Any) -> Litestar:
     """The small application."""
     app = Litestar(
-        route_handlers=[
-            static_route(),
-            *health.ROUTES,
-            *identity.ROUTES,
-            *tenancy.ROUTES,
-            *audit.ROUTES,
-            *api_access_pages.ROUTES,
-            *TOYS,
-            *more,
-        ],
+        route_handlers=[static_route(), *health.ROUTES, *identity.ROUTES, *TENANCY, *api_access_pages.ROUTES, *TOYS, *more],
         dependencies=requests.DEPENDENCIES,
         exception_handlers=problems.EXCEPTION_HANDLERS,
         request_max_body_size=requests.MAX_BODY,

@@ -65,7 +65,7 @@ class TestRoles:
 
     async def test_the_page_shows_the_matrix(self, owner: Browser) -> None:
         page = text_of(await owner.get("/team/roles"))
-        assert all(meaning in page for meaning in PERMISSIONS.values())
+        assert all(one.meaning in page for one in PERMISSIONS.values())
 
 
 class TestAddMember:

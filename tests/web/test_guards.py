@@ -164,3 +164,79 @@ class TestStepUp:
             assert answer.status_code == 403
             assert "cross_site_request" in answer.text
             assert (await owner.post("/toys/rename", {"name": "a", "step_up_code": code})).status_code == 200, "the code is unused"
+
+
+async def set_factor_age(age: timedelta) -> None:
+    from sqlalchemy import text
+
+    from app.core.db import unit_of_work
+
+    async with unit_of_work(None) as session:
+        await session.execute(
+            text("update web_session set factor_at = :at, last_seen_at = :now"), {"at": clock.now() - age, "now": clock.now()}
+        )
+
+
+class TestFreshness:
+    async def test_each_permission_says_how_fresh(self, owner: Browser) -> None:
+        await set_factor_age(timedelta(minutes=6))
+        assert (await owner.post("/toys/rename", {"name": "a"})).status_code == 200, "fifteen minutes for this one"
+        question = await owner.post("/team", {"email": "x@example.test", "role": "viewer"})
+        assert question.status_code == 403
+        assert "Confirm it is you" in text_of(question), "five for the team"
+
+    async def test_a_merchant_asks_for_more_and_never_for_less(self, owner: Browser) -> None:
+        assert (await owner.post("/team/step-up", {"minutes_merchant.write": "2"})).status_code == 303
+        await set_factor_age(timedelta(minutes=3))
+        assert (await owner.post("/toys/rename", {"name": "a"})).status_code == 403
+        await set_factor_age(timedelta(minutes=1))
+        assert (await owner.post("/toys/rename", {"name": "a"})).status_code == 200
+        for name, minutes in (("merchant.write", "16"), ("team.write", "15"), ("merchant.write", "0"), ("orders.read", "5"), ("x", "5")):
+            assert (await owner.post("/team/step-up", {f"minutes_{name}": minutes})).status_code == 422, (name, minutes)
+        assert (await owner.post("/team/step-up", {"minutes_merchant.write": "15"})).status_code == 303
+        await set_factor_age(timedelta(minutes=14))
+        assert (await owner.post("/toys/rename", {"name": "a"})).status_code == 200
+
+    async def test_a_program_with_a_session_is_answered_as_rfc_9470_says(self, owner: Browser) -> None:
+        await set_factor_age(timedelta(minutes=6))
+        answer = await owner.post("/team", {"email": "x@example.test", "role": "viewer"}, headers={"accept": "application/json"})
+        assert answer.status_code == 401
+        assert answer.json()["code"] == "insufficient_user_authentication"
+        challenge = answer.headers["www-authenticate"]
+        assert challenge.startswith("Bearer ")
+        assert 'error="insufficient_user_authentication"' in challenge
+        assert 'max_age="300"' in challenge
+        assert (await owner.post("/step-up", {"step_up_code": totp_code()})).status_code == 303
+        again = await owner.post("/team", {"email": "x@example.test", "role": "viewer"}, headers={"accept": "application/json"})
+        assert again.status_code == 404, "now the act itself is looked at"
+
+
+class TestMoneyPerProof:
+    async def test_a_sum_beyond_the_limit_asks_though_the_factor_is_fresh(self, owner: Browser) -> None:
+        assert (await owner.post("/team/step-up/limits", {"limit": "100", "limit_currency": "EUR"})).status_code == 303
+        assert (await owner.post("/toys/pay", {"amount": "60"})).text == "<p>paid 60</p>"
+        assert (await owner.post("/toys/pay", {"amount": "40"})).status_code == 200
+        question = await owner.post("/toys/pay", {"amount": "0.01"})
+        assert question.status_code == 403
+        assert _fields(question.text, "/toys/pay")["amount"] == ["0.01"]
+        wrong = await owner.post("/toys/pay", {"amount": "0.01", "step_up_code": "000000"})
+        assert wrong.status_code == 403
+        assert "wrong, too old, or was used already" in text_of(wrong)
+        assert (await owner.post("/toys/pay", {"amount": "0.01", "step_up_code": totp_code()})).status_code == 200
+        assert (await owner.post("/toys/pay", {"amount": "99"})).status_code == 200, "the sum begins anew with the proof"
+
+    async def test_one_amount_above_it_needs_a_proof_of_its_own(self, owner: Browser) -> None:
+        await owner.post("/team/step-up/limits", {"limit": "100", "limit_currency": "EUR"})
+        await set_factor_age(timedelta(minutes=2))
+        assert (await owner.post("/toys/pay", {"amount": "5000"})).status_code == 403
+        assert (await owner.post("/toys/pay", {"amount": "5000", "step_up_code": totp_code()})).status_code == 200
+        assert (await owner.post("/toys/pay", {"amount": "1"})).status_code == 403, "and that one proof is used up"
+
+    async def test_many_at_once_do_not_slip_below_it(self, owner: Browser) -> None:
+        import asyncio
+
+        await owner.post("/team/step-up/limits", {"limit": "100", "limit_currency": "EUR"})
+        answers = await asyncio.gather(
+            *(owner.client.post("/toys/pay", data={"amount": "30", "csrf_token": owner.token}) for _ in range(6))
+        )
+        assert sorted(answer.status_code for answer in answers) == [200] * 3 + [403] * 3

@@ -17,12 +17,14 @@ from app.payments import flows
 from app.payments.domain import Operation, OperationStatus
 from app.payments.pages.details import payment_of
 from app.payments.queries.dialogs import operation_dialog
+from app.payments.refund_requests import flows as refund_requests
 from app.payments.schemas import PaymentView
 from app.payments.schemas.forms import CaptureForm, OperationPage, PreviewForm, RefundForm, VoidForm, check_amount, split_from, with_preview
 from app.web.context import CSRF_FIELD, HttpRequest
 from app.web.forms import parse_form, posted_values, read_form
-from app.web.guards import STEP_UP_FIELD, requires
+from app.web.guards import requires
 from app.web.rendering import answer_invalid_with, redirect, render
+from app.web.step_up import STEP_UP_FIELD, spend
 
 KEY_FIELD = "idempotency_key"
 NOT_THE_REQUEST = {CSRF_FIELD, STEP_UP_FIELD, KEY_FIELD}
@@ -113,11 +115,16 @@ async def refund(request: HttpRequest, payment_id: FromPath[str], actor: NamedDe
     page = await _ask_again_with(request, actor, payment_id, Operation.REFUND)
     form, values = await read_form(request, RefundForm), await posted_values(request)
     check_amount(page, form.amount)
+    payment, split = payment_of(payment_id), split_from(page, values)
+    if await refund_requests.others_needed(actor, form.amount):
+        await refund_requests.ask(actor, payment_id=payment, amount=form.amount, split=split, reason=form.reason, keep_fee=form.keep_fee)
+        return redirect(request, f"/payments/{payment_id}", toast=f"The refund of {form.amount.format()} waits for the approval of others")
+    await spend(request, form.amount)
     answered = await flows.refund(
         actor,
-        payment_id=payment_of(payment_id),
+        payment_id=payment,
         amount=form.amount,
-        split=split_from(page, values),
+        split=split,
         reason=form.reason,
         keep_fee=form.keep_fee,
         key=f"page:{form.idempotency_key}",

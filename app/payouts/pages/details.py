@@ -19,6 +19,7 @@ from app.web.context import HttpRequest
 from app.web.forms import read_form
 from app.web.guards import requires
 from app.web.rendering import answer_invalid_with, redirect, render
+from app.web.step_up import spend
 
 PAGE = ("payouts/show.html", "payouts/_detail.html")
 
@@ -61,8 +62,9 @@ async def approve(
     request: HttpRequest, payout_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Agree to a payout exactly as it was shown."""
-    await _page(request, session, actor, payout_id, APPROVE)
+    page = await _page(request, session, actor, payout_id, APPROVE)
     form = await read_form(request, DecisionForm)
+    await spend(request, page.row.amount, session=session)
     payout = await approvals.approve_payout(session, actor, payout_id=queries.payout_id(payout_id), digest=form.digest, reason=form.reason)
     done = payout.status != "pending_approval"
     toast = f"Approved; it leaves on {payout.value_on:%d %B}" if done and payout.value_on else "Approved; others have to agree too"

@@ -21,6 +21,7 @@ from app.web.downloads import csv_download
 from app.web.forms import InvalidForm, read_form
 from app.web.guards import requires
 from app.web.rendering import answer_invalid_with, redirect, render
+from app.web.step_up import spend
 
 NEW = ("payouts/new.html", "payouts/_new.html")
 COLUMNS = [
@@ -39,7 +40,7 @@ async def list_payouts(request: HttpRequest, session: NamedDependency[AsyncSessi
     return render(request, "payouts/list.html", page, fragment="payouts/_rows.html")
 
 
-@get("/payouts/export", name="payouts:export", guards=[requires("reports.export")])
+@get("/payouts/export", name="payouts:export", guards=[requires("reports.export", fresh=True)])
 async def export_payouts(request: HttpRequest, actor: NamedDependency[Actor]) -> Stream:
     """The list as a file."""
     actor.require("payouts.read")
@@ -58,9 +59,12 @@ async def show_inbox(request: HttpRequest, session: NamedDependency[AsyncSession
 async def approve_many(request: HttpRequest, actor: NamedDependency[Actor]) -> Response[str]:
     """Agree to the chosen payouts, each as it was shown, and say for each what came of it."""
     async with unit_of_work(actor.merchant) as session:
-        answer_invalid_with(request, "payouts/inbox.html", await lists.inbox_page(session, actor))
+        asked = await lists.inbox_page(session, actor)
+    answer_invalid_with(request, "payouts/inbox.html", asked)
     form = await read_form(request, BulkForm)
     pairs = [text.partition(":") for text in form.payout]
+    chosen = {payout for payout, _, _ in pairs}
+    await spend(request, *(each.row.amount for each in asked.waiting if each.row.id in chosen))
     results = await flows.approve_each(actor, [(queries.payout_id(payout), digest) for payout, _, digest in pairs])
     shown = [(public_id("po", payout_id), problem is None, problem or "Approved") for payout_id, problem in results]
     async with unit_of_work(actor.merchant) as session:
@@ -92,6 +96,7 @@ async def request_payout(request: HttpRequest, actor: NamedDependency[Actor]) ->
     form = await read_form(request, PayoutForm)
     if not form.idempotency_key:
         raise InvalidForm("Open the form again.", fields={"amount": "Open the form again."})
+    await spend(request, form.amount)
     content = msgspec.json.encode((form.amount, form.statement_text, asked.get("seller", "")))
     requested = await flows.request(
         actor,

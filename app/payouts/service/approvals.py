@@ -14,6 +14,7 @@ from app.core.actors import Actor
 from app.core.clock import now
 from app.core.errors import AppError
 from app.core.ids import MerchantId, new_id
+from app.core.money import Money
 from app.payouts import queries
 from app.payouts.domain import PAYOUT, PayoutId, PayoutIsStale, PayoutNeedsSecondPerson, PayoutNotFound, PayoutStatus
 from app.payouts.models import Payout, PayoutApproval
@@ -85,7 +86,7 @@ async def _decide(
     answers: list[Payout | AppError] = []
     for choice in choices:
         try:
-            answers.append(_checked(actor, payouts.get(choice.payout_id), choice.digest))
+            answers.append(_checked(actor, payouts.get(choice.payout_id), choice.digest, decision))
         except AppError as refused:
             answers.append(refused)
     rows = [_approval(actor, payout, decision, reason) for payout in answers if isinstance(payout, Payout)]
@@ -99,12 +100,14 @@ async def _decide(
     return decided
 
 
-def _checked(actor: Actor, payout: Payout | None, digest: str) -> Payout:
+def _checked(actor: Actor, payout: Payout | None, digest: str, decision: Decision) -> Payout:
     if payout is None:
         raise PayoutNotFound(queries.MISSING)
     PAYOUT.next(PayoutStatus(payout.status), "approve")
     if actor.id is None or actor.id in (payout.requested_by, payout.destination_by):
         raise PayoutNeedsSecondPerson("You requested this payout or set its bank account; somebody else has to decide.")
+    if decision == "approved":
+        actor.require_within("payouts.approve", Money(payout.amount_minor, payout.currency))
     if digest != steps.digest(payout):
         raise PayoutIsStale("The payout is not what you were shown. Look again, then decide.")
     return payout

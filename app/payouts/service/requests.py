@@ -71,6 +71,7 @@ async def request_payout(
     session: AsyncSession, actor: Actor, *, seller_id: SellerId, amount: Money, statement_text: str = "", cause: Cause | None = None
 ) -> Payout:
     """Set a seller's money aside for its bank account in that currency. The wallet is locked first, so that two requests see each other."""
+    actor.require_within("payouts.request", amount)
     cause = cause or Cause(source=Source.PROGRAM if actor.kind is ActorKind.API_KEY else Source.PERSON)
     await sellers.seller(session, merchant_id=actor.merchant, seller_id=seller_id)
     asked = Ask(seller_id=seller_id, amount=amount, statement_text=statement_text, cause=cause)
@@ -238,6 +239,7 @@ async def _captured(session: AsyncSession, merchant_id: MerchantId, payouts: Seq
 
 async def edit_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutId, amount: Money, statement_text: str) -> Payout:
     """Change a payout that nobody has approved in full: what was approved so far is void, and limits are looked at anew."""
+    actor.require_within("payouts.request", amount)
     payout = await history.lock(session, merchant_id=actor.merchant, payout_id=payout_id)
     seller_id = SellerId(payout.seller_id)
     available = await lock_wallets(session, merchant_id=actor.merchant, seller_ids=[seller_id], currency=payout.currency)

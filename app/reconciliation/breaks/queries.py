@@ -6,9 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, or_, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from app.approvals.domain import Waiting
 from app.core.actors import Actor
 from app.core.clock import today
 from app.core.db import unit_of_work
@@ -18,7 +20,7 @@ from app.core.paging import Page, fetch_page
 from app.ledger.domain import Code, Line, Side
 from app.reconciliation import queries
 from app.reconciliation.domain import journals
-from app.reconciliation.domain.breaks import BREAK, RESOLVING, UNSETTLED, BreakKind, BreakStatus, Policy, business_days_between
+from app.reconciliation.domain.breaks import BREAK, RESOLVING, UNSETTLED, Action, BreakKind, BreakStatus, Policy, business_days_between
 from app.reconciliation.models import Break, Item, Resolution, Source
 from app.reconciliation.schemas import BreakPage, BreakRow, Candidate, PreviewLine, StepRow
 from app.reconciliation.schemas.breaks import BreakFilter, BreakListPage
@@ -319,3 +321,30 @@ async def ages(session: AsyncSession, *, merchant_id: MerchantId) -> list[tuple[
 async def overdue(session: AsyncSession, *, merchant_id: MerchantId) -> int:
     """How many open breaks should have been dealt with by now."""
     return int(await session.scalar(_OVERDUE, {"merchant": merchant_id, "today": today()}) or 0)
+
+
+async def waiting(session: AsyncSession, actor: Actor) -> list[Waiting]:
+    """Write-offs that wait for a second person, oldest first: with what was left over when they were asked for."""
+    asked = (Resolution.merchant_id == Break.merchant_id) & (Resolution.break_id == Break.id) & (Resolution.action == Action.REQUEST)
+    statement = select(Break, Resolution).join(Resolution, asked).ext(distinct_on(Break.id))
+    mine = statement.where(Break.merchant_id == actor.merchant, Break.status == BreakStatus.AWAITING_APPROVAL)
+    rows = await session.execute(mine.order_by(Break.id, Resolution.id.desc()).limit(200))
+    return [_waiting(actor, found, resolution) for found, resolution in rows]
+
+
+def _waiting(actor: Actor, found: Break, asked: Resolution) -> Waiting:
+    amount, shown = Money(asked.minor or 0, found.currency), public_id("brk", found.id)
+    return Waiting(
+        kind="write_off",
+        id=shown,
+        title=f"Write off {abs(amount).format()}",
+        detail=KIND_NAMES[BreakKind(found.kind)][0],
+        href=f"/reconciliation/breaks/{shown}",
+        digest=f"{amount.minor}:{amount.currency}",
+        requested_by=asked.actor_name,
+        requested_at=asked.at,
+        may_decide=actor.can("reconciliation.approve") and actor.id != found.requested_by,
+        amount=abs(amount),
+        reason=asked.reason,
+        facts=[("Reference", found.reference), ("Left over", amount.format())],
+    )

@@ -45,7 +45,7 @@ def _filter(request: HttpRequest) -> BreakFilter:
     return BreakFilter(**{name: asked.get(name, "") for name in BreakFilter.__struct_fields__})
 
 
-@get(f"{BASE}/breaks.csv", name="reconciliation:export", guards=[requires("reports.export")])
+@get(f"{BASE}/breaks.csv", name="reconciliation:export", guards=[requires("reports.export", fresh=True)])
 async def export_breaks(request: HttpRequest, actor: NamedDependency[Actor]) -> Stream:
     """The list of breaks as a file."""
     return csv_download("breaks", break_queries.CSV_COLUMNS, break_queries.break_rows(actor, chosen=_filter(request)))
@@ -184,7 +184,7 @@ async def approve_write_off(
     return _done(request, break_id, f"{abs(form.amount).format()} written off")
 
 
-@post(f"{BASE}/breaks/{{break_id:str}}/reject", name="reconciliation:reject", status_code=200, guards=[requires(APPROVE)])
+@post(f"{BASE}/breaks/{{break_id:str}}/reject", name="reconciliation:reject", status_code=200, guards=[requires(APPROVE, fresh=True)])
 async def reject_write_off(
     request: HttpRequest, break_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:

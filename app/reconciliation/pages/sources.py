@@ -199,7 +199,7 @@ async def show_file(
     return render(request, "reconciliation/file.html", await source_queries.file_page(session, merchant_id=actor.merchant, file_id=found))
 
 
-@get(f"{BASE}/files/{{file_id:str}}/content", name="reconciliation:download", guards=[requires("reports.export")])
+@get(f"{BASE}/files/{{file_id:str}}/content", name="reconciliation:download", guards=[requires("reports.export", fresh=True)])
 async def download_file(file_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Stream:
     """A file as it was handed in, byte for byte."""
     found = path_id(queries.FILE, file_id, otherwise=FileNotFound("There is no file with this id for this merchant."))

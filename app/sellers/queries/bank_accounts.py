@@ -6,9 +6,10 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.approvals.domain import Waiting
 from app.core import secrets
 from app.core.actors import Actor
-from app.core.ids import MerchantId, SellerId, path_id
+from app.core.ids import MerchantId, SellerId, path_id, public_id
 from app.core.paging import fetch_page
 from app.sellers import queries
 from app.sellers.domain.bank_accounts import (
@@ -188,3 +189,30 @@ async def seller_bank_accounts_page(session: AsyncSession, *, merchant_id: Merch
     statement = _rows(merchant_id).where(BankAccount.seller_id == seller_id, BankAccount.status.in_(open_states))
     found = await session.execute(statement.order_by(BankAccount.currency, BankAccount.id))
     return SellerBankAccountsPage(seller=view, accounts=[BankAccountRow.of(row.BankAccount, row.name) for row in found])
+
+
+async def waiting(session: AsyncSession, actor: Actor) -> list[Waiting]:
+    """Proposed bank accounts that wait for a second person, oldest first."""
+    statement = _rows(actor.merchant).where(BankAccount.status == BankAccountStatus.PROPOSED).order_by(BankAccount.id).limit(200)
+    return [_waiting(actor, row.BankAccount, row.name) for row in await session.execute(statement)]
+
+
+def _waiting(actor: Actor, row: BankAccount, seller: str) -> Waiting:
+    account = public_id("ba", row.id)
+    return Waiting(
+        kind="bank_account",
+        id=account,
+        title=f"Bank account of {seller}",
+        detail=f"{row.currency}, ends in {row.last4}",
+        href=f"/bank-accounts/{account}",
+        digest=row.digest,
+        requested_by=row.requested_by_name,
+        requested_at=row.requested_at,
+        may_decide=actor.can("payouts.approve") and actor.id != row.requested_by,
+        facts=[
+            ("Holder", row.holder_name),
+            ("Bank", row.bank_name or row.bic or row.routing),
+            ("Number ends in", row.last4),
+            ("Country", row.country),
+        ],
+    )

@@ -17,6 +17,7 @@ OBJECTS = {
     "merchant": ("mer", ""),
     "person": ("usr", ""),
     "membership": ("mem", ""),
+    "merchant_role": ("rol", ""),
     "api_key": ("key", ""),
     "payment": ("pay", "/payments"),
     "order": ("ord", "/orders"),

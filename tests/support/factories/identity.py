@@ -1,7 +1,9 @@
 """People for tests; the password and the TOTP secret are known."""
 
 import itertools
+from uuid import UUID
 
+import psycopg
 import pyotp
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,3 +27,9 @@ async def make_person(
 def totp_code(secret: str = TOTP_SECRET, *, steps: int = 0) -> str:
     """The code an authenticator app shows now, or some steps away."""
     return pyotp.TOTP(secret).generate_otp(int(clock.now().timestamp()) // 30 + steps)
+
+
+def make_operator(superuser: psycopg.Connection, person_id: UUID) -> None:
+    """Let a person run the platform, as only the owner of the database can."""
+    superuser.execute("insert into operator (person_id, added_at) values (%s, now())", [person_id])
+    superuser.commit()

@@ -1,0 +1,116 @@
+"""Reads about approvals: how many people an amount needs, what waits, and a merchant's rules."""
+
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.approvals.domain import AboveLimit, Act, ApprovalNotFound, ApprovalStatus, Asked
+from app.approvals.models import Approval, ApprovalPolicy, ApprovalRule, ApprovalVote
+from app.approvals.schemas import ApprovalRulesPage, RuleRow
+from app.core.actors import Actor
+from app.core.clock import now
+from app.core.ids import path_id
+from app.core.money import Money
+from app.tenancy.domain import PERMISSIONS
+from app.tenancy.rules.queries import CURRENCIES
+
+DECIDERS = ("payments.approve", "payouts.approve", "reconciliation.approve")
+LIMITED_BY = {Act.REFUND: "payments.refund"}
+_MOST = 200
+
+
+def approval_id(text: str) -> UUID:
+    """The request in an address."""
+    return path_id("apr", text, otherwise=ApprovalNotFound())
+
+
+async def approval(session: AsyncSession, actor: Actor, *, approval_id: UUID, lock: bool = False) -> Approval:
+    """One request for approval."""
+    statement = select(Approval).where(Approval.merchant_id == actor.merchant, Approval.id == approval_id)
+    found = (await session.scalars(statement.with_for_update() if lock else statement)).one_or_none()
+    if found is None:
+        raise ApprovalNotFound()
+    return found
+
+
+async def waiting(session: AsyncSession, actor: Actor, *, act: Act) -> list[Asked]:
+    """What waits, oldest first, with who agreed so far."""
+    open_ones: list[ColumnElement[bool]] = [
+        Approval.merchant_id == actor.merchant,
+        Approval.act == act,
+        Approval.status.in_([ApprovalStatus.PENDING, ApprovalStatus.APPROVED]),
+        Approval.expires_at > now(),
+    ]
+    rows = list(await session.scalars(select(Approval).where(*open_ones).order_by(Approval.id).limit(_MOST)))
+    given = select(ApprovalVote).where(ApprovalVote.merchant_id == actor.merchant, ApprovalVote.approval_id.in_([row.id for row in rows]))
+    votes: dict[UUID, list[ApprovalVote]] = {}
+    for vote in await session.scalars(given.order_by(ApprovalVote.at)):
+        votes.setdefault(vote.approval_id, []).append(vote)
+    return [_asked(actor, row, votes.get(row.id, [])) for row in rows]
+
+
+async def asked(session: AsyncSession, actor: Actor, *, approval_id: UUID) -> Asked:
+    """One request, whatever became of it."""
+    row = await approval(session, actor, approval_id=approval_id)
+    given = select(ApprovalVote).where(ApprovalVote.merchant_id == actor.merchant, ApprovalVote.approval_id == approval_id)
+    return _asked(actor, row, list(await session.scalars(given.order_by(ApprovalVote.at))))
+
+
+def _asked(actor: Actor, row: Approval, votes: list[ApprovalVote]) -> Asked:
+    agreed_already = row.status == ApprovalStatus.APPROVED
+    may = actor.id != row.requested_by and (agreed_already or actor.id not in {vote.approver_id for vote in votes})
+    return Asked(
+        id=row.id,
+        object_id=row.object_id,
+        instruction=row.instruction,
+        digest=row.digest,
+        amount=Money(row.amount_minor, row.currency),
+        reason=row.reason,
+        status=ApprovalStatus(row.status),
+        approvers=row.approvers,
+        agreed=[vote.approver_name for vote in votes],
+        requested_by_name=row.requested_by_name,
+        requested_at=row.requested_at,
+        expires_at=row.expires_at,
+        may_decide=may and actor.can(row.permission),
+    )
+
+
+async def policy(session: AsyncSession, actor: Actor, *, act: Act) -> tuple[str, AboveLimit]:
+    """Which permission decides about an act, and what a member's limit means: by default one asks."""
+    statement = select(ApprovalPolicy).where(ApprovalPolicy.merchant_id == actor.merchant, ApprovalPolicy.act == act)
+    found = await session.scalar(statement)
+    return (found.permission, AboveLimit(found.above_limit)) if found else ("payments.approve", AboveLimit.ASK)
+
+
+async def approvers_needed(session: AsyncSession, actor: Actor, *, act: Act, amount: Money) -> int:
+    """How many others have to agree to an amount; refuses what is above the actor's limit where the merchant wants that."""
+    rules = select(func.max(ApprovalRule.approvers)).where(
+        ApprovalRule.merchant_id == actor.merchant,
+        ApprovalRule.act == act,
+        ApprovalRule.currency == amount.currency,
+        ApprovalRule.from_minor <= amount.minor,
+    )
+    needed = await session.scalar(rules) or 0
+    if actor.exceeds(LIMITED_BY[act], amount):
+        _, above = await policy(session, actor, act=act)
+        if above is AboveLimit.REFUSE:
+            actor.require_within(LIMITED_BY[act], amount)
+        return max(needed, 1)
+    return needed
+
+
+async def rules_page(session: AsyncSession, actor: Actor) -> ApprovalRulesPage:
+    """From which amounts on refunds need others, who they are, and what a member's limit means."""
+    statement = select(ApprovalRule).where(ApprovalRule.merchant_id == actor.merchant, ApprovalRule.act == Act.REFUND)
+    rows = await session.scalars(statement.order_by(ApprovalRule.currency, ApprovalRule.from_minor))
+    permission, above = await policy(session, actor, act=Act.REFUND)
+    return ApprovalRulesPage(
+        rules=[RuleRow(start=Money(row.from_minor, row.currency), approvers=row.approvers) for row in rows],
+        permission=permission,
+        permissions=[(name, PERMISSIONS[name].meaning) for name in DECIDERS],
+        above_limit=above,
+        currencies=list(CURRENCIES),
+        may_change=actor.can("rules.write"),
+    )

@@ -1,0 +1,80 @@
+"""The approvals: one list of everything that waits for a second person, and one dialog to decide."""
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from app.approvals.domain import Waiting
+from app.core.actors import Actor
+from app.inbox import flows
+from app.inbox.schemas import ChosenForm, DecisionForm, DecisionPage, InboxPage
+from app.web import step_up
+from app.web.context import HttpRequest
+from app.web.forms import read_form
+from app.web.guards import requires
+from app.web.rendering import answer_invalid_with, redirect, render
+
+Who = NamedDependency[Actor]
+LIST, DIALOG = "inbox/list.html", ("inbox/decide.html", "inbox/_decide.html")
+DECIDING = [requires("approvals.decide", fresh=True)]
+
+
+async def _page(actor: Actor, *, kind: str = "", results: list[tuple[str, str, bool, str]] | None = None) -> InboxPage:
+    found = await flows.waiting(actor)
+    everything = sorted((each for _, items in found for each in items), key=lambda each: each.requested_at)
+    return InboxPage(
+        waiting=[each for each in everything if kind in ("", each.kind)],
+        kinds=[("", "All", len(everything)), *((one.name, one.label, len(items)) for one, items in found)],
+        kind=kind,
+        results=results or [],
+    )
+
+
+@get("/approvals", name="approvals:list", guards=[requires("approvals.decide")])
+async def list_approvals(request: HttpRequest, actor: Who, kind: FromQuery[str] = "") -> Response[str]:
+    """Everything that waits for a yes or no, oldest first."""
+    return render(request, LIST, await _page(actor, kind=kind if kind in flows.KINDS else ""))
+
+
+@post("/approvals", name="approvals:approve_many", status_code=200, guards=DECIDING)
+async def approve_many(request: HttpRequest, actor: Who) -> Response[str]:
+    """Agree to the chosen ones, each as it was shown, and say for each what came of it."""
+    asked = await _page(actor)
+    answer_invalid_with(request, LIST, asked)
+    form = await read_form(request, ChosenForm)
+    shown = {f"{each.kind}:{each.id}": each for each in asked.waiting if each.may_decide}
+    parts = [text.split(":", 2) for text in form.chosen]
+    chosen = [(shown[f"{kind}:{item}"], digest) for kind, item, digest in (p for p in parts if len(p) == 3) if f"{kind}:{item}" in shown]
+    await step_up.spend(request, *(each.amount for each, _ in chosen if each.amount is not None))
+    results = await flows.approve_each(actor, chosen)
+    gone = len(form.chosen) - len(chosen)
+    results += [("What does not wait any more", "/approvals", False, f"{gone} of the chosen")] if gone else []
+    done = sum(1 for _, _, is_done, _ in results if is_done)
+    return render(request, LIST, await _page(actor, results=results), toast=f"{done} of {len(form.chosen)} approved")
+
+
+async def _shown(request: HttpRequest, actor: Actor, kind: str, item: str) -> tuple[flows.Kind, Waiting]:
+    found, each = await flows.item(actor, kind=kind, item=item)
+    answer_invalid_with(request, DIALOG[0], DecisionPage(label=found.label, item=each), fragment=DIALOG[1])
+    return found, each
+
+
+@get("/approvals/{kind:str}/{item_id:str}", name="approvals:decide_form", guards=[requires("approvals.decide")])
+async def show_decision(request: HttpRequest, kind: FromPath[str], item_id: FromPath[str], actor: Who) -> Response[str]:
+    """What an approver looks at before deciding."""
+    found, each = await _shown(request, actor, kind, item_id)
+    return render(request, DIALOG[0], DecisionPage(label=found.label, item=each), fragment=DIALOG[1])
+
+
+@post("/approvals/{kind:str}/{item_id:str}", name="approvals:decide", status_code=200, guards=DECIDING)
+async def decide(request: HttpRequest, kind: FromPath[str], item_id: FromPath[str], actor: Who) -> Response[str]:
+    """Say yes or no to exactly what was shown."""
+    found, each = await _shown(request, actor, kind, item_id)
+    form = await read_form(request, DecisionForm)
+    if form.decision == "approve" and each.amount is not None:
+        await step_up.spend(request, each.amount)
+    said = await flows.decide(actor, kind=found, shown=each, digest=form.digest, approve=form.decision == "approve", reason=form.reason)
+    return redirect(request, "/approvals", toast=said)
+
+
+ROUTES = [list_approvals, approve_many, show_decision, decide]

@@ -1,0 +1,72 @@
+"""What operators do: open and close visits, and act at one merchant. The merchant reads all of it in its audit trail."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core import audit
+from app.core.actors import Actor
+from app.core.clock import now
+from app.core.db import enter_merchant
+from app.core.ids import MerchantId, PersonId, new_id
+from app.ops import service
+from app.ops.models import OperatorVisit
+
+
+async def open_visit(session: AsyncSession, *, person_id: PersonId, reason: str, minutes: int) -> OperatorVisit:
+    """Say why one has to look across merchants; it ends by itself. Another visit that is open ends now."""
+    await close_visit(session, person_id=person_id)
+    moment = now()
+    ends = moment + timedelta(minutes=minutes)
+    row = OperatorVisit(id=new_id(), person_id=person_id, reason=reason.strip(), opened_at=moment, expires_at=ends, closed_at=None)
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def close_visit(session: AsyncSession, *, person_id: PersonId) -> None:
+    """End the visit; nothing across merchants can be seen after it."""
+    mine = update(OperatorVisit).where(OperatorVisit.person_id == person_id, OperatorVisit.closed_at.is_(None))
+    await session.execute(mine.where(OperatorVisit.expires_at > now()).values(closed_at=now()))
+
+
+async def note_look(session: AsyncSession, actor: Actor, *, merchants: Iterable[MerchantId], what: str, reason: str) -> None:
+    """Write into each merchant's audit trail that an operator saw something of it, and why."""
+    for merchant_id in sorted(set(merchants)):
+        await enter_merchant(session, merchant_id)
+        await audit.record(
+            session,
+            actor,
+            action=f"operator.saw_{what}",
+            object_type="merchant",
+            object_id=merchant_id,
+            reason=reason,
+            merchant_id=merchant_id,
+        )
+    await enter_merchant(session, None)
+
+
+async def note_act(session: AsyncSession, actor: Actor, *, object_type: str, object_id: UUID, what: str, reason: str) -> None:
+    """Write into the merchant's audit trail what an operator did, and why."""
+    await audit.record(session, actor, action=f"operator.{what}", object_type=object_type, object_id=object_id, reason=reason)
+
+
+def at(actor: Actor, merchant_id: MerchantId, permission: str) -> Actor:
+    """The operator while acting at one merchant: with the one permission that the act needs."""
+    return msgspec.structs.replace(actor, merchant_id=merchant_id, permissions=frozenset({permission}))
+
+
+async def requeue_job(session: AsyncSession, actor: Actor, *, event: UUID, job: str, reason: str) -> None:
+    """Give a merchant's dead job new tries."""
+    actor.require("jobs.repair")
+    await service.requeue_jobs(session, actor, event=event, job=job, reason=reason)
+
+
+async def discard_job(session: AsyncSession, actor: Actor, *, event: UUID, job: str, reason: str) -> None:
+    """Set a merchant's dead job aside for good."""
+    actor.require("jobs.repair")
+    await service.discard_jobs(session, actor, event=event, job=job, reason=reason)

@@ -1,0 +1,27 @@
+"""A refund as others are asked to agree to it: everything that decides what happens, and nothing else. Pure."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from app.core.ids import PaymentId, SellerId
+from app.core.money import Money
+
+
+def refund_instruction(
+    *, payment_id: PaymentId, amount: Money, split: Mapping[SellerId, int] | None, reason: str, keep_fee: bool
+) -> dict[str, object]:
+    """The refund as a document, the same for the same refund."""
+    return {
+        "payment": str(payment_id),
+        "amount_minor": amount.minor,
+        "currency": amount.currency,
+        "split": {str(seller): minor for seller, minor in split.items()} if split else None,
+        "reason": reason,
+        "keep_fee": keep_fee,
+    }
+
+
+def split_of(instruction: Mapping[str, object]) -> dict[SellerId, int] | None:
+    """The parts per seller of a refund that was asked for."""
+    split = instruction["split"]
+    return {SellerId(UUID(str(seller))): int(minor) for seller, minor in split.items()} if isinstance(split, dict) else None

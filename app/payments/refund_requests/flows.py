@@ -1,0 +1,95 @@
+"""Refunds that others have to agree to: asking, what waits, and carrying one out once they did."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.approvals import queries, service
+from app.approvals.domain import Act, ApprovalStatus, Asked, Waiting
+from app.core import idempotency
+from app.core.actors import Actor
+from app.core.db import unit_of_work
+from app.core.ids import PaymentId, SellerId, public_id
+from app.core.money import Money
+from app.payments import flows
+from app.payments.instructions.domain import refund_instruction, split_of
+
+KIND = "refund"
+
+
+async def others_needed(actor: Actor, amount: Money) -> int:
+    """How many others have to agree to a refund of this amount by this person."""
+    async with unit_of_work(actor.merchant) as session:
+        return await queries.approvers_needed(session, actor, act=Act.REFUND, amount=amount)
+
+
+async def ask(
+    actor: Actor, *, payment_id: PaymentId, amount: Money, split: Mapping[SellerId, int] | None, reason: str, keep_fee: bool
+) -> None:
+    """Ask others to agree to a refund; nothing moves before they did."""
+    told = refund_instruction(payment_id=payment_id, amount=amount, split=split, reason=reason, keep_fee=keep_fee)
+    async with unit_of_work(actor.merchant) as session:
+        await service.request_approval(session, actor, act=Act.REFUND, object_id=payment_id, instruction=told, amount=amount, reason=reason)
+
+
+async def waiting(session: AsyncSession, actor: Actor) -> list[Waiting]:
+    """Refunds that wait for a yes or no."""
+    return [_shown(asked) for asked in await queries.waiting(session, actor, act=Act.REFUND)]
+
+
+def _shown(asked: Asked) -> Waiting:
+    payment = public_id("pay", asked.object_id)
+    yes = f"{len(asked.agreed)} of {asked.approvers} agreed" + (f": {', '.join(asked.agreed)}" if asked.agreed else "")
+    facts = [("Payment", payment), ("Our fee", "Kept" if asked.instruction["keep_fee"] else "Given back in part"), ("Others", yes)]
+    if split := split_of(asked.instruction):
+        facts += [(public_id("sel", seller), Money(minor, asked.amount.currency).format()) for seller, minor in split.items()]
+    return Waiting(
+        kind=KIND,
+        id=public_id("apr", asked.id),
+        title=f"Refund of {asked.amount.format()}",
+        detail=payment,
+        href=f"/payments/{payment}",
+        digest=asked.digest,
+        requested_by=asked.requested_by_name,
+        requested_at=asked.requested_at,
+        may_decide=asked.may_decide,
+        amount=asked.amount,
+        expires_at=asked.expires_at,
+        reason=asked.reason,
+        facts=facts,
+    )
+
+
+async def approve(actor: Actor, *, item: str, digest: str, reason: str) -> str:
+    """Agree to a refund as it was shown; with the last yes it is carried out at once."""
+    approval_id = queries.approval_id(item)
+    async with unit_of_work(actor.merchant) as session:
+        await service.decide(session, actor, approval_id=approval_id, digest=digest, decision="approved", reason=reason)
+        asked = await queries.asked(session, actor, approval_id=approval_id)
+    if asked.status is not ApprovalStatus.APPROVED:
+        return "Approved; others have to agree too"
+    await _carry_out(actor, asked, approval_id)
+    return "Approved, and on its way"
+
+
+async def _carry_out(actor: Actor, asked: Asked, approval_id: UUID) -> None:
+    key = f"approval:{approval_id}"
+    await flows.refund(
+        actor,
+        payment_id=PaymentId(asked.object_id),
+        amount=asked.amount,
+        split=split_of(asked.instruction),
+        reason=str(asked.instruction["reason"]),
+        keep_fee=bool(asked.instruction["keep_fee"]),
+        approval_id=approval_id,
+        key=key,
+        request=idempotency.fingerprint("approval", asked.digest),
+    )
+
+
+async def reject(actor: Actor, *, item: str, digest: str, reason: str) -> str:
+    """Refuse a refund; nothing moves."""
+    async with unit_of_work(actor.merchant) as session:
+        await service.decide(session, actor, approval_id=queries.approval_id(item), digest=digest, decision="rejected", reason=reason)
+    return "Refused; nothing was moved"
