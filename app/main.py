@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from litestar import Litestar
 
+from app.api_access import api as api_access_api
 from app.api_access import pages as api_access_pages
 from app.api_access import queries as api_access
 from app.core import db, logs, outbound
@@ -40,6 +41,7 @@ FEATURES = (
     tenancy,
     audit,
     api_access_pages,
+    api_access_api,
     psp,
     psp_api,
     sellers,

@@ -168,7 +168,9 @@ async def _shown(request: HttpRequest, error: Exception, problem: Problem, heade
 def wants_json(request: HttpRequest) -> bool:
     """Whether the caller is a program: the API, a webhook sender, or anybody who accepts JSON and not HTML."""
     accept = request.headers.get("accept", "")
-    return request.scope["path"].startswith(("/v1/", "/webhooks/")) or ("json" in accept and "html" not in accept)
+    return request.scope["path"].startswith(("/v1/", "/webhooks/", "/oauth/", "/.well-known/")) or (
+        "json" in accept and "html" not in accept
+    )
 
 
 def _headers(request: HttpRequest, error: Exception, problem: Problem) -> dict[str, str]:

@@ -21,7 +21,7 @@ HOUSE_TABLES = {
 }
 
 # Looked up before the merchant is known, by a value nobody can guess.
-LOOKED_UP = {"uq_api_key_digest", "uq_invitation_digest"}
+LOOKED_UP = {"uq_api_key_digest", "uq_api_token_digest", "uq_invitation_digest"}
 
 TENANT_TABLES = """
 select c.oid::regclass::text, c.relrowsecurity, c.relforcerowsecurity, a.attnotnull
@@ -129,7 +129,7 @@ class TestDefiners:
 
 
 # Every SECURITY DEFINER function. A new one is a new way around row security: say here why it must be one.
-WHO_IS_IT = {"api_key_holders", "visitor", "psp_connection_merchant"}  # the merchant is not known before they answer
+WHO_IS_IT = {"api_key_holders", "api_client_merchant", "visitor", "psp_connection_merchant"}  # the merchant is not known before they answer
 WHOSE_TURN = {
     "attempts_due",
     "audit_chains",

@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.api_access import api as api_access_api
 from app.api_access import pages as api_access_pages
 from app.api_access import queries as api_access
 from app.core.actors import Actor
@@ -103,6 +104,7 @@ def create_toy_app(*more: Any) -> Litestar:
             *tenancy.ROUTES,
             *audit.ROUTES,
             *api_access_pages.ROUTES,
+            *api_access_api.ROUTES,
             *TOYS,
             *more,
         ],

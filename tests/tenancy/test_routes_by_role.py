@@ -18,6 +18,8 @@ from tests.support.samples import path_with_unknown_ids
 from tests.support.web import Browser
 from tests.tenancy.routes_by_role import ROUTES_BY_ROLE
 
+OAUTH = {"oauth:token", "oauth:revoke", "oauth:introspect"}
+"""A client proves itself within the call, or nothing is written."""
 HINT = "write a row into tests/tenancy/routes_by_role.py"
 
 
@@ -63,7 +65,7 @@ class TestTable:
 
     def test_nothing_that_writes_is_open_to_everybody(self, whole_app: Litestar) -> None:
         opened = {handler.name for method, path, handler, guard in routes(whole_app) if method != "GET" and guard.audience == "public"}
-        assert opened <= {"identity:check_password", "psp:webhook", "patterns:submit", "static/head"}
+        assert opened <= {"identity:check_password", "psp:webhook", "patterns:submit", "static/head"} | OAUTH
 
     def test_money_and_keys_need_a_fresh_factor(self, whole_app: Litestar) -> None:
         sensitive = {

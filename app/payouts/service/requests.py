@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit
-from app.core.actors import Actor, ActorKind
+from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import MerchantId, SellerId, new_id, public_id
 from app.core.money import Money
@@ -60,7 +60,7 @@ async def request_payout(
     session: AsyncSession, actor: Actor, *, seller_id: SellerId, amount: Money, statement_text: str = "", cause: Cause | None = None
 ) -> Payout:
     """Set a seller's money aside for its bank account in that currency. The wallet is locked first, so that two requests see each other."""
-    cause = cause or Cause(source=Source.PROGRAM if actor.kind is ActorKind.API_KEY else Source.PERSON)
+    cause = cause or Cause(source=Source.PROGRAM if actor.kind.is_program else Source.PERSON)
     await sellers.seller(session, merchant_id=actor.merchant, seller_id=seller_id)
     available = await lock_wallet(session, merchant_id=actor.merchant, seller_id=seller_id, currency=amount.currency)
     account = await destination(session, merchant_id=actor.merchant, seller_id=seller_id, currency=amount.currency)

@@ -18,6 +18,7 @@ OBJECTS = {
     "person": ("usr", ""),
     "membership": ("mem", ""),
     "api_key": ("key", ""),
+    "api_client": ("cli", "/oauth-clients"),
     "payment": ("pay", "/payments"),
     "order": ("ord", "/orders"),
     "seller": ("sel", "/sellers"),
