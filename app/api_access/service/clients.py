@@ -177,5 +177,5 @@ async def _note(
     before: dict[str, object] | None = None,
     after: dict[str, object] | None = None,
 ) -> None:
-    named = {"name": row.name} if before is None else {"name": row.name, **before}
+    named = None if what == "added" else {"name": row.name, **(before or {})}
     await audit.record(session, actor, action=f"api_client.{what}", object_type="api_client", object_id=row.id, before=named, after=after)
