@@ -17,7 +17,6 @@ from app.core.clock import now
 from app.core.db import unit_of_work
 from app.core.errors import Invalid
 from app.core.ids import parse_id
-from app.core.settings import settings
 from app.web import limits
 
 log = structlog.get_logger()
@@ -84,9 +83,7 @@ async def _with_keys(client: KnownClient, key_id: str | None) -> KnownClient | N
     known = {key.get("kid") for key in (client.jwks or {}).get("keys", [])}
     if age is not None and age < (KEYS_FRESH if key_id is None or key_id in known else KEYS_AGAIN):
         return client
-    answer = await outbound.pool().call(
-        "GET", client.jwks_url or "", headers={"accept": "application/json"}, allow_insecure=settings().allow_insecure_psp_urls
-    )
+    answer = await outbound.pool().call("GET", client.jwks_url or "", headers={"accept": "application/json"}, allow_insecure=False)
     try:
         jwks = read_jwks(answer.body) if answer.status == 200 else None
     except Invalid as wrong:

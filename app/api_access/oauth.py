@@ -299,7 +299,7 @@ def _asserted(form: Mapping[str, str]) -> tuple[str, str | None]:
         raise InvalidRequestError(f"The field client_assertion_type must be {_ASSERTION}.")
     try:
         headers, claims = JWTBearerClientAssertion().extract_assertion(form["client_assertion"])
-    except (ValueError, RecursionError):
+    except (InvalidClientError, ValueError, RecursionError):
         _refuse_client("The assertion is not a signed JWT.")
     subject, key_id = claims.get("sub"), headers.get("kid")
     if not isinstance(subject, str):

@@ -12,7 +12,7 @@ from app.core.ids import PersonId
 from app.main import create_app
 from app.tenancy.domain import Role, permissions_of
 from app.web.guards import Guard, declaration_of, declared_routes
-from tests.support.factories.api_access import make_key
+from tests.support.factories.api_access import make_key, make_token
 from tests.support.factories.tenancy import Tenant, make_member, make_tenant
 from tests.support.samples import path_with_unknown_ids
 from tests.support.web import Browser
@@ -112,17 +112,22 @@ class TestOverHttp:
         await browser.close()
         assert not wrong
 
-    async def test_a_key_reaches_its_scopes_and_no_other(self, whole_app: Litestar, world: Tenant) -> None:
-        browser, wrong = Browser(whole_app), []
+    @pytest.mark.parametrize("kind", ["key", "token"])
+    async def test_a_program_reaches_its_scopes_and_no_other(self, whole_app: Litestar, world: Tenant, kind: str) -> None:
+        browser, wrong, made = Browser(whole_app), [], {}
         everything = [guard.permission for _, path, _, guard in routes(whole_app) if path.startswith("/v1/") and guard.permission]
         for method, path, _, guard in routes(whole_app):
             if not path.startswith("/v1/") or guard.permission is None:
                 continue
             others = sorted(set(everything) - {guard.permission})
             for scopes, allowed in (([guard.permission], True), (others, False)):
-                _, key = await make_key(world.id, scopes=scopes)
+                name = " ".join(scopes)
+                if name not in made:
+                    made[name] = (
+                        (await make_key(world.id, scopes=scopes))[1] if kind == "key" else await make_token(world.id, scopes=scopes)
+                    )
                 answer = await browser.client.request(
-                    method, path_with_unknown_ids(path), headers={"authorization": f"Bearer {key}", "idempotency-key": "k"}, json={}
+                    method, path_with_unknown_ids(path), headers={"authorization": f"Bearer {made[name]}", "idempotency-key": "k"}, json={}
                 )
                 if (answer.status_code == 403) is allowed or answer.status_code in {401, 500}:
                     wrong.append((method, path, scopes, answer.status_code, answer.text[:300]))

@@ -17,6 +17,8 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 SKEW = timedelta(seconds=30)
 LONGEST = timedelta(hours=1)
 MOST_KEYS = 20
+_SHORTEST = 342
+"""Characters of a modulus of 2048 bits."""
 _TYPES = {"jwt", "client-authentication+jwt"}
 _PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"}
 
@@ -87,6 +89,8 @@ def _public_key(number: int, key: object) -> dict[str, str]:
         _refuse(f"Key {number} is a private key. Keep it to yourself, replace it, and paste the public one.")
     if key.get("use", "sig") != "sig":
         _refuse(f"Key {number} is not for signatures (its “use” is not “sig”).")
+    if key.get("kty") == "RSA" and len(str(key.get("n", ""))) < _SHORTEST:
+        _refuse(f"Key {number} is an RSA key of less than 2048 bits.")
     try:
         read = import_key(key)
     except (JoseError, ValueError, TypeError, KeyError):

@@ -18,7 +18,6 @@ from app.core.clock import now
 from app.core.errors import Invalid
 from app.core.ids import MerchantId, new_id
 from app.core.secrets import digest
-from app.core.settings import settings
 from app.tenancy import queries as merchants
 
 Jwks = dict[str, list[dict[str, str]]]
@@ -73,7 +72,7 @@ def _keys(method: AuthMethod, jwks: str, jwks_url: str) -> tuple[Jwks | None, st
     if jwks:
         return read_jwks(jwks), None
     try:
-        outbound.check_url(jwks_url, allow_insecure=settings().allow_insecure_psp_urls)
+        outbound.check_url(jwks_url, allow_insecure=False)
     except outbound.AddressRefused as refused:
         raise Invalid(refused.detail, fields={"jwks_url": refused.detail}) from None
     return None, jwks_url

@@ -1,10 +1,11 @@
 """API keys and OAuth clients for tests."""
 
-from app.api_access import service
-from app.api_access.domain import SCOPES, AuthMethod
+from app.api_access import queries, service
+from app.api_access.domain import SCOPES, TOKEN_LIFE, AuthMethod, Issued, new_token
 from app.api_access.models import ApiClient, ApiKey
-from app.api_access.service import clients
+from app.api_access.service import clients, tokens
 from app.core.actors import Actor
+from app.core.clock import now
 from app.core.db import unit_of_work
 from app.core.ids import MerchantId
 
@@ -47,3 +48,14 @@ async def make_client(
             requests_per_minute=requests_per_minute,
         )
     return row, secret or ""
+
+
+async def make_token(merchant_id: MerchantId, *, scopes: list[str] | None = None) -> str:
+    """An access token of a new client."""
+    row, _ = await make_client(merchant_id, scopes=scopes)
+    async with unit_of_work(merchant_id) as session:
+        client = await queries.known_client(session, merchant_id=merchant_id, client_id=row.id)
+        assert client is not None
+        issued = Issued(token=new_token(sandbox=client.sandbox), scopes=client.scopes, expires_at=now() + TOKEN_LIFE)
+        await tokens.keep_token(session, client=client, issued=issued)
+    return issued.token
