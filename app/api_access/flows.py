@@ -40,10 +40,13 @@ async def serve(call: OAuthCall, *, address: str, request_id: str = "") -> OAuth
         async with unit_of_work(client.merchant_id) as session:
             token = await queries.known_token(session, client=client, token=call.form["token"])
     answer = oauth.judge(call, client, token)
-    if client is None or answer.status == 401:
+    if client is not None and answer.status != 401:
+        answer = await _written(client, answer, address=address, request_id=request_id)
+    if answer.status == 401:
         log.warning("oauth_client_refused", client=named[:40], address=address, why=answer.body.get("error_description"))
-        return answer
-    return await _written(client, answer, address=address, request_id=request_id)
+    elif answer.issued is not None:
+        log.info("oauth_token_issued", client=named, address=address, scopes=answer.issued.scopes)
+    return answer
 
 
 async def _written(client: KnownClient, answer: OAuthAnswer, *, address: str, request_id: str) -> OAuthAnswer:

@@ -43,12 +43,14 @@ BEGIN
         FROM api_token t JOIN api_client c ON c.merchant_id = t.merchant_id AND c.id = t.client_id
         WHERE t.digest = ANY (p_digests) AND t.revoked_at IS NULL AND c.disabled_at IS NULL AND c.revoked_at IS NULL;
     IF EXISTS (SELECT FROM api_token t JOIN api_client c ON c.merchant_id = t.merchant_id AND c.id = t.client_id
-                WHERE t.digest = ANY (p_digests) AND (c.last_used_at IS NULL OR c.last_used_at < p_now - interval '1 minute')) THEN
+                WHERE t.digest = ANY (p_digests) AND t.revoked_at IS NULL AND c.disabled_at IS NULL AND c.revoked_at IS NULL
+                  AND (c.last_used_at IS NULL OR c.last_used_at < p_now - interval '1 minute')) THEN
         PERFORM set_config('synchronous_commit', 'off', true);
         UPDATE api_client c SET last_used_at = p_now FROM (
             SELECT k.merchant_id, k.id FROM api_client k
-             WHERE (k.merchant_id, k.id) IN (SELECT t.merchant_id, t.client_id FROM api_token t WHERE t.digest = ANY (p_digests))
-               AND (k.last_used_at IS NULL OR k.last_used_at < p_now - interval '1 minute') ORDER BY k.merchant_id, k.id FOR UPDATE) used
+             WHERE (k.merchant_id, k.id) IN (SELECT t.merchant_id, t.client_id FROM api_token t
+                                              WHERE t.digest = ANY (p_digests) AND t.revoked_at IS NULL)
+               AND k.disabled_at IS NULL AND k.revoked_at IS NULL AND (k.last_used_at IS NULL OR k.last_used_at < p_now - interval '1 minute') ORDER BY k.merchant_id, k.id FOR UPDATE) used
           WHERE c.merchant_id = used.merchant_id AND c.id = used.id;
     END IF;
 END $$
@@ -64,9 +66,20 @@ $$ SELECT c.merchant_id FROM api_client c WHERE c.id = p_client LIMIT 1 $$
 KEYS_ONLY = """
 CREATE FUNCTION api_key_holders(p_digests bytea[], p_now timestamptz)
 RETURNS TABLE (digest bytea, id uuid, merchant_id uuid, name text, scopes jsonb, requests_per_minute bigint, expired boolean)
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS
-$$ SELECT a.digest, a.id, a.merchant_id, a.name, a.scopes, a.requests_per_minute, coalesce(a.expires_at <= p_now, false)
-     FROM api_key a WHERE a.digest = ANY (p_digests) AND a.revoked_at IS NULL $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT a.digest, a.id, a.merchant_id, a.name, a.scopes, a.requests_per_minute, coalesce(a.expires_at <= p_now, false)
+        FROM api_key a WHERE a.digest = ANY (p_digests) AND a.revoked_at IS NULL;
+    IF EXISTS (SELECT FROM api_key a WHERE a.digest = ANY (p_digests) AND a.revoked_at IS NULL
+                  AND (a.last_used_at IS NULL OR a.last_used_at < p_now - interval '1 minute')) THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+        UPDATE api_key a SET last_used_at = p_now FROM (
+            SELECT k.merchant_id, k.id FROM api_key k WHERE k.digest = ANY (p_digests) AND k.revoked_at IS NULL
+               AND (k.last_used_at IS NULL OR k.last_used_at < p_now - interval '1 minute') ORDER BY k.merchant_id, k.id FOR UPDATE) used
+          WHERE a.merchant_id = used.merchant_id AND a.id = used.id;
+    END IF;
+END $$
 """
 
 
