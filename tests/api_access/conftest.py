@@ -1,13 +1,13 @@
 """The same browsers as the web floor's tests, and programs that sign."""
 
 import json
-from collections.abc import Callable
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from app.core import clock
+from app.core.ids import new_id
 from tests.web.conftest import app, browser, open_browser, owner, tenant
 
 __all__ = ["app", "browser", "open_browser", "owner", "signer", "tenant"]
@@ -30,7 +30,7 @@ class Signer:
         """What a right assertion says, with something changed; None leaves a claim out."""
         stamp = int(clock.now().timestamp())
         claims: dict[str, object] = {"iss": self.client_id, "sub": self.client_id, "aud": "http://127.0.0.1:8000/oauth/token"}
-        claims |= {"exp": stamp + 60, "iat": stamp, "jti": f"j{id(change)}{stamp}"} | change
+        claims |= {"exp": stamp + 60, "iat": stamp, "jti": new_id().hex} | change
         return {name: value for name, value in claims.items() if value is not None}
 
     def sign(self, claims: dict[str, object], *, alg: str = "ES256", key: object = None, **header: object) -> str:
@@ -41,6 +41,3 @@ class Signer:
 @pytest.fixture
 def signer() -> Signer:
     return Signer(ECKey.generate_key("P-256"))
-
-
-MakeSigner = Callable[[SignKey], Signer]

@@ -60,11 +60,11 @@ class TestIssueKey:
         assert key not in dump
         assert key[12:] not in dump
 
-    @pytest.mark.parametrize("scopes", [[], ["team.write"], ["payouts.approve"], ["nonsense"]])
-    async def test_what_needs_a_person_cannot_be_given(self, owner: Browser, scopes: list[str]) -> None:
-        answer = await owner.post("/api-clients", {"name": "Shop", "scopes": scopes, "expires": "90"})
-        assert answer.status_code == 422
-        assert "ch_live_" not in answer.text
+    async def test_what_needs_a_person_cannot_be_given(self, owner: Browser) -> None:
+        for scopes in ([], ["team.write"], ["payouts.approve"], ["nonsense"]):
+            answer = await owner.post("/api-clients", {"name": "Shop", "scopes": scopes, "expires": "90"})
+            assert answer.status_code == 422, scopes
+            assert "ch_live_" not in answer.text
 
     async def test_nobody_gives_what_they_may_not_do(self, open_browser: OpenBrowser, tenant: Tenant) -> None:
         admin = open_browser()
@@ -84,25 +84,13 @@ class TestIssueKey:
 
 
 class TestUse:
-    @pytest.mark.parametrize(
-        "header",
-        [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Basic Y2g6Y2g=",
-            "Bearer ch_live_wrong",
-            "Bearer nonsense",
-            "Bearer ch_live_" + "x" * 5000,
-            "bearer\tch_live_x",
-            "Bearer ch_live_\u00fc",
-        ],
-    )
-    async def test_no_or_a_wrong_key(self, browser: Browser, tenant: Tenant, header: str) -> None:
-        answer = await browser.client.get("/v1/toys/one", headers={"authorization": header.encode()} if header else {})
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == 'Bearer realm="countinghouse", error="invalid_token"'
-        assert answer.headers["content-type"].startswith("application/problem+json")
+    async def test_no_or_a_wrong_key(self, browser: Browser, tenant: Tenant) -> None:
+        wrong = ["", "Bearer", "Bearer ", "Basic Y2g6Y2g=", "Bearer ch_live_wrong", "Bearer nonsense", "Bearer ch_live_" + "x" * 5000]
+        for header in (*wrong, "bearer\tch_live_x", "Bearer ch_live_\u00fc"):
+            answer = await browser.client.get("/v1/toys/one", headers={"authorization": header.encode()} if header else {})
+            assert answer.status_code == 401, header
+            assert answer.headers["www-authenticate"] == 'Bearer realm="countinghouse", error="invalid_token"'
+            assert answer.headers["content-type"].startswith("application/problem+json")
 
     async def test_a_missing_scope(self, browser: Browser, tenant: Tenant) -> None:
         _, key = await make_key(tenant.id, scopes=["payments.read"])
@@ -269,8 +257,8 @@ class TestRotateKey:
 
 class TestList:
     async def test_it_is_filtered_and_paged(self, owner: Browser, tenant: Tenant) -> None:
-        made = [await make_key(tenant.id, name=f"Number {number:02}", networks="192.0.2.10") for number in range(27)]
         async with unit_of_work(tenant.id) as session:
+            made = [await service.issue_key(session, tenant.actor(), name=f"Number {n:02}", scopes=["orders.read"]) for n in range(27)]
             await service.revoke_key(session, tenant.actor(), key_id=made[26][0].id, name="Number 26")
         first = await owner.get("/api-clients")
         assert first.text.count("ch_live_") == 25

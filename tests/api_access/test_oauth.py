@@ -29,6 +29,32 @@ from tests.support.web import Browser
 
 JWT = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 TOY = "/v1/toys/one"
+WRONG_CALLS: list[tuple[str, dict[str, str], int, str, str]] = [
+    ("", {}, 401, "invalid_client", "Authenticate the client"),
+    ("Basic !!!", {}, 401, "invalid_client", "as HTTP Basic"),
+    ("Basic /w==", {}, 401, "invalid_client", "as HTTP Basic"),
+    ("Bearer ch_live_x", {}, 401, "invalid_client", "as HTTP Basic"),
+    ("wrong", {}, 401, "invalid_client", "unknown or disabled, or its secret is wrong"),
+    ("nobody", {}, 401, "invalid_client", "unknown or disabled, or its secret is wrong"),
+    ("right", {"grant_type": ""}, 400, "invalid_request", "grant_type=client_credentials"),
+    ("right", {"grant_type": "password"}, 400, "unsupported_grant_type", ""),
+    ("right", {"client_id": "cli_other"}, 400, "invalid_request", "another client"),
+    ("right", {"client_assertion": "x"}, 400, "invalid_request", "one way"),
+]
+WRONG_CLAIMS: list[tuple[dict[str, object], str]] = [
+    ({"aud": "https://elsewhere.example/token"}, "'aud'"),
+    ({"aud": ["http://127.0.0.1:8000", "https://elsewhere.example"]}, "'aud'"),
+    ({"aud": None}, "'aud'"),
+    ({"iss": "cli_other"}, "'iss' and 'sub'"),
+    ({"exp": 1}, "expired"),
+    ({"exp": None}, "'exp'"),
+    ({"exp": 9999999999}, "an hour"),
+    ({"exp": "soon"}, "'exp'"),
+    ({"nbf": 9999999999}, "not valid yet"),
+    ({"iat": 9999999999}, "not valid yet"),
+    ({"jti": None}, "'jti'"),
+    ({"sub": 5}, "'sub'"),
+]
 
 
 def basic(client: ApiClient, secret: str) -> dict[str, str]:
@@ -104,32 +130,15 @@ class TestToken:
         assert secret[15:] not in dump
         assert token[15:] not in dump
 
-    @pytest.mark.parametrize(
-        ("header", "form", "status", "error", "why"),
-        [
-            ("", {}, 401, "invalid_client", "Authenticate the client"),
-            ("Basic !!!", {}, 401, "invalid_client", "as HTTP Basic"),
-            ("Basic /w==", {}, 401, "invalid_client", "as HTTP Basic"),
-            ("Bearer ch_live_x", {}, 401, "invalid_client", "as HTTP Basic"),
-            ("wrong", {}, 401, "invalid_client", "unknown or disabled, or its secret is wrong"),
-            ("nobody", {}, 401, "invalid_client", "unknown or disabled, or its secret is wrong"),
-            ("right", {"grant_type": ""}, 400, "invalid_request", "grant_type=client_credentials"),
-            ("right", {"grant_type": "password"}, 400, "unsupported_grant_type", ""),
-            ("right", {"client_id": "cli_other"}, 400, "invalid_request", "another client"),
-            ("right", {"client_assertion": "x"}, 400, "invalid_request", "one way"),
-        ],
-    )
-    async def test_what_is_wrong_is_said(
-        self, browser: Browser, tenant: Tenant, header: str, form: dict[str, str], status: int, error: str, why: str
-    ) -> None:
+    async def test_what_is_wrong_is_said(self, browser: Browser, tenant: Tenant) -> None:
         client, secret = await make_client(tenant.id)
         unknown = base64.b64encode(b"cli_00000000000000000000000000:x").decode()
         known = {"wrong": basic(client, secret + "x"), "nobody": {"authorization": f"Basic {unknown}"}, "right": basic(client, secret)}
-        headers = known.get(header, {"authorization": header} if header else {})
-        answer = await ask(browser, headers, **form)
-        assert (answer.status_code, answer.json()["error"]) == (status, error)
-        assert why in answer.json().get("error_description", "")
-        assert ("www-authenticate" in answer.headers) is (status == 401)
+        for header, form, status, error, why in WRONG_CALLS:
+            answer = await ask(browser, known.get(header, {"authorization": header} if header else {}), **form)
+            assert (answer.status_code, answer.json()["error"]) == (status, error), (header, form)
+            assert why in answer.json().get("error_description", ""), (header, form)
+            assert ("www-authenticate" in answer.headers) is (status == 401)
 
     async def test_what_is_no_form_is_refused(self, browser: Browser, tenant: Tenant) -> None:
         client, secret = await make_client(tenant.id)
@@ -166,30 +175,12 @@ class TestAssertion:
         assert answer.status_code == 200, answer.text
         assert (await use(browser, answer.json()["access_token"])).status_code == 200
 
-    @pytest.mark.parametrize(
-        ("change", "why"),
-        [
-            ({"aud": "https://elsewhere.example/token"}, "'aud'"),
-            ({"aud": ["http://127.0.0.1:8000", "https://elsewhere.example"]}, "'aud'"),
-            ({"aud": None}, "'aud'"),
-            ({"iss": "cli_other"}, "'iss' and 'sub'"),
-            ({"exp": 1}, "expired"),
-            ({"exp": None}, "'exp'"),
-            ({"exp": 9999999999}, "an hour"),
-            ({"exp": "soon"}, "'exp'"),
-            ({"nbf": 9999999999}, "not valid yet"),
-            ({"iat": 9999999999}, "not valid yet"),
-            ({"jti": None}, "'jti'"),
-            ({"sub": 5}, "'sub'"),
-        ],
-    )
-    async def test_a_claim_that_is_wrong_is_named(
-        self, browser: Browser, tenant: Tenant, signer: Signer, change: dict[str, object], why: str
-    ) -> None:
+    async def test_a_claim_that_is_wrong_is_named(self, browser: Browser, tenant: Tenant, signer: Signer) -> None:
         signer = await signing(tenant, signer)
-        answer = await assert_with(browser, signer.sign(signer.claims(**change)))
-        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
-        assert why in answer.json()["error_description"]
+        for change, why in WRONG_CLAIMS:
+            answer = await assert_with(browser, signer.sign(signer.claims(**change)))
+            assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), change
+            assert why in answer.json()["error_description"], change
 
     async def test_forged_signatures(self, browser: Browser, tenant: Tenant) -> None:
         key = RSAKey.generate_key(2048)
