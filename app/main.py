@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from litestar import Litestar
 
+from app.api_access import api as api_access_api
 from app.api_access import pages as api_access_pages
 from app.api_access import queries as api_access
 from app.approvals import pages as approvals
@@ -50,6 +51,7 @@ FEATURES = (
     rules,
     approvals,
     api_access_pages,
+    api_access_api,
     psp,
     psp_api,
     sellers,

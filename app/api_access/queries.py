@@ -1,51 +1,70 @@
-"""Reads about API keys: whose key a request carries, and the merchant's list of them."""
+"""Reads about API keys and OAuth clients: whose key or token a request carries, and what a merchant sees of them."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import ColumnElement, Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.api_access.domain import SCOPES, ApiKeyNotFound, state_of
-from app.api_access.models import ApiKey
-from app.api_access.schemas import KeyListPage, KeyNewPage, KeyRow, RevokePage
+from app.api_access.domain import (
+    SCOPES,
+    ApiClientNotFound,
+    ApiKeyNotFound,
+    AuthMethod,
+    ClientState,
+    KeyState,
+    KnownClient,
+    KnownToken,
+    client_state,
+    may_come_from,
+    state_of,
+)
+from app.api_access.models import ApiClient, ApiClientSecret, ApiKey, ApiToken
+from app.api_access.schemas import ClientListPage, ClientNewPage, ClientPage, ClientRow, KeyListPage, KeyNewPage, KeyPage, KeyRow, SecretRow
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now
-from app.core.db import Record, call_all
+from app.core.db import Record, call, call_all
 from app.core.gathering import Gathering
 from app.core.ids import MerchantId, public_id
+from app.core.paging import fetch_page
 from app.core.secrets import digest
 from app.tenancy import queries as merchants
 from app.web.context import HttpRequest
 from app.web.requests import KeyHolder
 
 _HOLDERS = text("select * from api_key_holders(cast(:digests as bytea[]), :now)")
+_CLIENT_MERCHANT = text("select api_client_merchant(:client) as merchant_id")
 _LONGEST = 200
+_WHAT = {ActorKind.API_KEY: "API key", ActorKind.API_CLIENT: "access token"}
 
 
 async def key_holder(token: str, request: HttpRequest) -> KeyHolder:
-    """Whose key this is; asked anew each time, so that a revoked key is dead at once."""
+    """Whose key or access token this is; asked anew each time, so that a revoked one is dead at once."""
     if not token.startswith("ch_") or len(token) > _LONGEST:
-        return KeyHolder(None, "This is not an API key. Keys begin with ch_test_ or ch_live_.")
+        return KeyHolder(None, "This is neither an API key nor an access token. Both begin with ch_test_ or ch_live_.")
     row = await _holder(None, digest(token))
     if row is None:
-        return KeyHolder(None, "This API key is unknown or was revoked.")
+        return KeyHolder(None, "This API key or access token is unknown or was revoked.")
+    kind, address = ActorKind(row.kind), request.state.address
     if row.expired:
-        return KeyHolder(None, "This API key has expired.")
+        return KeyHolder(None, f"This {_WHAT[kind]} has expired.")
+    if not may_come_from(address, row.networks):
+        return KeyHolder(None, f"This {_WHAT[kind]} may not be used from {address}.")
     actor = Actor(
-        kind=ActorKind.API_KEY,
+        kind=kind,
         id=row.id,
         name=row.name,
         merchant_id=MerchantId(row.merchant_id),
         permissions=frozenset(row.scopes),
         request_id=request.state.request_id,
-        address=request.state.address,
+        address=address,
     )
     return KeyHolder(actor, requests_per_minute=row.requests_per_minute or 0)
 
 
 async def _holders(_: None, digests: Sequence[bytes]) -> list[Record]:
-    rows = await call_all(_HOLDERS, {"digests": list(digests), "now": now()})
+    rows = await call_all(_HOLDERS, {"digests": list(set(digests)), "now": now()})
     found = {bytes(row.digest): row for row in rows}
     return [found.get(one) for one in digests]
 
@@ -61,22 +80,39 @@ async def api_key(session: AsyncSession, actor: Actor, *, key_id: UUID) -> ApiKe
     return found
 
 
-async def keys(session: AsyncSession, actor: Actor) -> KeyListPage:
-    """The merchant's API keys, the newest first."""
-    rows = await session.scalars(select(ApiKey).where(ApiKey.merchant_id == actor.merchant).order_by(ApiKey.id.desc()).limit(200))
+async def keys(session: AsyncSession, actor: Actor, *, query: str, state: str, after: str | None) -> KeyListPage:
+    """A page of the merchant's API keys, the newest first."""
+    asked: Select[ApiKey] = select(ApiKey, ApiKey.id).where(ApiKey.merchant_id == actor.merchant)  # type: ignore[assignment]
+    if query:
+        asked = asked.where(or_(ApiKey.name.icontains(query, autoescape=True), ApiKey.prefix == query[:12]))
+    if state:
+        asked = asked.where(*_in_state(state, now()))
+    page = await fetch_page(session, asked, keys=[ApiKey.id], after=after)
     sandbox = await merchants.sandbox_of(session, actor.merchant)
-    return KeyListPage(keys=[_row(row) for row in rows], is_sandbox=sandbox, may_change=actor.can("api_clients.write"))
+    may_change = actor.can("api_clients.write")
+    rows = page.map(lambda row: _row(row.ApiKey))
+    return KeyListPage(rows=rows, query=query, state=state, is_sandbox=sandbox, may_change=may_change)
+
+
+def _in_state(state: str, at: datetime) -> tuple[ColumnElement[bool], ...]:
+    living = ApiKey.revoked_at.is_(None)
+    if state == KeyState.ACTIVE:
+        return living, or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > at)
+    return (living, ApiKey.expires_at <= at) if state == KeyState.EXPIRED else (ApiKey.revoked_at.is_not(None),)
 
 
 async def new_key_page(session: AsyncSession, actor: Actor) -> KeyNewPage:
     """The form for a new key: only what its maker may do can be given."""
-    allowed = [(scope, f"{meaning} ({scope})") for scope, meaning in SCOPES.items()]
-    return KeyNewPage(scopes=allowed, is_sandbox=await merchants.sandbox_of(session, actor.merchant))
+    return KeyNewPage(scopes=_grantable(actor), is_sandbox=await merchants.sandbox_of(session, actor.merchant))
 
 
-async def revoke_page(session: AsyncSession, actor: Actor, *, key_id: UUID) -> RevokePage:
-    """The question before a key is revoked."""
-    return RevokePage(key=_row(await api_key(session, actor, key_id=key_id)))
+def _grantable(actor: Actor) -> list[tuple[str, str]]:
+    return [(scope, f"{meaning} ({scope})") for scope, meaning in SCOPES.items() if actor.can(scope)]
+
+
+async def key_page(session: AsyncSession, actor: Actor, *, key_id: UUID) -> KeyPage:
+    """One key, for the question before it is revoked or replaced."""
+    return KeyPage(key=_row(await api_key(session, actor, key_id=key_id)))
 
 
 def _row(row: ApiKey) -> KeyRow:
@@ -86,8 +122,120 @@ def _row(row: ApiKey) -> KeyRow:
         prefix=row.prefix,
         state=state_of(expires_at=row.expires_at, revoked_at=row.revoked_at, at=now()),
         scopes=row.scopes,
+        networks=row.networks,
         created_by=row.created_by,
         created_at=row.created_at,
         expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+    )
+
+
+async def merchant_of_client(client_id: UUID) -> MerchantId | None:
+    """Whose OAuth client this is; asked before anything else of it can be read."""
+    found = (await call(_CLIENT_MERCHANT, {"client": client_id})).merchant_id
+    return None if found is None else MerchantId(found)
+
+
+async def api_client(session: AsyncSession, *, merchant_id: MerchantId, client_id: UUID) -> ApiClient:
+    """One of the merchant's OAuth clients."""
+    found = await session.get(ApiClient, (merchant_id, client_id))
+    if found is None:
+        raise ApiClientNotFound()
+    return found
+
+
+async def client_secrets(session: AsyncSession, client: ApiClient) -> list[ApiClientSecret]:
+    """A client's secrets that work, the newest first."""
+    mine = (ApiClientSecret.merchant_id == client.merchant_id, ApiClientSecret.client_id == client.id)
+    works = or_(ApiClientSecret.expires_at.is_(None), ApiClientSecret.expires_at > now())
+    return list(await session.scalars(select(ApiClientSecret).where(*mine, works).order_by(ApiClientSecret.id.desc())))
+
+
+async def known_client(session: AsyncSession, *, merchant_id: MerchantId, client_id: UUID) -> KnownClient | None:
+    """A client as the authorization server needs it; nothing when it is disabled or revoked."""
+    row = await session.get(ApiClient, (merchant_id, client_id))
+    if row is None or row.disabled_at is not None or row.revoked_at is not None:
+        return None
+    return KnownClient(
+        client_id=public_id("cli", row.id),
+        id=row.id,
+        merchant_id=merchant_id,
+        name=row.name,
+        sandbox=await merchants.sandbox_of(session, merchant_id),
+        method=AuthMethod(row.method),
+        scopes=row.scopes,
+        networks=row.networks,
+        secrets=[bytes(secret.digest) for secret in await client_secrets(session, row)],
+        jwks=row.jwks,
+        jwks_url=row.jwks_url,
+        jwks_fetched_at=row.jwks_fetched_at,
+    )
+
+
+async def known_token(session: AsyncSession, *, client: KnownClient, token: str) -> KnownToken | None:
+    """One of the client's own tokens."""
+    mine = (ApiToken.merchant_id == client.merchant_id, ApiToken.client_id == client.id, ApiToken.digest == digest(token))
+    row = await session.scalar(select(ApiToken).where(*mine))
+    if row is None:
+        return None
+    return KnownToken(id=row.id, scopes=row.scopes, issued_at=row.issued_at, expires_at=row.expires_at, revoked=row.revoked_at is not None)
+
+
+async def clients(session: AsyncSession, actor: Actor, *, query: str, state: str, after: str | None) -> ClientListPage:
+    """A page of the merchant's OAuth clients, the newest first."""
+    asked: Select[ApiClient] = select(ApiClient, ApiClient.id).where(ApiClient.merchant_id == actor.merchant)  # type: ignore[assignment]
+    if query:
+        asked = asked.where(ApiClient.name.icontains(query, autoescape=True))
+    if state in _CLIENT_STATES:
+        asked = asked.where(*_CLIENT_STATES[state])
+    page = await fetch_page(session, asked, keys=[ApiClient.id], after=after)
+    rows = page.map(lambda row: _client_row(row.ApiClient))
+    return ClientListPage(rows=rows, query=query, state=state, may_change=actor.can("api_clients.write"))
+
+
+_CLIENT_STATES: dict[str, tuple[ColumnElement[bool], ...]] = {
+    ClientState.ACTIVE: (ApiClient.disabled_at.is_(None), ApiClient.revoked_at.is_(None)),
+    ClientState.DISABLED: (ApiClient.disabled_at.is_not(None), ApiClient.revoked_at.is_(None)),
+    ClientState.REVOKED: (ApiClient.revoked_at.is_not(None),),
+}
+
+
+async def new_client_page(session: AsyncSession, actor: Actor) -> ClientNewPage:
+    """The form for a new OAuth client."""
+    return ClientNewPage(scopes=_grantable(actor), is_sandbox=await merchants.sandbox_of(session, actor.merchant))
+
+
+async def client_page(session: AsyncSession, actor: Actor, *, client_id: UUID, token_url: str) -> ClientPage:
+    """One OAuth client with its secrets or keys."""
+    row = await api_client(session, merchant_id=actor.merchant, client_id=client_id)
+    living = (
+        ApiToken.merchant_id == actor.merchant,
+        ApiToken.client_id == row.id,
+        ApiToken.expires_at > now(),
+        ApiToken.revoked_at.is_(None),
+    )
+    secrets = await client_secrets(session, row)
+    return ClientPage(
+        client=_client_row(row),
+        token_url=token_url,
+        secrets=[SecretRow(prefix=one.prefix, created_at=one.created_at, expires_at=one.expires_at) for one in secrets],
+        key_ids=[key.get("kid") or key.get("kty", "") for key in (row.jwks or {}).get("keys", [])],
+        jwks_url=row.jwks_url,
+        jwks_fetched_at=row.jwks_fetched_at,
+        living_tokens=await session.scalar(select(func.count()).select_from(ApiToken).where(*living)) or 0,
+        may_change=actor.can("api_clients.write"),
+    )
+
+
+def _client_row(row: ApiClient) -> ClientRow:
+    return ClientRow(
+        id=public_id("cli", row.id),
+        name=row.name,
+        method=row.method,
+        state=client_state(disabled_at=row.disabled_at, revoked_at=row.revoked_at),
+        scopes=row.scopes,
+        networks=row.networks,
+        created_by=row.created_by,
+        created_at=row.created_at,
         last_used_at=row.last_used_at,
     )

@@ -16,10 +16,16 @@ from app.core.money import Money
 class ActorKind(StrEnum):
     USER = "user"
     API_KEY = "api_key"
+    API_CLIENT = "api_client"
     WORKER = "worker"
     PSP = "psp"
     SYSTEM = "system"
     OPERATOR = "operator"
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is a program of the merchant, which carries a key or a token."""
+        return self in {ActorKind.API_KEY, ActorKind.API_CLIENT}
 
 
 class PermissionMissing(Forbidden):

@@ -17,6 +17,7 @@ import pyotp
 
 from app.api_access import service as api_access
 from app.api_access.domain import SCOPES
+from app.api_access.service import clients as oauth_clients
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now, travel
 from app.core.db import dispose, unit_of_work
@@ -205,6 +206,7 @@ async def _furnish(actor: Actor, simulator_url: str, *, name: str) -> tuple[Hous
             if basis_points is not None:
                 await sellers.set_fee(session, actor, currency="EUR", terms=FeeTerms(basis_points=basis_points), seller_id=SellerId(row.id))
         _, key = await api_access.issue_key(session, actor, name="Storefront", scopes=SCOPES)
+        await oauth_clients.add_client(session, actor, name="Warehouse", scopes=["orders.read", "payments.read"])
     return House(merchant_id=actor.merchant, actor=actor, connection_id=connection_id, sellers=added, team={}), key
 
 

@@ -66,7 +66,10 @@ def wants_fragment(request: HttpRequest) -> bool:
     return request.headers.get("hx-request") == "true" and request.headers.get("hx-request-type") == "partial"
 
 
+_FOR_PROGRAMS = ("/v1/", "/webhooks/", "/oauth/", "/.well-known/")
+
+
 def wants_json(request: HttpRequest) -> bool:
     """Whether the caller is a program: the API, a webhook sender, or anybody who accepts JSON and not HTML."""
     accept = request.headers.get("accept", "")
-    return request.scope["path"].startswith(("/v1/", "/webhooks/")) or ("json" in accept and "html" not in accept)
+    return request.scope["path"].startswith(_FOR_PROGRAMS) or ("json" in accept and "html" not in accept)

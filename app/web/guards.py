@@ -89,7 +89,7 @@ class Guard:
 
     async def _check_form(self, request: HttpRequest) -> None:
         actor = request.state.actor
-        by_key = actor is not None and actor.kind is ActorKind.API_KEY
+        by_key = actor is not None and actor.kind.is_program
         if request.method not in csrf.SAFE_METHODS and not self.machine and not by_key:
             await csrf.check(request, request.state.csrf_seed)
 

@@ -56,13 +56,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     admitted: bool
     limit: int
+    seconds: int
     remaining: int
     reset_seconds: int
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The RateLimit headers, in the draft standard's form and in the older one."""
         policy = f'"default";r={self.remaining};t={self.reset_seconds}'
-        found = [(b"ratelimit", policy.encode()), (b"ratelimit-limit", b"%d" % self.limit)]
+        found = [(b"ratelimit", policy.encode()), (b"ratelimit-policy", b'"default";q=%d;w=%d' % (self.limit, self.seconds))]
+        found += [(b"ratelimit-limit", b"%d" % self.limit)]
         found += [(b"ratelimit-remaining", b"%d" % self.remaining), (b"ratelimit-reset", b"%d" % self.reset_seconds)]
         return found
 
@@ -92,7 +94,7 @@ async def count(limit: Limit, who: str) -> Verdict:
     admitted = lease.left > 0
     lease.left -= admitted
     remaining = max(0, limit.requests - lease.used_by_all) + lease.left
-    return Verdict(admitted=admitted, limit=limit.requests, remaining=remaining, reset_seconds=reset)
+    return Verdict(admitted=admitted, limit=limit.requests, seconds=limit.seconds, remaining=remaining, reset_seconds=reset)
 
 
 async def admit(limit: Limit, who: str) -> Verdict:

@@ -21,6 +21,7 @@ from psycopg_pool import PoolTimeout
 from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
+from app.core.actors import PermissionMissing
 from app.core.errors import AppError, Invalid, Unavailable
 from app.web import rendering
 from app.web.context import HttpRequest, wants_fragment, wants_json
@@ -189,6 +190,9 @@ def _headers(request: HttpRequest, error: Exception, problem: Problem) -> dict[s
         return {"WWW-Authenticate": error.challenge}
     if problem.status == 401 and wants_json(request):
         return {"WWW-Authenticate": 'Bearer realm="countinghouse", error="invalid_token"'}
+    if isinstance(error, PermissionMissing) and "permission" in error.extra and request.scope["path"].startswith("/v1/"):
+        # what a token lacks, as RFC 6750 3.1 puts it
+        return {"WWW-Authenticate": f'Bearer realm="countinghouse", error="insufficient_scope", scope="{error.extra["permission"]}"'}
     if problem.status == 405:
         return {"Allow": ", ".join(_allowed(request))}
     if problem.status == 503:

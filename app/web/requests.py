@@ -38,6 +38,7 @@ MAX_BODY = 1_000_000
 """Largest request body in bytes; a bigger one is answered 413 before it is read."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _UNTOUCHED = ("/static/", "/healthz", "/readyz")
+_MACHINES = ("/webhooks/", "/oauth/", "/.well-known/")
 NOBODY = Actor(kind=ActorKind.USER, name="Somebody")
 
 
@@ -105,13 +106,13 @@ class Frame:
         request.state.limit_headers = verdict.headers()
         if not verdict.admitted:
             raise limits.TooManyRequests(f"Try again in {verdict.reset_seconds} seconds.", retry_after=verdict.reset_seconds)
-        if not path.startswith("/webhooks/"):
+        if not path.startswith(_MACHINES):
             await self._identify_visitor(request)
 
     async def _identify_key(self, request: HttpRequest) -> None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            request.state.refusal = "Send an API key: Authorization: Bearer ch_…"
+            request.state.refusal = "Send an API key or an access token: Authorization: Bearer ch_…"
             return
         holder = await self.key_holders(token.strip(), request)
         request.state.actor, request.state.refusal = holder.actor, holder.refusal

@@ -4,19 +4,28 @@ import asyncio
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
+import msgspec
 import psycopg
 import pytest
+from bs4 import BeautifulSoup
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.api_access import queries, service
-from app.api_access.domain import SCOPES, ApiKeyNotFound, check_scopes
+from app.api_access.domain import SCOPES, ApiKeyNotFound, check_scopes, may_come_from, read_networks
 from app.core import clock
+from app.core.actors import Actor, ActorKind
 from app.core.db import unit_of_work
 from app.core.errors import Invalid
 from app.core.ids import PersonId, public_id
+from app.core.settings import settings
 from app.tenancy.domain import PERMISSIONS, Role
-from tests.support.factories.api_access import make_key
+from app.web import addresses
+from tests.support.factories.api_access import make_key, make_token
 from tests.support.factories.tenancy import Tenant, make_member, make_tenant
+from tests.support.statements import counted
 from tests.support.web import Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
@@ -51,11 +60,11 @@ class TestIssueKey:
         assert key not in dump
         assert key[12:] not in dump
 
-    @pytest.mark.parametrize("scopes", [[], ["team.write"], ["payouts.approve"], ["nonsense"]])
-    async def test_what_needs_a_person_cannot_be_given(self, owner: Browser, scopes: list[str]) -> None:
-        answer = await owner.post("/api-clients", {"name": "Shop", "scopes": scopes, "expires": "90"})
-        assert answer.status_code == 422
-        assert "ch_live_" not in answer.text
+    async def test_what_needs_a_person_cannot_be_given(self, owner: Browser) -> None:
+        for scopes in ([], ["team.write"], ["payouts.approve"], ["nonsense"]):
+            answer = await owner.post("/api-clients", {"name": "Shop", "scopes": scopes, "expires": "90"})
+            assert answer.status_code == 422, scopes
+            assert "ch_live_" not in answer.text
 
     async def test_nobody_gives_what_they_may_not_do(self, open_browser: OpenBrowser, tenant: Tenant) -> None:
         admin = open_browser()
@@ -75,25 +84,13 @@ class TestIssueKey:
 
 
 class TestUse:
-    @pytest.mark.parametrize(
-        "header",
-        [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Basic Y2g6Y2g=",
-            "Bearer ch_live_wrong",
-            "Bearer nonsense",
-            "Bearer ch_live_" + "x" * 5000,
-            "bearer\tch_live_x",
-            "Bearer ch_live_\u00fc",
-        ],
-    )
-    async def test_no_or_a_wrong_key(self, browser: Browser, tenant: Tenant, header: str) -> None:
-        answer = await browser.client.get("/v1/toys/one", headers={"authorization": header.encode()} if header else {})
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == 'Bearer realm="countinghouse", error="invalid_token"'
-        assert answer.headers["content-type"].startswith("application/problem+json")
+    async def test_no_or_a_wrong_key(self, browser: Browser, tenant: Tenant) -> None:
+        wrong = ["", "Bearer", "Bearer ", "Basic Y2g6Y2g=", "Bearer ch_live_wrong", "Bearer nonsense", "Bearer ch_live_" + "x" * 5000]
+        for header in (*wrong, "bearer\tch_live_x", "Bearer ch_live_\u00fc"):
+            answer = await browser.client.get("/v1/toys/one", headers={"authorization": header.encode()} if header else {})
+            assert answer.status_code == 401, header
+            assert answer.headers["www-authenticate"] == 'Bearer realm="countinghouse", error="invalid_token"'
+            assert answer.headers["content-type"].startswith("application/problem+json")
 
     async def test_a_missing_scope(self, browser: Browser, tenant: Tenant) -> None:
         _, key = await make_key(tenant.id, scopes=["payments.read"])
@@ -167,3 +164,118 @@ class TestRevokeKey:
         async with unit_of_work(stranger.id) as session:
             with pytest.raises(ApiKeyNotFound):
                 await service.revoke_key(session, stranger.actor(), key_id=row.id, name=row.name)
+
+
+class TestAddresses:
+    async def test_a_key_works_from_its_addresses_only_whatever_a_header_says(
+        self, open_browser: OpenBrowser, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, key = await make_key(tenant.id, networks="198.51.100.0/24, 2001:db8:1::/48")
+
+        async def status(address: str, **headers: str) -> int:
+            client = open_browser(address).client
+            return (await client.get("/v1/toys/one", headers=bearer(key) | headers)).status_code
+
+        inside, outside = "198.51.100.7", "192.0.2.10"
+        assert [await status(one) for one in (inside, "2001:db8:1::5", "::ffff:198.51.100.7")] == [200, 200, 200]
+        assert [await status(one) for one in (outside, "2001:db8:2::5", "::ffff:192.0.2.10")] == [401, 401, 401]
+        assert await status(outside, **{"x-forwarded-for": inside, "forwarded": f"for={inside}", "x-real-ip": inside}) == 401
+        monkeypatch.setattr(addresses, "settings", lambda: msgspec.structs.replace(settings(), trusted_proxies="203.0.113.1"))
+        assert await status("203.0.113.1", **{"x-forwarded-for": inside}) == 200
+        assert await status("203.0.113.1", **{"x-forwarded-for": f"{inside}, {outside}"}) == 401
+
+    async def test_the_refusal_names_the_address(self, browser: Browser, tenant: Tenant) -> None:
+        _, key = await make_key(tenant.id, networks="198.51.100.7")
+        answer = await browser.client.get("/v1/toys/one", headers=bearer(key))
+        assert answer.json()["detail"] == "This API key may not be used from 192.0.2.10."
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("", []),
+            ("203.0.113.7", ["203.0.113.7/32"]),
+            ("203.0.113.0/24,\n 2001:DB8::/48; 203.0.113.0/24", ["203.0.113.0/24", "2001:db8::/48"]),
+        ],
+    )
+    def test_lists_are_read(self, text: str, found: list[str]) -> None:
+        assert read_networks(text) == found
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("203.0.113.7/24", "Write 203.0.113.0/24"),
+            ("example.com", "neither an address nor a network"),
+            ("0.0.0.0/0", "every address"),
+            ("::/0", "every address"),
+            ("203.0.113.256", "neither"),
+            (" ".join(f"10.0.0.{n}" for n in range(51)), "at most 50"),
+        ],
+    )
+    def test_what_is_wrong_with_a_list_is_said(self, text: str, why: str) -> None:
+        with pytest.raises(Invalid) as refused:
+            read_networks(text)
+        assert why in refused.value.fields["networks"]
+
+    @given(st.ip_addresses(), st.integers(1, 32))
+    def test_an_address_is_in_its_own_network_and_in_no_list_of_others(self, address: IPv4Address | IPv6Address, length: int) -> None:
+        network = ip_network(f"{address}/{length}", strict=False)
+        assert may_come_from(str(address), [str(network)])
+        assert not may_come_from(str(address), ["198.51.100.7/32"]) or str(address).endswith("198.51.100.7")
+        assert not may_come_from("nobody", [str(network)])
+
+
+class TestRotateKey:
+    async def test_the_old_key_goes_on_for_the_overlap(self, owner: Browser, tenant: Tenant, superuser: psycopg.Connection) -> None:
+        row, old = await make_key(tenant.id, name="Shop server", scopes=["orders.read"], networks="192.0.2.0/24")
+        path = f"/api-clients/{public_id('key', row.id)}/rotate"
+        assert "The old key ends" in text_of(await owner.get(path))
+        answer = await owner.post(path, {"overlap": "1", "expires": "90"})
+        new = re.findall(r"ch_live_[A-Za-z0-9_-]{32}", answer.text)[0]
+
+        async def statuses() -> list[int]:
+            return [(await owner.client.get("/v1/toys/one", headers=bearer(key))).status_code for key in (old, new)]
+
+        assert await statuses() == [200, 200]
+        with clock.travel(timedelta(hours=1, seconds=1)):
+            assert await statuses() == [401, 200]
+            again = await owner.post(path, {"overlap": "1", "expires": "90"})
+            assert (again.status_code, "no longer works" in text_of(again)) in {(409, True), (303, False)}
+        kept = superuser.execute("select name, scopes, networks from api_key order by id").fetchall()
+        assert kept[0] == kept[1]
+        assert superuser.execute("select count(*) from audit_entry where action = 'api_key.rotated'").fetchone() == (1,)
+
+    async def test_at_once_and_only_by_who_may_give_its_scopes(self, tenant: Tenant, browser: Browser) -> None:
+        row, old = await make_key(tenant.id, scopes=["payments.refund"])
+        admin = Actor(kind=ActorKind.USER, name="Admin", merchant_id=tenant.id, permissions=frozenset(["api_clients.write"]))
+        async with unit_of_work(tenant.id) as session:
+            with pytest.raises(Invalid, match="may not do yourself"):
+                await service.rotate_key(session, admin, key_id=row.id, overlap=timedelta(), expires_at=None)
+        async with unit_of_work(tenant.id) as session:
+            await service.rotate_key(session, Actor.system(tenant.id), key_id=row.id, overlap=timedelta(), expires_at=None)
+        assert (await browser.client.get("/v1/toys/one", headers=bearer(old))).status_code == 401
+
+
+class TestList:
+    async def test_it_is_filtered_and_paged(self, owner: Browser, tenant: Tenant) -> None:
+        async with unit_of_work(tenant.id) as session:
+            made = [await service.issue_key(session, tenant.actor(), name=f"Number {n:02}", scopes=["orders.read"]) for n in range(27)]
+            await service.revoke_key(session, tenant.actor(), key_id=made[26][0].id, name="Number 26")
+        first = await owner.get("/api-clients")
+        assert first.text.count("ch_live_") == 25
+        rest = BeautifulSoup(first.text, "html.parser").find("a", href=re.compile("after="))
+        assert rest is not None
+        assert "Number 01" in text_of(await owner.get(str(rest["href"])))
+        assert text_of(await owner.get("/api-clients?state=revoked")).count("Number ") == 1
+        assert "Number 13" in text_of(await owner.get(f"/api-clients?q={made[13][1][:12]}"))
+        assert "No key matches" in text_of(await owner.get("/api-clients?q=%25"))
+
+
+@pytest.mark.parametrize("kind", ["key", "token"])
+async def test_a_request_asks_once_who_it_is(browser: Browser, tenant: Tenant, kind: str) -> None:
+    secret = (await make_key(tenant.id))[1] if kind == "key" else await make_token(tenant.id)
+    assert (await browser.client.get("/v1/toys/one", headers=bearer(secret))).status_code == 200
+    with counted() as sent:
+        await browser.client.get("/v1/toys/one", headers=bearer(secret))
+    asked = [statement for statement in sent if not statement.lower().startswith(("insert into rate_limit", "begin", "commit"))]
+    assert len(asked) == 1, asked
+    assert "api_key_holders" in asked[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.architecture.sources import ROOT, committed, modules, name, tree
 
 FEATURE_FILES = {"__init__", "domain", "models", "schemas", "queries", "service", "flows", "pages", "api"}
-EXTRA = {"payouts": {"adapters"}, "psp": {"adapters", "simulator"}, "identity": {"oauth"}}
+EXTRA = {"payouts": {"adapters"}, "psp": {"adapters", "simulator"}, "identity": {"oauth"}, "api_access": {"oauth"}}
 NOT_FEATURES = {"core", "web", "cli", "seed"}
 CODE = ("app", "workers", "migrations", "bench")
 

@@ -21,7 +21,7 @@ HOUSE_TABLES = {
 }
 
 # Looked up before the merchant is known, by a value nobody can guess.
-LOOKED_UP = {"uq_api_key_digest", "uq_invitation_digest"}
+LOOKED_UP = {"uq_api_key_digest", "uq_api_token_digest", "uq_invitation_digest"}
 
 TENANT_TABLES = """
 select c.oid::regclass::text, c.relrowsecurity, c.relforcerowsecurity, a.attnotnull
@@ -129,7 +129,8 @@ class TestDefiners:
 
 
 # Every SECURITY DEFINER function. A new one is a new way around row security: say here why it must be one.
-WHO_IS_IT = {"api_key_holders", "visitor", "standing", "psp_connection_merchant"}  # the merchant is not known before they answer
+# the merchant is not known before they answer
+WHO_IS_IT = {"api_key_holders", "api_client_merchant", "visitor", "standing", "psp_connection_merchant"}
 OPERATORS = {"operator_standing", "operator_visit_open", "operator_dead_jobs", "operator_unknown"}  # across merchants, only during a visit
 WHOSE_TURN = {
     "attempts_due",

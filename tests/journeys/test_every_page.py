@@ -25,6 +25,7 @@ WIDE, PHONE, SMALLEST, HEIGHT = 1440, 390, 320, 900
 COLOURS = ("color-contrast", "link-in-text-block")
 SAMPLES = {
     "key_id": "select id from api_key where merchant_id = %s",
+    "client_id": "select id from api_client where merchant_id = %s",
     "connection_id": "select id from psp_connection where merchant_id = %s",
     "seller_id": "select id from seller where merchant_id = %s",
     "member_id": "select id from membership where merchant_id = %s and role <> 'owner'",

@@ -27,7 +27,7 @@ from app.reconciliation.sources import service as sources
 from app.tenancy.domain import Role
 from app.tenancy.roles import service as roles
 from app.web import sessions
-from tests.support.factories.api_access import make_key
+from tests.support.factories.api_access import make_client, make_key
 from tests.support.factories.bank_accounts import propose, somebody
 from tests.support.factories.payouts import furnish_payouts
 from tests.support.factories.tenancy import make_member
@@ -37,6 +37,7 @@ _PARAMETER = re.compile(r"\{(\w+):(\w+)\}")
 
 PREFIXES = {
     "key_id": "key",
+    "client_id": "cli",
     "connection_id": "con",
     "change_id": "chg",
     "event_id": "pev",
@@ -92,6 +93,7 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
     shop = await open_shop(psp)
     member = await make_member(shop.tenant, Role.VIEWER)
     key, _ = await make_key(shop.merchant_id, name="Shop server")
+    client, _ = await make_client(shop.merchant_id, name="Warehouse")
     order_id = await shop.order()
     authorised = await shop.pay(order_id, mode=CaptureMode.MANUAL)
     captured = await shop.pay()
@@ -102,6 +104,7 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
     paying_out = await furnish_payouts(shop)
     ids = {
         "key_id": key.id,
+        "client_id": client.id,
         "connection_id": shop.connection_id,
         "seller_id": shop.anna,
         "order_id": order_id,

@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.api_access import api as api_access_api
 from app.api_access import pages as api_access_pages
 from app.api_access import queries as api_access
 from app.core.actors import Actor
@@ -110,7 +111,16 @@ TOYS = [home, rename, pay, write, fail_at_commit, break_down, toy, create_toy, w
 def create_toy_app(*more: Any) -> Litestar:
     """The small application."""
     app = Litestar(
-        route_handlers=[static_route(), *health.ROUTES, *identity.ROUTES, *TENANCY, *api_access_pages.ROUTES, *TOYS, *more],
+        route_handlers=[
+            static_route(),
+            *health.ROUTES,
+            *identity.ROUTES,
+            *TENANCY,
+            *api_access_pages.ROUTES,
+            *api_access_api.ROUTES,
+            *TOYS,
+            *more,
+        ],
         dependencies=requests.DEPENDENCIES,
         exception_handlers=problems.EXCEPTION_HANDLERS,
         request_max_body_size=requests.MAX_BODY,

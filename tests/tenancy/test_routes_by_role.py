@@ -17,7 +17,7 @@ from app.tenancy import service as teams
 from app.tenancy.domain import FRESH_MINUTES, PERMISSIONS, Role, permissions_of
 from app.tenancy.roles import service as roles
 from app.web.guards import Guard, declaration_of, declared_routes
-from tests.support.factories.api_access import make_key
+from tests.support.factories.api_access import make_key, make_token
 from tests.support.factories.identity import make_operator, make_person
 from tests.support.factories.tenancy import Tenant, make_member, make_tenant
 from tests.support.samples import path_with_unknown_ids
@@ -43,6 +43,8 @@ NEEDS_NO_FRESH_FACTOR = {
     "sellers:unblock",
     "tenancy:change_profile",
 }
+OAUTH = {"oauth:token", "oauth:revoke", "oauth:introspect"}
+"""A client proves itself within the call, or nothing is written."""
 HINT = "write a row into tests/tenancy/routes_by_role.py"
 
 
@@ -107,7 +109,7 @@ class TestTable:
 
     def test_nothing_that_writes_is_open_to_everybody(self, whole_app: Litestar) -> None:
         opened = {handler.name for method, path, handler, guard in routes(whole_app) if method != "GET" and guard.audience == "public"}
-        assert opened <= {"identity:check_password", "psp:webhook", "patterns:submit", "static/head"}
+        assert opened <= {"identity:check_password", "psp:webhook", "patterns:submit", "static/head"} | OAUTH
 
     def test_every_act_under_a_permission_that_asks_for_a_fresh_factor_asks_for_it(self, whole_app: Litestar) -> None:
         acts = {
@@ -163,17 +165,22 @@ class TestOverHttp:
                     assert answer.status_code in {with_visit, 303, 422}, (method, path, answer.status_code)
             await browser.close()
 
-    async def test_a_key_reaches_its_scopes_and_no_other(self, whole_app: Litestar, world: Tenant) -> None:
-        browser, wrong = Browser(whole_app), []
+    @pytest.mark.parametrize("kind", ["key", "token"])
+    async def test_a_program_reaches_its_scopes_and_no_other(self, whole_app: Litestar, world: Tenant, kind: str) -> None:
+        browser, wrong, made = Browser(whole_app), [], {}
         everything = [guard.permission for _, path, _, guard in routes(whole_app) if path.startswith("/v1/") and guard.permission]
         for method, path, _, guard in routes(whole_app):
             if not path.startswith("/v1/") or guard.permission is None:
                 continue
             others = sorted(set(everything) - {guard.permission})
             for scopes, allowed in (([guard.permission], True), (others, False)):
-                _, key = await make_key(world.id, scopes=scopes)
+                name = " ".join(scopes)
+                if name not in made:
+                    made[name] = (
+                        (await make_key(world.id, scopes=scopes))[1] if kind == "key" else await make_token(world.id, scopes=scopes)
+                    )
                 answer = await browser.client.request(
-                    method, path_with_unknown_ids(path), headers={"authorization": f"Bearer {key}", "idempotency-key": "k"}, json={}
+                    method, path_with_unknown_ids(path), headers={"authorization": f"Bearer {made[name]}", "idempotency-key": "k"}, json={}
                 )
                 if (answer.status_code == 403) is allowed or answer.status_code in {401, 500}:
                     wrong.append((method, path, scopes, answer.status_code, answer.text[:300]))

@@ -53,7 +53,13 @@ _LOOKS: dict[str, _Look] = {
     "psp.contradicted": _Look("shield-alert", "bad", "The PSP contradicts its earlier answer"),
     "psp.late_success": _Look("shield-alert", "bad", "The PSP reports success for a payment that was closed"),
 }
-_BY = {ActorKind.API_KEY: "API key “{}”", ActorKind.PSP: "Told by {}", ActorKind.WORKER: "By the job “{}”", ActorKind.SYSTEM: "By {}"}
+_BY = {
+    ActorKind.API_KEY: "API key “{}”",
+    ActorKind.API_CLIENT: "OAuth client “{}”",
+    ActorKind.PSP: "Told by {}",
+    ActorKind.WORKER: "By the job “{}”",
+    ActorKind.SYSTEM: "By {}",
+}
 
 
 def steps(

@@ -51,7 +51,12 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "payout.expire": ("clock", "", "Expired; the wallet has the money again"),
     "bank.contradicted": ("shield-alert", "bad", "The bank contradicts its earlier answer"),
 }
-_BY = {ActorKind.API_KEY: "API key “{}”", ActorKind.PSP: "Told by {}", ActorKind.WORKER: "By the job “{}”"}
+_BY = {
+    ActorKind.API_KEY: "API key “{}”",
+    ActorKind.API_CLIENT: "OAuth client “{}”",
+    ActorKind.PSP: "Told by {}",
+    ActorKind.WORKER: "By the job “{}”",
+}
 
 
 def step_of(row: PayoutHistory) -> Step:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit
-from app.core.actors import Actor, ActorKind
+from app.core.actors import Actor
 from app.core.clock import now
 from app.core.errors import AppError
 from app.core.ids import MerchantId, SellerId, new_id, public_id
@@ -72,7 +72,7 @@ async def request_payout(
 ) -> Payout:
     """Set a seller's money aside for its bank account in that currency. The wallet is locked first, so that two requests see each other."""
     actor.require_within("payouts.request", amount)
-    cause = cause or Cause(source=Source.PROGRAM if actor.kind is ActorKind.API_KEY else Source.PERSON)
+    cause = cause or Cause(source=Source.PROGRAM if actor.kind.is_program else Source.PERSON)
     await sellers.seller(session, merchant_id=actor.merchant, seller_id=seller_id)
     asked = Ask(seller_id=seller_id, amount=amount, statement_text=statement_text, cause=cause)
     found = (await request_all(session, actor, currency=amount.currency, asks=[asked]))[0]

@@ -19,6 +19,7 @@ OBJECTS = {
     "membership": ("mem", ""),
     "merchant_role": ("rol", ""),
     "api_key": ("key", ""),
+    "api_client": ("cli", "/oauth-clients"),
     "payment": ("pay", "/payments"),
     "order": ("ord", "/orders"),
     "seller": ("sel", "/sellers"),
