@@ -10,6 +10,7 @@ from app.api_access import queries as api_access
 from app.core import db, logs, outbound
 from app.core.settings import settings
 from app.identity import pages as identity
+from app.identity.providers import queries as sign_in
 from app.ledger import pages as ledger
 from app.ops import pages as ops
 from app.orders import api as orders_api
@@ -68,6 +69,7 @@ async def _lifespan(_app: Litestar) -> AsyncIterator[None]:
 def create_app() -> Litestar:
     """Put the house together: routes, dependencies, the frame around every request."""
     logs.configure(settings())
+    sign_in.providers()  # a setting that cannot be read stops the server, not somebody's sign-in
     app = Litestar(
         route_handlers=[static_route(), *(route for feature in FEATURES for route in feature.ROUTES)],
         dependencies=requests.DEPENDENCIES,
