@@ -12,6 +12,7 @@ from app.approvals import pages as approvals
 from app.core import db, logs, outbound
 from app.core.settings import settings
 from app.identity import pages as identity
+from app.identity.providers import queries as sign_in
 from app.inbox import pages as inbox
 from app.ledger import pages as ledger
 from app.ops import pages as ops
@@ -84,6 +85,7 @@ async def _lifespan(_app: Litestar) -> AsyncIterator[None]:
 def create_app() -> Litestar:
     """Put the house together: routes, dependencies, the frame around every request."""
     logs.configure(settings())
+    sign_in.providers()  # a setting that cannot be read stops the server, not somebody's sign-in
     app = Litestar(
         route_handlers=[static_route(), *(route for feature in FEATURES for route in feature.ROUTES)],
         dependencies=requests.DEPENDENCIES,

@@ -126,3 +126,4 @@ async def tidy() -> None:
         await sessions.prune_sessions(session)
         await service.forget_tries(session)
         await limits.prune_limits(session)
+        await service.forget_provider_attempts(session)

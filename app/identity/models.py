@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base
@@ -48,3 +48,57 @@ class SignInThrottle(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     failures: Mapped[int]
     retry_at: Mapped[datetime]
+
+
+class ProviderAttempt(Base):
+    __tablename__ = "provider_attempt"
+    __table_args__ = (Index(None, "browser_digest"), Index(None, "expires_at"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    state_digest: Mapped[bytes] = mapped_column(unique=True)
+    browser_digest: Mapped[bytes]
+    provider: Mapped[str]
+    nonce: Mapped[str]
+    verifier: Mapped[str]
+    next_path: Mapped[str]
+    connecting: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    issuer: Mapped[str | None]
+    subject: Mapped[str | None]
+    email: Mapped[str | None]
+    linked_at: Mapped[datetime | None]
+
+
+class PersonIdentity(Base):
+    __tablename__ = "person_identity"
+    __table_args__ = (Index(None, "person_id"),)
+
+    issuer: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(unique=True)
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    email: Mapped[str]
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+
+
+class ProviderSession(Base):
+    __tablename__ = "provider_session"
+    __table_args__ = (Index(None, "issuer", "subject"),)
+
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("web_session.id", ondelete="CASCADE"), primary_key=True)
+    provider: Mapped[str]
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    sid: Mapped[str]
+    id_token: Mapped[str]
+
+
+class LogoutTokenUse(Base):
+    __tablename__ = "logout_token_use"
+
+    issuer: Mapped[str] = mapped_column(primary_key=True)
+    jti: Mapped[str] = mapped_column(primary_key=True)
+    used_at: Mapped[datetime]

@@ -13,6 +13,8 @@ from app.core.clock import now
 from app.core.ids import parse_id
 from app.identity import flows, queries, service
 from app.identity.domain import totp_address
+from app.identity.providers import pages as provider_pages
+from app.identity.providers import queries as providers
 from app.identity.schemas import (
     CodeForm,
     DensityForm,
@@ -60,20 +62,24 @@ async def _exact(request: HttpRequest, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _sign_in_page(after: str) -> SignInPage:
+    return SignInPage(next=after, providers=providers.choices(), connecting=after == provider_pages.CONFIRM)
+
+
 @get("/sign-in", name="identity:sign_in", guards=[public()])
 async def show_sign_in(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
     """The sign-in page; who is signed in already goes on."""
     visitor, after = request.state.visitor, safe_path(next)
     if visitor is not None and visitor.complete:
         return redirect(request, after, hard=True)
-    return render(request, "identity/sign_in.html", SignInPage(next=after))
+    return render(request, "identity/sign_in.html", _sign_in_page(after))
 
 
 @post("/sign-in", name="identity:check_password", status_code=200, guards=[public()])
 async def check_password(request: HttpRequest) -> Response[str]:
     """The password; the second factor is asked next."""
     after = await _posted_next(request)
-    answer_invalid_with(request, "identity/sign_in.html", SignInPage(next=after))
+    answer_invalid_with(request, "identity/sign_in.html", _sign_in_page(after))
     form = await read_form(request, SignInForm)
     agent = request.headers.get("user-agent", "")
     token, enrolled = await flows.sign_in(
@@ -161,9 +167,10 @@ async def _enrolment(visitor: Visitor, after: str) -> EnrolPage:
 async def sign_out(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """End this session here and on the server."""
     visitor = _visitor(request)
+    came_from = await providers.id_token_of(session, visitor.session_id)
     await sessions.end_session(session, person_id=visitor.person_id, session_id=visitor.session_id)
     cookies.drop_session(request)
-    response = redirect(request, "/sign-in", hard=True)
+    response = redirect(request, provider_pages.farewell_path(request, *came_from) if came_from else "/sign-in", hard=True)
     # not the cookies: the session's is taken back above, and the browser stays known
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
     return response
@@ -249,6 +256,7 @@ async def step_up(request: HttpRequest, visitor: Visitor, code: str) -> Visitor:
 
 
 ROUTES = [
+    *provider_pages.ROUTES,
     show_sign_in,
     check_password,
     show_second_factor,

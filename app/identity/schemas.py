@@ -38,8 +38,15 @@ class DensityForm(msgspec.Struct):
     next: str = "/security"
 
 
+class ProviderChoice(msgspec.Struct, kw_only=True):
+    key: str
+    name: str
+
+
 class SignInPage(msgspec.Struct, kw_only=True):
     next: str = "/"
+    providers: list[ProviderChoice] = []
+    connecting: bool = False
 
 
 class SecondFactorPage(msgspec.Struct, kw_only=True):
@@ -82,3 +89,35 @@ class SecurityPage(msgspec.Struct, kw_only=True):
 
 class PasswordPage(msgspec.Struct, kw_only=True):
     email: str
+
+
+class IdentityRow(msgspec.Struct, kw_only=True):
+    id: str
+    provider: str
+    email: str
+    connected_at: datetime
+    last_used_at: datetime | None
+
+
+class ConnectionsPage(msgspec.Struct, kw_only=True):
+    rows: list[IdentityRow]
+    providers: list[ProviderChoice]
+
+
+class ConfirmPage(msgspec.Struct, kw_only=True):
+    provider: str
+    email: str
+    account: str
+
+
+class ProviderTroublePage(msgspec.Struct, kw_only=True):
+    provider: str
+
+
+class SignedOutPage(msgspec.Struct, kw_only=True):
+    provider: str
+    url: str
+
+
+class LogoutForm(msgspec.Struct):
+    logout_token: Annotated[str, msgspec.Meta(min_length=1, max_length=16_384)]

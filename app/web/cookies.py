@@ -1,4 +1,5 @@
-"""The three cookies: the login session's id, before sign-in a seed that form tokens are bound to, and a sign that somebody has signed in here.
+"""The four cookies: the login session's id, before sign-in a seed that form tokens are bound to, a sign that somebody has signed in here,
+and what binds a sign-in at a provider to the browser that began it.
 
 Over https all carry the ``__Host-`` prefix: Secure, this host only, the whole path. A browser refuses that prefix over plain http,
 so an installation whose public address is http (the demo and development, on loopback) uses plain names; production refuses http.
@@ -34,6 +35,11 @@ def device_name() -> str:
     return "__Host-countinghouse-device" if secure() else "countinghouse-device"
 
 
+def provider_name() -> str:
+    """The name of the cookie that binds a sign-in at a provider to this browser."""
+    return "__Host-countinghouse-provider" if secure() else "countinghouse-provider"
+
+
 def _cookie(name: str, value: str, *, seconds: int | None = None) -> str:
     flags = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure() else "") + ("" if seconds is None else f"; Max-Age={seconds}")
     return f"{name}={value}{flags}"
@@ -48,6 +54,11 @@ def give_session(request: HttpRequest, token: str) -> None:
 def give_device(request: HttpRequest, token: str) -> None:
     """Let the browser be known by this token at later sign-ins, for a year."""
     request.state.set_cookies = [*request.state.set_cookies, _cookie(device_name(), token, seconds=365 * 86_400)]
+
+
+def give_provider(request: HttpRequest, token: str) -> None:
+    """Let the browser keep what its sign-in at a provider is bound to, for as long as that may take."""
+    request.state.set_cookies = [*request.state.set_cookies, _cookie(provider_name(), token, seconds=1_800)]
 
 
 def drop_session(request: HttpRequest) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from migrations.tools import append_only, definer, grant, protect
 
 revision = "0023"
-down_revision: str | None = "0019"
+down_revision: str | None = "0022"
 branch_labels = None
 depends_on = None
 

@@ -32,6 +32,7 @@ class PersonStatus(StrEnum):
 class Factor(StrEnum):
     TOTP = "totp"
     RECOVERY_CODE = "recovery_code"
+    PROVIDER = "provider"
 
 
 class Theme(StrEnum):

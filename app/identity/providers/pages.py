@@ -1,0 +1,186 @@
+"""Pages of signing in through a provider, of connected accounts, and the provider's own notice of a sign-out."""
+
+import re
+import secrets
+from urllib.parse import quote
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.ids import parse_id
+from app.core.secrets import SecretUnreadable, mac, mac_matches, seal, unseal
+from app.core.settings import settings
+from app.identity import flows as people
+from app.identity import oauth
+from app.identity.providers import flows, queries, service
+from app.identity.schemas import ConfirmPage, ConnectionsPage, LogoutForm, ProviderTroublePage, SignedOutPage
+from app.web import cookies
+from app.web.context import HttpRequest
+from app.web.forms import read_form
+from app.web.guards import public, signed_in
+from app.web.rendering import answer_invalid_with, redirect, render
+from app.web.requests import safe_path
+from app.web.sessions import Visitor
+
+CONFIRM = "/security/providers/confirm"
+_BROWSER = re.compile(r"[A-Za-z0-9_-]{43}")
+_FAREWELL = "identity.farewell"
+
+
+def _visitor(request: HttpRequest) -> Visitor:
+    visitor: Visitor = request.state.visitor
+    return visitor
+
+
+def _browser(request: HttpRequest) -> str:
+    """What this browser's attempts are bound to; empty when it holds nothing of ours."""
+    held = request.cookies.get(cookies.provider_name(), "")
+    return held if _BROWSER.fullmatch(held) else ""
+
+
+def _asked(request: HttpRequest, name: str) -> str:
+    """A parameter of the address; the framework keeps the name ``state`` to itself, so all are read in this one way."""
+    return str(request.query_params.get(name, ""))
+
+
+def _leave_to(address: str) -> Response[str]:
+    return Response("", status_code=303, headers={"Location": address, "Cache-Control": "no-store"}, media_type="text/html")
+
+
+async def _begin(request: HttpRequest, key: str, *, after: str, connecting: bool) -> Response[str]:
+    browser = _browser(request) or secrets.token_urlsafe(32)
+    address = await flows.begin(key, browser=browser, next_path=after, connecting=connecting)
+    cookies.give_provider(request, browser)
+    return _leave_to(address)
+
+
+@get("/sign-in/with/{key:str}", name="providers:begin", guards=[public()])
+async def begin(request: HttpRequest, key: FromPath[str], next: FromQuery[str] = "/") -> Response[str]:
+    """Go to a provider to sign in there.
+
+    A link and not a form: our pages may send forms only to ourselves, and browsers hold redirects of a form to that as well.
+    """
+    return await _begin(request, key, after=safe_path(next), connecting=False)
+
+
+@get("/security/providers/{key:str}/connect", name="providers:connect", guards=[signed_in()])
+async def connect(request: HttpRequest, key: FromPath[str]) -> Response[str]:
+    """Go to a provider to prove an account there that is to be connected to one's own."""
+    return await _begin(request, key, after="/security/providers", connecting=True)
+
+
+@get("/sign-in/with/{key:str}/callback", name="providers:finish", guards=[public()])
+async def finish(request: HttpRequest, key: FromPath[str]) -> Response[str]:
+    """The provider sent the browser back."""
+    trouble = ProviderTroublePage(provider=queries.provider(key).name)
+    answer_invalid_with(request, "identity/provider_trouble.html", trouble)
+    outcome = await flows.finish(
+        key,
+        state=_asked(request, "state"),
+        code=_asked(request, "code"),
+        issuer=_asked(request, "iss"),
+        error=_asked(request, "error"),
+        browser=_browser(request),
+        address=request.state.address,
+        user_agent=request.headers.get("user-agent", ""),
+    )
+    if not outcome.token:
+        return redirect(request, CONFIRM if request.state.actor is not None else f"/sign-in?next={quote(CONFIRM, safe='/')}", hard=True)
+    # whoever signs in again leaves the session that this browser held before
+    if request.state.visitor is not None:
+        await people.leave(request.state.visitor)
+    cookies.give_session(request, outcome.token)
+    if outcome.complete:
+        return redirect(request, outcome.next_path, hard=True)
+    step = "/sign-in/second-factor" if outcome.enrolled else "/sign-in/enrol"
+    return redirect(request, f"{step}?next={quote(outcome.next_path, safe='/')}", hard=True)
+
+
+@get("/security/providers", name="providers:list", guards=[signed_in()])
+async def show_connections(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
+    """The accounts of sign-in providers that are connected to one's own."""
+    rows = await queries.identities(session, _visitor(request).person_id)
+    return render(request, "identity/providers.html", ConnectionsPage(rows=rows, providers=queries.choices()))
+
+
+@get(CONFIRM, name="providers:confirm_form", guards=[signed_in()])
+async def show_confirm(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
+    """Both sides are proven; whether to connect them is asked."""
+    waiting = await queries.waiting_link(session, _browser(request))
+    if waiting is None:
+        return redirect(request, "/security/providers", hard=True)
+    name = queries.provider(waiting.provider).name
+    page = ConfirmPage(provider=name, email=waiting.email or "an account without an address", account=_visitor(request).person.email)
+    return render(request, "identity/provider_confirm.html", page)
+
+
+@post(CONFIRM, name="providers:confirm", status_code=200, guards=[signed_in(fresh=True)])
+async def confirm(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
+    """Connect the provider's account to one's own."""
+    answer_invalid_with(request, "identity/provider_trouble.html", ProviderTroublePage(provider="the provider"))
+    key = await service.confirm_link(session, _visitor(request).person_id, browser=_browser(request))
+    return redirect(request, "/security/providers", toast=f"You can sign in with {queries.provider(key).name} now", hard=True)
+
+
+@post("/security/providers/{identity_id:str}/disconnect", name="providers:disconnect", status_code=200, guards=[signed_in(fresh=True)])
+async def disconnect(request: HttpRequest, identity_id: FromPath[str], session: NamedDependency[AsyncSession]) -> Response[str]:
+    """Disconnect a provider's account."""
+    visitor = _visitor(request)
+    page = ConnectionsPage(rows=await queries.identities(session, visitor.person_id), providers=queries.choices())
+    answer_invalid_with(request, "identity/providers.html", page)
+    await service.unlink(session, visitor.person_id, parse_id("idn", identity_id))
+    return redirect(request, "/security/providers", toast="Disconnected")
+
+
+@post("/sign-in/with/{key:str}/signed-out", name="providers:signed_out_there", status_code=200, guards=[public(machine=True)])
+async def signed_out_there(request: HttpRequest, key: FromPath[str]) -> Response[str]:
+    """A provider says that somebody signed out there (OpenID Connect Back-Channel Logout)."""
+    form = await read_form(request, LogoutForm)
+    await flows.end_sessions(key, logout_token=form.logout_token)
+    return Response("", headers={"Cache-Control": "no-store"}, media_type="text/plain")
+
+
+@get("/sign-in/signed-out", name="providers:signed_out", guards=[public()])
+async def signed_out(request: HttpRequest) -> Response[str]:
+    """Back from signing out at the provider."""
+    known = mac_matches(_asked(request, "state"), _browser(request), purpose=_FAREWELL)
+    return redirect(request, "/sign-in", toast="You are signed out here and there" if known else None, hard=True)
+
+
+def farewell_path(request: HttpRequest, key: str, id_token: str) -> str:
+    """Where somebody goes who has signed out here and came from a provider; what the provider needs travels sealed for this browser."""
+    browser = _browser(request) or secrets.token_urlsafe(32)
+    cookies.give_provider(request, browser)
+    return f"/sign-in/farewell?kept={seal(f'{key} {id_token}', f'{_FAREWELL}:{browser}')}"
+
+
+@get("/sign-in/farewell", name="providers:farewell", guards=[public()])
+async def show_farewell(request: HttpRequest, kept: FromQuery[str] = "") -> Response[str]:
+    """Signed out here; the provider, which may sign one in again at once, is a link away."""
+    browser = _browser(request)
+    try:
+        key, _, id_token = unseal(kept, f"{_FAREWELL}:{browser}").partition(" ")
+    except SecretUnreadable:
+        return redirect(request, "/sign-in", hard=True)
+    provider, address = await flows.end_session_address(key)
+    if not address:
+        return redirect(request, "/sign-in", toast="You are signed out", hard=True)
+    back = f"{settings().public_url}/sign-in/signed-out"
+    url = oauth.end_session_url(provider, address, id_token=id_token, state=mac(browser, purpose=_FAREWELL), back=back)
+    return render(request, "identity/signed_out.html", SignedOutPage(provider=provider.name, url=url))
+
+
+ROUTES = [
+    begin,
+    connect,
+    finish,
+    show_connections,
+    show_confirm,
+    confirm,
+    disconnect,
+    signed_out_there,
+    signed_out,
+    show_farewell,
+]
