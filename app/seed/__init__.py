@@ -39,7 +39,7 @@ from app.reconciliation.invariants import service as invariants
 from app.reconciliation.runs import service as runs
 from app.reconciliation.sources import service as sources
 from app.reports import flows as reports
-from app.seed import payouts
+from app.seed import access, payouts
 from app.sellers import service as sellers
 from app.sellers.domain import FeeTerms
 from app.tenancy import service as tenancy
@@ -288,6 +288,8 @@ async def _today(house: House, dice: random.Random) -> None:
     authorised = await _pay(house, await _order(house, dice, 901), token=VISA, mode=CaptureMode.MANUAL)
     half = Money(500, msgspec.json.decode(authorised.body)["amount"]["currency"])
     await flows.capture(house.actor, payment_id=authorised.payment_id, amount=half, key="demo:part", request=b"demo")
+    owner, support = house.who(Role.OWNER), house.who(Role.SUPPORT)
+    await access.leave_for_today(owner=owner, support=support, payment_id=authorised.payment_id, currency=half.currency)
     await _pay(house, await _order(house, dice, 902), token=MASTERCARD, mode=CaptureMode.MANUAL)
     await _pay(house, await _order(house, dice, 903), token=HELD)
     await _pay(house, await _order(house, dice, 904), token=None)

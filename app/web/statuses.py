@@ -146,6 +146,12 @@ _BY_NOUN: dict[str, dict[str, Status]] = {
     "ledger": {"unbalanced": _wrong("Unbalanced"), "balanced": _done("Balanced")},
     "merchant": {"live": _done("Live"), "sandbox": _waiting("Test", "flask-conical")},
     "session": {"current": _done("This session")},
+    "approval": {
+        "pending": _waiting("Needs approval", "hourglass"),
+        "approved": _moving("Agreed, about to happen"),
+        "done": _done("Done"),
+        "withdrawn": _neutral("Taken back", "ban"),
+    },
     "break": {
         "open": _wrong("Open", "circle-alert"),
         "parked": _neutral("Parked", "pause"),

@@ -29,6 +29,8 @@ SAMPLES = {
     "connection_id": "select id from psp_connection where merchant_id = %s",
     "seller_id": "select id from seller where merchant_id = %s",
     "member_id": "select id from membership where merchant_id = %s and role <> 'owner'",
+    "role_id": "select id from merchant_role where merchant_id = %s",
+    "item_id": "select id from approval where merchant_id = %s and status = 'pending'",
     "order_id": "select distinct on (status) id from sales_order where merchant_id = %s",
     "payment_id": "select distinct on (status) id from payment where merchant_id = %s",
     "bank_account_id": "select distinct on (status) id from bank_account where merchant_id = %s",
@@ -54,6 +56,8 @@ VARIANTS = (
     "/payouts?q=zzzz",
     "/payouts/calendar?code=FED&month=2026-07",
     "/audit?q=zzzz",
+    "/approvals?kind=write_off",
+    "/team/roles/new?copy=support",
     "/no-such-page",
 )
 """Lists that find nothing, and an address that leads nowhere."""
@@ -83,7 +87,7 @@ def addresses(house: House, person: Resident) -> tuple[list[str], list[str]]:
     values |= {name: [value] for name, value in NOT_AN_ID.items()} | {"name": list(REPORTS)}
     first, further = [], list[str]()
     for path, _, audience in pages():
-        if audience in {"public", "password_proven"} and not path.startswith("/dev/"):
+        if audience in {"public", "password_proven", "operator"} and not path.startswith("/dev/"):
             continue
         names = parameters(path)
         assert set(names) <= values.keys(), f"{path}: add a sample of {set(names) - values.keys()}"
@@ -164,7 +168,7 @@ async def visit_the_way_in(chrome: Browser, house: House, *, width: int) -> str:
     before = {
         path
         for path, _, audience in pages()
-        if audience in {"public", "password_proven"} and not path.startswith(("/dev/", "/healthz", "/readyz"))
+        if audience in {"public", "password_proven", "operator"} and not path.startswith(("/dev/", "/healthz", "/readyz"))
     }
     nobody, enrolled = {"/sign-in"}, {"/sign-in/second-factor", "/sign-in/recovery"}
     assert before == nobody | enrolled | {"/sign-in/enrol"}
