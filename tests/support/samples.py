@@ -14,6 +14,8 @@ import psycopg
 from app.core.db import unit_of_work
 from app.core.ids import ConnectionId, PersonId, new_id, parse_id, public_id
 from app.core.settings import settings
+from app.identity.providers import queries as provider_queries
+from app.identity.providers import service as providers
 from app.payments.domain import CaptureMode
 from app.psp.domain import ChangePolicy
 from app.psp.service import connections
@@ -53,8 +55,9 @@ PREFIXES = {
     "file_id": "rfi",
     "run_id": "rrn",
     "break_id": "brk",
+    "identity_id": "idn",
 }
-NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing"}
+NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing", "provider": "nobody"}
 """Path parameters that name something all merchants share."""
 
 
@@ -125,6 +128,8 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
         proposer = shop.tenant.actor(person_id=member)
         change = await connections.propose_change(session, proposer, connection_id=ConnectionId(shop.connection_id), values=SETTINGS)
         await sessions.open_session(session, person_id=PersonId(shop.tenant.owner.id), address=None, user_agent="another browser")
+        await providers.link(session, PersonId(shop.tenant.owner.id), "https://idp.example", str(shop.merchant_id), email="")
+        identity = (await provider_queries.identities(session, PersonId(shop.tenant.owner.id)))[0].id
         own = (await sessions.sessions_of(session, PersonId(shop.tenant.owner.id)))[0].id
     with psycopg.connect(settings().owner_database_url) as connection:
         one = lambda query, *values: connection.execute(query, values).fetchone()[0]  # type: ignore[index] # noqa: E731
@@ -133,6 +138,7 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
         return {
             "change_id": change.id,
             "session_id": own,
+            "identity_id": parse_id("idn", identity),
             "event_id": event,
             "member_id": one("select id from membership where merchant_id = %s and person_id = %s", shop.merchant_id, member),
         }
