@@ -61,8 +61,8 @@ VARIANTS = (
     "/no-such-page",
 )
 """Lists that find nothing, and an address that leads nowhere."""
-BY_PROOF = {"payments:return"}
-"""Opened with a key in the address; the journey of the first day comes by."""
+BY_PROOF = {"payments:return", "providers:begin", "providers:connect", "providers:finish", "providers:farewell", "providers:signed_out"}
+"""Opened with a key in the address, or only on the way to and from a sign-in provider; journeys of their own come by."""
 
 
 @cache

@@ -17,6 +17,8 @@ from app.core.db import unit_of_work
 from app.core.ids import ConnectionId, PaymentId, PersonId, new_id, parse_id, public_id
 from app.core.money import Money
 from app.core.settings import settings
+from app.identity.providers import queries as provider_queries
+from app.identity.providers import service as providers
 from app.payments.domain import CaptureMode
 from app.psp.domain import ChangePolicy
 from app.psp.service import connections
@@ -62,8 +64,9 @@ PREFIXES = {
     "run_id": "rrn",
     "break_id": "brk",
     "entry_id": "aud",
+    "identity_id": "idn",
 }
-NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing", "kind": "refund"}
+NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing", "kind": "refund", "provider": "nobody"}
 """Path parameters that name something all merchants share."""
 
 
@@ -158,6 +161,8 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
         proposer = shop.tenant.actor(person_id=member)
         change = await connections.propose_change(session, proposer, connection_id=ConnectionId(shop.connection_id), values=SETTINGS)
         await sessions.open_session(session, person_id=PersonId(shop.tenant.owner.id), address=None, user_agent="another browser")
+        await providers.link(session, PersonId(shop.tenant.owner.id), "https://idp.example", str(shop.merchant_id), email="")
+        identity = (await provider_queries.identities(session, PersonId(shop.tenant.owner.id)))[0].id
         own = (await sessions.sessions_of(session, PersonId(shop.tenant.owner.id)))[0].id
     with psycopg.connect(settings().owner_database_url) as connection:
         one = lambda query, *values: connection.execute(query, values).fetchone()[0]  # type: ignore[index] # noqa: E731
@@ -166,6 +171,7 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
         return {
             "change_id": change.id,
             "session_id": own,
+            "identity_id": parse_id("idn", identity),
             "event_id": event,
             "entry_id": one("select id from audit_entry where merchant_id = %s limit 1", shop.merchant_id),
             "member_id": one("select id from membership where merchant_id = %s and person_id = %s", shop.merchant_id, member),

@@ -56,28 +56,28 @@ async def _begin(request: HttpRequest, key: str, *, after: str, connecting: bool
     return _leave_to(address)
 
 
-@get("/sign-in/with/{key:str}", name="providers:begin", guards=[public()])
-async def begin(request: HttpRequest, key: FromPath[str], next: FromQuery[str] = "/") -> Response[str]:
+@get("/sign-in/with/{provider:str}", name="providers:begin", guards=[public()])
+async def begin(request: HttpRequest, provider: FromPath[str], next: FromQuery[str] = "/") -> Response[str]:
     """Go to a provider to sign in there.
 
     A link and not a form: our pages may send forms only to ourselves, and browsers hold redirects of a form to that as well.
     """
-    return await _begin(request, key, after=safe_path(next), connecting=False)
+    return await _begin(request, provider, after=safe_path(next), connecting=False)
 
 
-@get("/security/providers/{key:str}/connect", name="providers:connect", guards=[signed_in()])
-async def connect(request: HttpRequest, key: FromPath[str]) -> Response[str]:
+@get("/security/providers/{provider:str}/connect", name="providers:connect", guards=[signed_in()])
+async def connect(request: HttpRequest, provider: FromPath[str]) -> Response[str]:
     """Go to a provider to prove an account there that is to be connected to one's own."""
-    return await _begin(request, key, after="/security/providers", connecting=True)
+    return await _begin(request, provider, after="/security/providers", connecting=True)
 
 
-@get("/sign-in/with/{key:str}/callback", name="providers:finish", guards=[public()])
-async def finish(request: HttpRequest, key: FromPath[str]) -> Response[str]:
+@get("/sign-in/with/{provider:str}/callback", name="providers:finish", guards=[public()])
+async def finish(request: HttpRequest, provider: FromPath[str]) -> Response[str]:
     """The provider sent the browser back."""
-    trouble = ProviderTroublePage(provider=queries.provider(key).name)
+    trouble = ProviderTroublePage(provider=queries.provider(provider).name)
     answer_invalid_with(request, "identity/provider_trouble.html", trouble)
     outcome = await flows.finish(
-        key,
+        provider,
         state=_asked(request, "state"),
         code=_asked(request, "code"),
         issuer=_asked(request, "iss"),
@@ -134,11 +134,11 @@ async def disconnect(request: HttpRequest, identity_id: FromPath[str], session: 
     return redirect(request, "/security/providers", toast="Disconnected")
 
 
-@post("/sign-in/with/{key:str}/signed-out", name="providers:signed_out_there", status_code=200, guards=[public(machine=True)])
-async def signed_out_there(request: HttpRequest, key: FromPath[str]) -> Response[str]:
+@post("/sign-in/with/{provider:str}/signed-out", name="providers:signed_out_there", status_code=200, guards=[public(machine=True)])
+async def signed_out_there(request: HttpRequest, provider: FromPath[str]) -> Response[str]:
     """A provider says that somebody signed out there (OpenID Connect Back-Channel Logout)."""
     form = await read_form(request, LogoutForm)
-    await flows.end_sessions(key, logout_token=form.logout_token)
+    await flows.end_sessions(provider, logout_token=form.logout_token)
     return Response("", headers={"Cache-Control": "no-store"}, media_type="text/plain")
 
 

@@ -1,0 +1,93 @@
+"""From the sign-in page through the provider's own pages and the second step to the console, in a real browser."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, async_playwright, expect
+
+from app.core.embedded import Urls
+from app.core.settings import settings
+from app.identity import oauth
+from app.main import create_app
+from app.web import limits
+from tests.support import chromium
+from tests.support.accessibility import AXE, TAGS
+from tests.support.factories.identity import PASSWORD, totp_code
+from tests.support.factories.tenancy import Tenant
+from tests.support.foreign_provider import CLIENT, SECRET, ForeignProvider, started
+from tests.support.served import served
+
+pytestmark = pytest.mark.browser
+
+
+@pytest_asyncio.fixture
+async def house(
+    urls: Urls, database: Urls, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[str]:
+    limits.forget_leases()
+    async with served(create_app()) as address:
+        home = f"{address}/sign-in"
+        provider: Iterator[ForeignProvider] = started(
+            tmp_path_factory.mktemp("acme"),
+            redirect_uris=[f"{home}/with/acme/callback"],
+            logout_uri=f"{home}/with/acme/signed-out",
+            back=f"{home}/signed-out",
+        )
+        acme = next(provider)
+        given = {"key": "acme", "name": "Acme", "issuer": acme.issuer, "client_id": CLIENT, "client_secret": SECRET}
+        with monkeypatch.context() as patch:
+            patch.setenv("COUNTINGHOUSE_SIGN_IN_PROVIDERS", json.dumps([given]))
+            patch.setenv("COUNTINGHOUSE_PUBLIC_URL", address)
+            settings.cache_clear()
+            oauth.forget()
+            yield address
+        settings.cache_clear()
+        next(provider, None)
+
+
+async def nobody_is_kept_out(page: Page) -> None:
+    await page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = await page.evaluate("tags => axe.run({ runOnly: tags })", TAGS)
+    assert [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in found["violations"]] == []
+
+
+async def at_the_provider(page: Page, login: str) -> None:
+    await page.get_by_role("link", name="Continue with Acme").click()
+    await page.get_by_placeholder("Enter any login").fill(login)
+    await page.get_by_placeholder("and password").fill("anything")
+    await page.get_by_role("button", name="Sign-in").click()
+    await page.get_by_role("button", name="Continue").click()
+
+
+async def test_through_the_provider_into_the_console(house: str, tenant: Tenant) -> None:
+    complaints: list[str] = []
+    async with async_playwright() as driver:
+        chrome = await driver.chromium.launch(executable_path=chromium.find(), args=["--no-sandbox"])
+        page = await (await chrome.new_context(base_url=house)).new_page()
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" and house in page.url else None)
+        await page.goto("/sign-in")
+        await nobody_is_kept_out(page)
+        await at_the_provider(page, tenant.owner.email)
+        await expect(page.get_by_text("One more step")).to_be_visible()
+        await nobody_is_kept_out(page)
+        await page.get_by_label("E-mail").fill(tenant.owner.email)
+        await page.get_by_label("Password", exact=True).fill(PASSWORD)
+        await page.get_by_role("button", name="Continue").click()
+        await page.get_by_label("6-digit code").fill(totp_code(steps=-1))
+        await page.get_by_role("button", name="Verify").click()
+        await expect(page.get_by_role("heading", name="Connect Acme", exact=True)).to_be_visible()
+        await nobody_is_kept_out(page)
+        await page.get_by_role("button", name="Connect").click()
+        await expect(page.get_by_role("button", name="Disconnect")).to_be_visible()
+        await nobody_is_kept_out(page)
+        await page.context.clear_cookies()
+        await page.goto("/sign-in?next=/team")
+        await at_the_provider(page, tenant.owner.email)
+        await page.get_by_label("6-digit code").fill(totp_code())
+        await page.get_by_role("button", name="Verify").click()
+        await expect(page).to_have_url(re.compile("/team$"))
+        await chrome.close()
+    assert complaints == []
