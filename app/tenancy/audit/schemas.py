@@ -18,7 +18,7 @@ OBJECTS = {
     "person": ("usr", ""),
     "membership": ("mem", ""),
     "api_key": ("key", ""),
-    "api_client": ("cli", "/oauth-clients"),
+    "api_client": ("cli", "/api-clients/oauth"),
     "payment": ("pay", "/payments"),
     "order": ("ord", "/orders"),
     "seller": ("sel", "/sellers"),
