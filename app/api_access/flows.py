@@ -3,6 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
 import structlog
 from authlib.oauth2.rfc6749.errors import OAuth2Error
 
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 
 KEYS_FRESH, KEYS_AGAIN, KEYS_LONGEST = timedelta(minutes=10), timedelta(minutes=1), timedelta(hours=1)
 """Until when fetched keys are not asked for; how soon for a key nobody knows; and until when they count while their address is silent."""
+FETCHES_PER_MINUTE = limits.Limit(name="jwks", requests=6)
 TOKENS_PER_MINUTE = limits.Limit(name="token", requests=60)
 
 
@@ -86,6 +88,9 @@ async def _with_keys(client: KnownClient, key_id: str | None) -> KnownClient | N
     known = {key.get("kid") for key in (client.jwks or {}).get("keys", [])}
     if age is not None and age < (KEYS_FRESH if key_id is None or key_id in known else KEYS_AGAIN):
         return client
+    # anybody can name a client: whoever does must not make us call its address without end
+    if not (await limits.count(FETCHES_PER_MINUTE, str(client.id))).admitted:
+        return _as_known(client, age)
     answer = await outbound.pool().call("GET", client.jwks_url or "", headers={"accept": "application/json"}, allow_insecure=False)
     try:
         jwks = read_jwks(answer.body) if answer.status == 200 else None
@@ -94,10 +99,11 @@ async def _with_keys(client: KnownClient, key_id: str | None) -> KnownClient | N
         log.warning("jwks_unusable", client=client.client_id, why=wrong.detail)
     if jwks is None:
         log.warning("jwks_not_fetched", client=client.client_id, status=answer.status, failure=answer.failure)
-        return client if age is not None and age < KEYS_LONGEST else _without_keys(client)
+        return _as_known(client, age)
     async with unit_of_work(client.merchant_id) as session:
         return await tokens.keep_jwks(session, client=client, jwks=jwks)
 
 
-def _without_keys(client: KnownClient) -> KnownClient:
-    return KnownClient(**{name: getattr(client, name) for name in KnownClient.__struct_fields__} | {"jwks": None})
+def _as_known(client: KnownClient, age: timedelta | None) -> KnownClient:
+    """The client with the keys it had, if they are not too old."""
+    return client if age is not None and age < KEYS_LONGEST else msgspec.structs.replace(client, jwks=None)

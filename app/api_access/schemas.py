@@ -109,7 +109,7 @@ class ClientListPage(msgspec.Struct, kw_only=True):
 
     def href(self, **change: str | None) -> str:
         """This list with something changed in its address."""
-        return _href("/oauth-clients", **{"q": self.query, "state": self.state, **change})
+        return _href("/api-clients/oauth", **{"q": self.query, "state": self.state, **change})
 
 
 class ClientForm(msgspec.Struct):

@@ -28,35 +28,35 @@ WRONG: list[tuple[dict[str, object], str]] = [
 
 
 async def test_a_client_s_life_page_by_page(owner: Browser, tenant: Tenant, superuser: psycopg.Connection) -> None:
-    assert "No OAuth clients yet" in text_of(await owner.get("/oauth-clients"))
-    await owner.get("/oauth-clients/new")
-    made = await owner.post("/oauth-clients", FORM | {"networks": "192.0.2.0/24", "requests_per_minute": "100"})
+    assert "No OAuth clients yet" in text_of(await owner.get("/api-clients/oauth"))
+    await owner.get("/api-clients/oauth/new")
+    made = await owner.post("/api-clients/oauth", FORM | {"networks": "192.0.2.0/24", "requests_per_minute": "100"})
     secret = re.findall(r"ch_live_cs_[A-Za-z0-9_-]{43}", made.text)[0]
     client = re.findall(r"cli_[0-9a-z]{26}", made.text)[0]
-    page = await owner.get(f"/oauth-clients/{client}")
+    page = await owner.get(f"/api-clients/oauth/{client}")
     assert secret not in page.text
     assert secret[:15] in page.text
     facts = text_of(page)
     assert "192.0.2.0/24" in facts and "orders.read" in facts and "/oauth/token" in facts
-    again = await owner.post(f"/oauth-clients/{client}/secret", {"overlap": "24"})
+    again = await owner.post(f"/api-clients/oauth/{client}/secret", {"overlap": "24"})
     assert re.findall(r"ch_live_cs_[A-Za-z0-9_-]{43}", again.text)[0] != secret
-    assert (await owner.get(f"/oauth-clients/{client}")).text.count("ch_live_cs_") == 2
+    assert (await owner.get(f"/api-clients/oauth/{client}")).text.count("ch_live_cs_") == 2
     for act, state in (("disable", "Disabled"), ("enable", "Active")):
-        assert (await owner.post(f"/oauth-clients/{client}/{act}")).status_code == 303
-        badge = BeautifulSoup((await owner.get(f"/oauth-clients/{client}")).text, "html.parser").select_one(".ph .badge")
+        assert (await owner.post(f"/api-clients/oauth/{client}/{act}")).status_code == 303
+        badge = BeautifulSoup((await owner.get(f"/api-clients/oauth/{client}")).text, "html.parser").select_one(".ph .badge")
         assert badge is not None and badge.get_text().strip() == state
-    assert (await owner.post(f"/oauth-clients/{client}/revoke", {"name": "ware"})).status_code == 422
-    assert (await owner.post(f"/oauth-clients/{client}/revoke", {"name": "Warehouse"})).status_code == 303
-    assert "Warehouse" in text_of(await owner.get("/oauth-clients?state=revoked&q=ware"))
-    assert "No client matches" in text_of(await owner.get("/oauth-clients?state=active"))
-    assert (await owner.post(f"/oauth-clients/{client}/enable")).status_code == 409
+    assert (await owner.post(f"/api-clients/oauth/{client}/revoke", {"name": "ware"})).status_code == 422
+    assert (await owner.post(f"/api-clients/oauth/{client}/revoke", {"name": "Warehouse"})).status_code == 303
+    assert "Warehouse" in text_of(await owner.get("/api-clients/oauth?state=revoked&q=ware"))
+    assert "No client matches" in text_of(await owner.get("/api-clients/oauth?state=active"))
+    assert (await owner.post(f"/api-clients/oauth/{client}/enable")).status_code == 409
     acts = superuser.execute("select action from audit_entry where action like 'api_client%' order by id").fetchall()
     assert [act for (act,) in acts] == [f"api_client.{act}" for act in ("added", "secret_rotated", "disabled", "enabled", "revoked")]
 
 
 async def test_keys_are_pasted_and_changed(owner: Browser, tenant: Tenant, signer: Signer) -> None:
-    await owner.get("/oauth-clients/new")
-    made = await owner.post("/oauth-clients", FORM | {"method": "private_key_jwt", "jwks": signer.jwks})
+    await owner.get("/api-clients/oauth/new")
+    made = await owner.post("/api-clients/oauth", FORM | {"method": "private_key_jwt", "jwks": signer.jwks})
     assert made.status_code == 303
     path = made.headers["location"]
     assert "Pasted here" in text_of(await owner.get(path))
@@ -67,25 +67,25 @@ async def test_keys_are_pasted_and_changed(owner: Browser, tenant: Tenant, signe
 
 
 async def test_what_is_wrong_is_said(owner: Browser, tenant: Tenant) -> None:
-    await owner.get("/oauth-clients/new")
+    await owner.get("/api-clients/oauth/new")
     for fields, why in WRONG:
-        answer = await owner.post("/oauth-clients", FORM | fields)
+        answer = await owner.post("/api-clients/oauth", FORM | fields)
         assert (answer.status_code, why in text_of(answer)) == (422, True), fields
 
 
 async def test_a_private_key_is_refused(owner: Browser, tenant: Tenant, signer: Signer) -> None:
-    await owner.get("/oauth-clients/new")
+    await owner.get("/api-clients/oauth/new")
     private = json.dumps({"keys": [signer.key.as_dict(private=True)]})
-    answer = await owner.post("/oauth-clients", FORM | {"method": "private_key_jwt", "jwks": private})
+    answer = await owner.post("/api-clients/oauth", FORM | {"method": "private_key_jwt", "jwks": private})
     assert (answer.status_code, "is a private key" in text_of(answer)) == (422, True)
 
 
 async def test_somebody_elses_client_is_not_there(owner: Browser, tenant: Tenant) -> None:
     row, _ = await make_client((await make_tenant()).id)
-    answers = [await owner.get(f"/oauth-clients/{public_id('cli', one)}") for one in (row.id, new_id())]
+    answers = [await owner.get(f"/api-clients/oauth/{public_id('cli', one)}") for one in (row.id, new_id())]
     assert [answer.status_code for answer in answers] == [404, 404]
 
 
 async def test_a_token_opens_no_page(browser: Browser, tenant: Tenant) -> None:
     token = await make_token(tenant.id)
-    assert (await browser.get("/oauth-clients", headers={"authorization": f"Bearer {token}"})).status_code == 303
+    assert (await browser.get("/api-clients/oauth", headers={"authorization": f"Bearer {token}"})).status_code == 303

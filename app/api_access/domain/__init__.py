@@ -39,6 +39,7 @@ MOST_NETWORKS = 50
 TOKEN_LIFE = timedelta(minutes=10)
 OVERLAPS = {0: "At once", 1: "In an hour", 24: "In a day", 168: "In a week"}
 """Hours for which what was replaced goes on working."""
+_MAPPED = IPv6Network("::ffff:0:0/96")
 _BETWEEN = re.compile(r"[\s,;]+")
 Network = IPv4Network | IPv6Network
 
@@ -168,10 +169,14 @@ def read_networks(text: str) -> list[str]:
 
 
 def _network(part: str) -> Network:
+    network: Network
     try:
         network = ip_network(part)
     except ValueError:
         _refuse_networks(_what_is_wrong(part))
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        # a caller with such an address is looked for among the IPv4 ones
+        network = IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     if network.prefixlen == 0:
         _refuse_networks(f"“{part}” is every address there is. Leave the field empty to allow all.")
     return network

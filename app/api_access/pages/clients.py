@@ -26,7 +26,7 @@ KEYS = ("api_access/client_keys.html", "api_access/_client_keys.html")
 REVOKE = ("api_access/client_revoke.html", "api_access/_client_revoke.html")
 
 
-@get("/oauth-clients", name="api_clients:list", guards=[requires("api_clients.read")])
+@get("/api-clients/oauth", name="api_clients:list", guards=[requires("api_clients.read")])
 async def list_clients(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
     """The merchant's OAuth clients."""
     asked = request.query_params
@@ -37,13 +37,13 @@ async def list_clients(request: HttpRequest, session: Session, actor: Who) -> Re
     return render(request, "api_access/clients.html", page)
 
 
-@get("/oauth-clients/new", name="api_clients:new", guards=[requires("api_clients.write")])
+@get("/api-clients/oauth/new", name="api_clients:new", guards=[requires("api_clients.write")])
 async def show_new_client(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
     """The form for a new OAuth client."""
     return render(request, NEW[0], await queries.new_client_page(session, actor), fragment=NEW[1])
 
 
-@post("/oauth-clients", name="api_clients:add", status_code=200, guards=[requires("api_clients.write", fresh=True)])
+@post("/api-clients/oauth", name="api_clients:add", status_code=200, guards=[requires("api_clients.write", fresh=True)])
 async def add_client(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
     """A new OAuth client; this answer is the only place that shows its secret."""
     answer_invalid_with(request, NEW[0], await queries.new_client_page(session, actor), fragment=NEW[1])
@@ -61,12 +61,12 @@ async def add_client(request: HttpRequest, session: Session, actor: Who) -> Resp
     )
     client_id = public_id("cli", row.id)
     if secret is None:
-        return redirect(request, f"/oauth-clients/{client_id}", toast=f"{row.name} can ask for tokens")
+        return redirect(request, f"/api-clients/oauth/{client_id}", toast=f"{row.name} can ask for tokens")
     return _shown(request, row.name, client_id, secret)
 
 
 def _shown(request: HttpRequest, name: str, client_id: str, secret: str) -> Response[str]:
-    page = ShownPage(name=name, secret=secret, client_id=client_id, back=f"/oauth-clients/{client_id}")
+    page = ShownPage(name=name, secret=secret, client_id=client_id, back=f"/api-clients/oauth/{client_id}")
     return render(request, "api_access/shown.html", page, fragment="api_access/_shown.html")
 
 
@@ -74,20 +74,23 @@ async def _page(session: AsyncSession, actor: Actor, client_id: str) -> ClientPa
     return await queries.client_page(session, actor, client_id=parse_id("cli", client_id), token_url=oauth.endpoints()["token"])
 
 
-@get("/oauth-clients/{client_id:str}", name="api_clients:show", guards=[requires("api_clients.read")])
+@get("/api-clients/oauth/{client_id:str}", name="api_clients:show", guards=[requires("api_clients.read")])
 async def show_client(request: HttpRequest, client_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """One OAuth client."""
     return render(request, "api_access/client.html", await _page(session, actor, client_id))
 
 
-@get("/oauth-clients/{client_id:str}/secret", name="api_clients:secret_form", guards=[requires("api_clients.write")])
+@get("/api-clients/oauth/{client_id:str}/secret", name="api_clients:secret_form", guards=[requires("api_clients.write")])
 async def show_secret(request: HttpRequest, client_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """How a client's secret is replaced."""
     return render(request, SECRET[0], await _page(session, actor, client_id), fragment=SECRET[1])
 
 
 @post(
-    "/oauth-clients/{client_id:str}/secret", name="api_clients:secret", status_code=200, guards=[requires("api_clients.write", fresh=True)]
+    "/api-clients/oauth/{client_id:str}/secret",
+    name="api_clients:secret",
+    status_code=200,
+    guards=[requires("api_clients.write", fresh=True)],
 )
 async def rotate_secret(request: HttpRequest, client_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """A new secret; this answer is the only place that shows it."""
@@ -99,23 +102,25 @@ async def rotate_secret(request: HttpRequest, client_id: FromPath[str], session:
     return _shown(request, row.name, client_id, secret)
 
 
-@get("/oauth-clients/{client_id:str}/keys", name="api_clients:keys_form", guards=[requires("api_clients.write")])
+@get("/api-clients/oauth/{client_id:str}/keys", name="api_clients:keys_form", guards=[requires("api_clients.write")])
 async def show_keys(request: HttpRequest, client_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """How a client's public keys are replaced."""
     return render(request, KEYS[0], await _page(session, actor, client_id), fragment=KEYS[1])
 
 
-@post("/oauth-clients/{client_id:str}/keys", name="api_clients:keys", status_code=200, guards=[requires("api_clients.write", fresh=True)])
+@post(
+    "/api-clients/oauth/{client_id:str}/keys", name="api_clients:keys", status_code=200, guards=[requires("api_clients.write", fresh=True)]
+)
 async def change_keys(request: HttpRequest, client_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """Replace the public keys of a client that signs."""
     answer_invalid_with(request, KEYS[0], await _page(session, actor, client_id), fragment=KEYS[1])
     form = await read_form(request, KeysForm)
     row = await service.change_keys(session, actor, client_id=parse_id("cli", client_id), jwks=form.jwks, jwks_url=form.jwks_url)
-    return redirect(request, f"/oauth-clients/{client_id}", toast=f"{row.name} signs with other keys now")
+    return redirect(request, f"/api-clients/oauth/{client_id}", toast=f"{row.name} signs with other keys now")
 
 
 @post(
-    "/oauth-clients/{client_id:str}/disable",
+    "/api-clients/oauth/{client_id:str}/disable",
     name="api_clients:disable",
     status_code=200,
     guards=[requires("api_clients.write", fresh=True)],
@@ -123,33 +128,39 @@ async def change_keys(request: HttpRequest, client_id: FromPath[str], session: S
 async def disable_client(request: HttpRequest, client_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """Refuse the client and its tokens at once."""
     row = await service.disable_client(session, actor, client_id=parse_id("cli", client_id))
-    return redirect(request, f"/oauth-clients/{client_id}", toast=f"{row.name} is refused from now on")
+    return redirect(request, f"/api-clients/oauth/{client_id}", toast=f"{row.name} is refused from now on")
 
 
 @post(
-    "/oauth-clients/{client_id:str}/enable", name="api_clients:enable", status_code=200, guards=[requires("api_clients.write", fresh=True)]
+    "/api-clients/oauth/{client_id:str}/enable",
+    name="api_clients:enable",
+    status_code=200,
+    guards=[requires("api_clients.write", fresh=True)],
 )
 async def enable_client(request: HttpRequest, client_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """Let a disabled client get tokens again."""
     row = await service.enable_client(session, actor, client_id=parse_id("cli", client_id))
-    return redirect(request, f"/oauth-clients/{client_id}", toast=f"{row.name} can ask for tokens again")
+    return redirect(request, f"/api-clients/oauth/{client_id}", toast=f"{row.name} can ask for tokens again")
 
 
-@get("/oauth-clients/{client_id:str}/revoke", name="api_clients:revoke_form", guards=[requires("api_clients.write")])
+@get("/api-clients/oauth/{client_id:str}/revoke", name="api_clients:revoke_form", guards=[requires("api_clients.write")])
 async def show_revoke(request: HttpRequest, client_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """The question before a client is revoked."""
     return render(request, REVOKE[0], await _page(session, actor, client_id), fragment=REVOKE[1])
 
 
 @post(
-    "/oauth-clients/{client_id:str}/revoke", name="api_clients:revoke", status_code=200, guards=[requires("api_clients.write", fresh=True)]
+    "/api-clients/oauth/{client_id:str}/revoke",
+    name="api_clients:revoke",
+    status_code=200,
+    guards=[requires("api_clients.write", fresh=True)],
 )
 async def revoke_client(request: HttpRequest, client_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """End a client and its tokens for good."""
     answer_invalid_with(request, REVOKE[0], await _page(session, actor, client_id), fragment=REVOKE[1])
     form = await read_form(request, RevokeForm)
     row = await service.revoke_client(session, actor, client_id=parse_id("cli", client_id), name=form.name)
-    return redirect(request, "/oauth-clients", toast=f"{row.name} no longer works")
+    return redirect(request, "/api-clients/oauth", toast=f"{row.name} no longer works")
 
 
 ROUTES = [

@@ -19,7 +19,7 @@ OBJECTS = {
     "membership": ("mem", ""),
     "merchant_role": ("rol", ""),
     "api_key": ("key", ""),
-    "api_client": ("cli", "/oauth-clients"),
+    "api_client": ("cli", "/api-clients/oauth"),
     "payment": ("pay", "/payments"),
     "order": ("ord", "/orders"),
     "seller": ("sel", "/sellers"),
