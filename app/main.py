@@ -28,13 +28,14 @@ from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
 from app.wallets import api as wallets_api
 from app.wallets import pages as wallets
-from app.web import health, metrics, patterns, problems, requests
+from app.web import health, mails, metrics, patterns, problems, requests
 from app.web.bodies import StrictRequest
 from app.web.static import static_route
 
 FEATURES = (
     health,
     patterns,
+    mails,
     identity,
     tenancy,
     api_access_pages,

@@ -18,6 +18,8 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "clock.figures_due": ("reports.count_events",),
     "clock.seals_due": ("ledger.seal",),
     "clock.reconciliation_due": ("reconciliation.compare_all",),
+    "mail.written": ("mail.send_due",),
+    "clock.mail_due": ("mail.send_due",),
     "clock.tidying_due": ("identity.tidy", "upkeep.forget_jobs"),
 }
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
@@ -66,6 +68,7 @@ CALENDAR: dict[str, Recurring] = {
     "clock.figures_due": Recurring("*/30 * * * * *"),
     "clock.seals_due": Recurring("12 * * * *"),
     "clock.reconciliation_due": Recurring("30 4 * * *"),
+    "clock.mail_due": Recurring("* * * * *"),
     "clock.tidying_due": Recurring("17 * * * *"),
 }
 """Topic the scheduler publishes -> when."""

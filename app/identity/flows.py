@@ -6,6 +6,7 @@ transaction, because that is meant to be slow.
 
 import structlog
 
+from app.core import mail
 from app.core.db import unit_of_work
 from app.core.ids import PersonId
 from app.identity import queries, service
@@ -121,8 +122,9 @@ async def leave(visitor: Visitor) -> None:
 
 
 async def tidy() -> None:
-    """Forget what has ended: sessions, waits after wrong tries, windows of the rate limits."""
+    """Forget what has ended: sessions, waits after wrong tries, windows of the rate limits, old mails."""
     async with unit_of_work(None) as session:
         await sessions.prune_sessions(session)
         await service.forget_tries(session)
         await limits.prune_limits(session)
+        await mail.forget(session)

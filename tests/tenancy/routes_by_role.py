@@ -71,6 +71,7 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "ops:jobs": "owner admin finance approver developer viewer",
     "ops:requeue": "owner admin +developer",
     "ops:requeue_form": "owner admin +developer",
+    "mails:list": "everybody",
     "orders:api_cancel": "key orders.write",
     "orders:api_create": "key orders.write",
     "orders:api_detail": "key orders.read",
