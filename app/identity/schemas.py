@@ -28,6 +28,29 @@ class PasswordForm(msgspec.Struct):
     code: Code
 
 
+class PasskeyForm(msgspec.Struct):
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+
+
+class PasskeyPage(msgspec.Struct, kw_only=True):
+    name: str
+
+
+class PasskeyRow(msgspec.Struct, kw_only=True):
+    id: str
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class EventRow(msgspec.Struct, kw_only=True):
+    at: datetime
+    what: str
+    note: str
+    device: str
+    address: str
+
+
 class ThemeForm(msgspec.Struct):
     theme: Theme
     next: str = "/"
@@ -44,6 +67,8 @@ class SignInPage(msgspec.Struct, kw_only=True):
 
 class SecondFactorPage(msgspec.Struct, kw_only=True):
     email: str
+    app: bool = True
+    passkeys: bool = False
     next: str = "/"
 
 
@@ -74,6 +99,8 @@ class SecurityPage(msgspec.Struct, kw_only=True):
     email: str
     password_changed_at: datetime
     totp_enrolled_at: datetime | None
+    passkeys: list[PasskeyRow]
+    events: list[EventRow]
     codes_left: int
     density: str
     sessions: list[SessionRow]

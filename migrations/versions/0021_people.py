@@ -1,9 +1,9 @@
-"""Tables of people's own security: mails."""
+"""Tables of people's own security: mails, passkeys, and what happened to whose sign-in."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.tools import grant
+from migrations.tools import append_only, grant
 
 revision = "0021"
 down_revision: str | None = "0016"
@@ -13,8 +13,83 @@ depends_on = None
 TIME = sa.DateTime(timezone=True)
 
 
+# Everything a person's sign-in goes through is in the audit of every merchant that lets this person in.
+TELL_MERCHANTS = """
+CREATE FUNCTION tell_merchants() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO audit_entry (merchant_id, id, at, actor_kind, actor_id, actor_name, address, request_id, action, object_type, object_id, after)
+    SELECT b.merchant_id, new_id(NEW.at), NEW.at, 'user', p.id, p.name, NEW.address, '', 'person.' || NEW.what, 'person', p.id,
+           CASE WHEN NEW.note = '' THEN NULL ELSE jsonb_build_object('note', NEW.note) END
+    FROM person p JOIN membership b ON b.person_id = p.id JOIN merchant m ON m.id = b.merchant_id
+    WHERE p.id = NEW.person_id AND m.status = 'active' AND m.sandbox_of IS NULL;
+    RETURN NULL;
+END $$
+"""
+ENROLLED_BEFORE = "p.totp_enrolled_at IS NOT NULL, p.theme"
+ENROLLED = "p.totp_enrolled_at IS NOT NULL OR EXISTS (SELECT FROM passkey k WHERE k.person_id = p.id), p.theme"
+
+
 def upgrade() -> None:
     _mail()
+    _passkeys()
+    _events()
+    _replace_visitor(ENROLLED_BEFORE, ENROLLED)
+
+
+def _replace_visitor(before: str, after: str) -> None:
+    """Say one thing in the function differently and leave the rest as an earlier migration wrote it."""
+    op.execute(
+        f"DO $do$ BEGIN EXECUTE replace(pg_get_functiondef('visitor(bytea, timestamptz, interval)'::regprocedure),"
+        f" '{before}', '{after}'); END $do$"
+    )
+
+
+def _passkeys() -> None:
+    op.create_table(
+        "passkey",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("credential_id", sa.LargeBinary(), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
+        sa.Column("counter", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("last_used_at", TIME),
+        sa.PrimaryKeyConstraint("id", name="pk_passkey"),
+        sa.UniqueConstraint("credential_id", name="uq_passkey_credential_id"),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name="fk_passkey_person_id_person", ondelete="CASCADE"),
+    )
+    op.create_index("ix_passkey_person_id", "passkey", ["person_id"])
+    grant(op, "passkey")
+    op.create_table(
+        "passkey_challenge",
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("asker", sa.Text(), nullable=False),
+        sa.Column("expires_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("digest", name="pk_passkey_challenge"),
+    )
+    grant(op, "passkey_challenge")
+
+
+def _events() -> None:
+    op.create_table(
+        "person_event",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text()),
+        sa.Column("user_agent", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_person_event"),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name="fk_person_event_person_id_person"),
+    )
+    op.create_index("ix_person_event_person_id_id", "person_event", ["person_id", "id"])
+    grant(op, "person_event", "SELECT, INSERT")
+    append_only(op, "person_event")
+    op.execute(TELL_MERCHANTS)
+    op.execute("REVOKE ALL ON FUNCTION tell_merchants() FROM PUBLIC")
+    op.execute("CREATE TRIGGER tell_merchants AFTER INSERT ON person_event FOR EACH ROW EXECUTE FUNCTION tell_merchants()")
 
 
 def _mail() -> None:
@@ -38,4 +113,8 @@ def _mail() -> None:
 
 
 def downgrade() -> None:
-    op.drop_table("mail")
+    _replace_visitor(ENROLLED, ENROLLED_BEFORE)
+    op.drop_table("person_event")
+    op.execute("DROP FUNCTION tell_merchants()")
+    for table in ("passkey_challenge", "passkey", "mail"):
+        op.drop_table(table)

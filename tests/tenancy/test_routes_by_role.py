@@ -63,7 +63,14 @@ class TestTable:
 
     def test_nothing_that_writes_is_open_to_everybody(self, whole_app: Litestar) -> None:
         opened = {handler.name for method, path, handler, guard in routes(whole_app) if method != "GET" and guard.audience == "public"}
-        assert opened <= {"identity:check_password", "psp:webhook", "patterns:submit", "static/head"}
+        assert opened <= {
+            "identity:check_password",
+            "passkeys:ask_anybody",
+            "passkeys:sign_in",
+            "psp:webhook",
+            "patterns:submit",
+            "static/head",
+        }
 
     def test_money_and_keys_need_a_fresh_factor(self, whole_app: Litestar) -> None:
         sensitive = {
