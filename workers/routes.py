@@ -18,6 +18,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "clock.figures_due": ("reports.count_events",),
     "clock.seals_due": ("ledger.seal",),
     "clock.reconciliation_due": ("reconciliation.compare_all",),
+    "person.password_reset_asked": ("identity.send_password_reset",),
     "person.password_refused": ("identity.note_wrong_password",),
     "mail.written": ("mail.send_due",),
     "clock.mail_due": ("mail.send_due",),

@@ -89,3 +89,15 @@ class PersonEvent(Base):
     address: Mapped[str | None]
     user_agent: Mapped[str]
     note: Mapped[str]
+
+
+class PasswordReset(Base):
+    """A link that lets a person choose a new password; only its key's hash is kept."""
+
+    __tablename__ = "password_reset"
+    __table_args__ = (Index(None, "person_id"),)
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]

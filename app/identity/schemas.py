@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from app.core import mail
 from app.identity.domain import Density, Theme
 
 Password = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -26,6 +27,22 @@ class PasswordForm(msgspec.Struct):
     current_password: Password
     password: Password
     code: Code
+
+
+class ForgottenForm(msgspec.Struct):
+    email: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
+
+
+class ForgottenPage(msgspec.Struct, kw_only=True):
+    asked: str = ""
+
+
+class ResetForm(msgspec.Struct):
+    password: Password
+
+
+class ResetPage(msgspec.Struct, kw_only=True):
+    key: str
 
 
 class PasskeyForm(msgspec.Struct):
@@ -63,6 +80,7 @@ class DensityForm(msgspec.Struct):
 
 class SignInPage(msgspec.Struct, kw_only=True):
     next: str = "/"
+    mail: bool = msgspec.field(default_factory=mail.possible)
 
 
 class SecondFactorPage(msgspec.Struct, kw_only=True):

@@ -33,6 +33,7 @@ def upgrade() -> None:
     _mail()
     _passkeys()
     _events()
+    _password_reset()
     _replace_visitor(ENROLLED_BEFORE, ENROLLED)
 
 
@@ -69,6 +70,20 @@ def _passkeys() -> None:
         sa.PrimaryKeyConstraint("digest", name="pk_passkey_challenge"),
     )
     grant(op, "passkey_challenge")
+
+
+def _password_reset() -> None:
+    op.create_table(
+        "password_reset",
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("expires_at", TIME, nullable=False),
+        sa.Column("used_at", TIME),
+        sa.PrimaryKeyConstraint("digest", name="pk_password_reset"),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name="fk_password_reset_person_id_person", ondelete="CASCADE"),
+    )
+    op.create_index("ix_password_reset_person_id", "password_reset", ["person_id"])
+    grant(op, "password_reset")
 
 
 def _events() -> None:
@@ -116,5 +131,5 @@ def downgrade() -> None:
     _replace_visitor(ENROLLED, ENROLLED_BEFORE)
     op.drop_table("person_event")
     op.execute("DROP FUNCTION tell_merchants()")
-    for table in ("passkey_challenge", "passkey", "mail"):
+    for table in ("password_reset", "passkey_challenge", "passkey", "mail"):
         op.drop_table(table)

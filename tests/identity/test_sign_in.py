@@ -329,8 +329,8 @@ class TestChangePassword:
         [
             ({"current_password": "wrong"}, "present password"),
             ({"code": "000000"}, "code"),
-            ({"password": "password1"}, "guessed"),
-            ({"password": "short"}, "at least 8"),
+            ({"password": "passwordpassword"}, "guessed"),
+            ({"password": "short"}, "at least 15"),
         ],
     )
     async def test_refusals_change_nothing_and_show_no_password(
@@ -345,7 +345,7 @@ class TestChangePassword:
 
     async def test_passwords_that_will_not_do_use_up_no_tries(self, owner: Browser, tenant: Tenant) -> None:
         for _ in range(6):
-            answer = await owner.post("/security/password", self.FORM | {"code": "000000", "password": "password1"})
+            answer = await owner.post("/security/password", self.FORM | {"code": "000000", "password": "passwordpassword"})
             assert (answer.status_code, "guessed" in text_of(answer)) == (422, True)
         assert (await owner.post("/security/password", self.FORM | {"code": totp_code()})).status_code == 303
 

@@ -67,6 +67,8 @@ class TestTable:
             "identity:check_password",
             "passkeys:ask_anybody",
             "passkeys:sign_in",
+            "passwords:ask",
+            "passwords:reset",
             "psp:webhook",
             "patterns:submit",
             "static/head",

@@ -91,6 +91,22 @@ class AlreadyEnrolled(Conflict):
     title = "The second factor is set up already"
 
 
+class ResetLinkInvalid(Invalid):
+    """The link for a new password was used already, has expired, or was never sent."""
+
+    code = "reset_link_invalid"
+    title = "This link does not work any more"
+
+
+class PasswordResetAsked(Event, frozen=True, kw_only=True):
+    """Somebody asked for a new password for an e-mail address, whether or not there is such a person."""
+
+    topic: ClassVar[str] = "person.password_reset_asked"
+    email: str
+    address: str
+    user_agent: str
+
+
 class PasswordRefused(Event, frozen=True, kw_only=True):
     """A wrong password was entered for an e-mail address, whether or not there is such a person."""
 

@@ -16,6 +16,7 @@ from app.identity.domain.passkeys import PasskeyCopied, PasskeyRefused
 from app.identity.flows import tries
 from app.identity.models import Person
 from app.identity.service import events, passkeys
+from app.identity.service import resets as reset_links
 from app.identity.service.events import Happening, Place
 from app.web import limits, sessions
 from app.web.sessions import Visitor
@@ -212,3 +213,4 @@ async def tidy() -> None:
         await limits.prune_limits(session)
         await mail.forget(session)
         await passkeys.forget_challenges(session)
+        await reset_links.prune(session)
