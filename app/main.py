@@ -26,6 +26,7 @@ from app.sellers import api as sellers_api
 from app.sellers import pages as sellers
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
+from app.tenancy.invitations import pages as invitations
 from app.wallets import api as wallets_api
 from app.wallets import pages as wallets
 from app.web import health, mails, metrics, patterns, problems, requests
@@ -38,6 +39,7 @@ FEATURES = (
     mails,
     identity,
     tenancy,
+    invitations,
     api_access_pages,
     psp,
     psp_api,

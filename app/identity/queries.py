@@ -1,5 +1,7 @@
 """Reads about people: by address, by id, and what their security page shows."""
 
+from uuid import UUID
+
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -32,6 +34,12 @@ async def someone(session: AsyncSession, email: str) -> Person | None:
     """The active person with this address, or nobody; for the sign-in, which must not tell the two apart."""
     wanted = select(Person).where(Person.email_lc == normalised(email), Person.status == PersonStatus.ACTIVE)
     return (await session.scalars(wanted)).one_or_none()
+
+
+async def names(session: AsyncSession, person_ids: set[UUID]) -> dict[UUID, str]:
+    """The names of people, as colleagues see them."""
+    found = await session.execute(select(Person.id, Person.name).where(Person.id.in_(person_ids)))
+    return {row.id: row.name for row in found}
 
 
 async def is_enrolled(session: AsyncSession, person: Person) -> bool:

@@ -97,6 +97,12 @@ class EnrolPage(msgspec.Struct, kw_only=True):
     next: str = "/"
 
 
+class AppPage(msgspec.Struct, kw_only=True):
+    secret: str
+    qr_svg: str
+    sealed: str
+
+
 class RecoveryCodesPage(msgspec.Struct, kw_only=True):
     codes: list[str]
     next: str

@@ -41,3 +41,26 @@ class Membership(Base):
     role: Mapped[str]
     created_at: Mapped[datetime]
     last_entered_at: Mapped[datetime | None]
+
+
+class Invitation(Base):
+    """Somebody who may join, by a link sent to an e-mail address; only the hash of its key is kept."""
+
+    __tablename__ = "invitation"
+    __table_args__ = (
+        CheckConstraint("status in ('open', 'accepted', 'revoked')", name="status"),
+        Index("uq_invitation_open", "merchant_id", "email_lc", unique=True, postgresql_where=text("status = 'open'")),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(ForeignKey("merchant.id"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    email: Mapped[str]
+    email_lc: Mapped[str]
+    role: Mapped[str]
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    status: Mapped[str]
+    invited_by: Mapped[UUID] = mapped_column(ForeignKey("person.id"))
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]

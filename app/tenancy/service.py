@@ -49,7 +49,7 @@ async def add_member(session: AsyncSession, actor: Actor, *, merchant_id: Mercha
     """Let a person work for a merchant. Only an owner makes an owner."""
     await enter_merchant(session, merchant_id)
     if actor.kind is ActorKind.USER:
-        await _check_grant(session, actor, role)
+        await check_grant(session, actor, role)
     row = await _join(session, actor, merchant_id=merchant_id, person_id=person_id, role=role)
     await enter_merchant(session, actor.merchant_id)
     return row
@@ -69,7 +69,7 @@ async def _join(session: AsyncSession, actor: Actor, *, merchant_id: MerchantId,
     return row
 
 
-async def _check_grant(session: AsyncSession, actor: Actor, *roles: str) -> None:
+async def check_grant(session: AsyncSession, actor: Actor, *roles: str) -> None:
     """Giving or taking the owner's role is an owner's right; an admin cannot rise that way."""
     if Role.OWNER in roles and await queries.own_role(session, actor) != Role.OWNER:
         problem = "Only an owner gives or takes the owner’s role."
@@ -80,7 +80,7 @@ async def change_role(session: AsyncSession, actor: Actor, *, member_id: UUID, r
     """Give a member another role, from their next request on."""
     row = await _other_member(session, actor, member_id=member_id)
     before = row.role
-    await _check_grant(session, actor, before, role)
+    await check_grant(session, actor, before, role)
     if before == Role.OWNER and role != Role.OWNER:
         await keep_an_owner(session, actor, leaving=row.id)
     row.role = role
@@ -93,7 +93,7 @@ async def change_role(session: AsyncSession, actor: Actor, *, member_id: UUID, r
 async def remove_member(session: AsyncSession, actor: Actor, *, member_id: UUID) -> None:
     """Take a person out of the team, from their next request on."""
     row = await _other_member(session, actor, member_id=member_id)
-    await _check_grant(session, actor, row.role)
+    await check_grant(session, actor, row.role)
     if row.role == Role.OWNER:
         await keep_an_owner(session, actor, leaving=row.id)
     before = {"person": str(row.person_id), "role": row.role}

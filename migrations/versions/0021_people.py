@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.tools import append_only, grant
+from migrations.tools import append_only, definer, grant, protect
 
 revision = "0021"
 down_revision: str | None = "0016"
@@ -34,6 +34,7 @@ def upgrade() -> None:
     _passkeys()
     _events()
     _password_reset()
+    _invitation()
     _replace_visitor(ENROLLED_BEFORE, ENROLLED)
 
 
@@ -70,6 +71,42 @@ def _passkeys() -> None:
         sa.PrimaryKeyConstraint("digest", name="pk_passkey_challenge"),
     )
     grant(op, "passkey_challenge")
+
+
+# The merchant is not known before the key says which it is.
+INVITATION_MERCHANT = """
+CREATE FUNCTION invitation_merchant(p_digest bytea) RETURNS uuid LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS
+$$ SELECT i.merchant_id FROM invitation i WHERE i.digest = p_digest $$
+"""
+
+
+def _invitation() -> None:
+    op.create_table(
+        "invitation",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("email_lc", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("invited_by", sa.Uuid(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("sent_at", TIME, nullable=False),
+        sa.Column("expires_at", TIME, nullable=False),
+        sa.Column("ended_at", TIME),
+        sa.PrimaryKeyConstraint("merchant_id", "id", name="pk_invitation"),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name="fk_invitation_merchant_id_merchant"),
+        sa.ForeignKeyConstraint(["invited_by"], ["person.id"], name="fk_invitation_invited_by_person"),
+        sa.UniqueConstraint("digest", name="uq_invitation_digest"),
+        sa.CheckConstraint("status in ('open', 'accepted', 'revoked')", name=op.f("ck_invitation_status")),
+    )
+    op.create_index(
+        "uq_invitation_open", "invitation", ["merchant_id", "email_lc"], unique=True, postgresql_where=sa.text("status = 'open'")
+    )
+    protect(op, "invitation", grants="SELECT, INSERT, UPDATE")
+    op.execute(INVITATION_MERCHANT)
+    definer(op, "invitation_merchant(bytea)")
 
 
 def _password_reset() -> None:
@@ -129,6 +166,8 @@ def _mail() -> None:
 
 def downgrade() -> None:
     _replace_visitor(ENROLLED, ENROLLED_BEFORE)
+    op.execute("DROP FUNCTION invitation_merchant(bytea)")
+    op.drop_table("invitation")
     op.drop_table("person_event")
     op.execute("DROP FUNCTION tell_merchants()")
     for table in ("password_reset", "passkey_challenge", "passkey", "mail"):

@@ -22,6 +22,7 @@ from app.reconciliation.files import service as files
 from app.reconciliation.runs import service as runs
 from app.reconciliation.sources import service as sources
 from app.tenancy.domain import Role
+from app.tenancy.invitations import service as invitations
 from app.web import sessions
 from tests.support.factories.api_access import make_key
 from tests.support.factories.bank_accounts import propose, somebody
@@ -37,6 +38,8 @@ PREFIXES = {
     "change_id": "chg",
     "event_id": "pev",
     "session_id": "ses",
+    "passkey_id": "pky",
+    "invitation_id": "inv",
     "seller_id": "sel",
     "member_id": "mem",
     "order_id": "ord",
@@ -124,20 +127,28 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
         # by the other one, so that the owner may approve it
         proposer = shop.tenant.actor(person_id=member)
         change = await connections.propose_change(session, proposer, connection_id=ConnectionId(shop.connection_id), values=SETTINGS)
+        invitation = await invitations.invite(session, shop.actor, email=f"{shop.merchant_id}@example.test", role=Role.VIEWER)
         await sessions.open_session(session, person_id=PersonId(shop.tenant.owner.id), address=None, user_agent="another browser")
         own = (await sessions.sessions_of(session, PersonId(shop.tenant.owner.id)))[0].id
     with psycopg.connect(settings().owner_database_url) as connection:
         one = lambda query, *values: connection.execute(query, values).fetchone()[0]  # type: ignore[index] # noqa: E731
         event = new_id()
+        passkey = new_id()
+        connection.execute(_PASSKEY, (passkey, shop.tenant.owner.id, passkey.bytes))
         connection.execute(_EVENT, (shop.merchant_id, event, shop.connection_id))
         return {
             "change_id": change.id,
             "session_id": own,
             "event_id": event,
+            "passkey_id": passkey,
+            "invitation_id": invitation.id,
             "member_id": one("select id from membership where merchant_id = %s and person_id = %s", shop.merchant_id, member),
         }
 
 
+_PASSKEY = """
+insert into passkey (id, person_id, name, credential_id, public_key, counter, created_at) values (%s, %s, 'Key', %s, '', 0, now())
+"""
 _EVENT = """
 insert into psp_event (merchant_id, id, connection_id, provider_event_id, kind, provider_reference, payload, body, status, error, occurred_at, received_at)
 values (%s, %s, %s, 'evt_1', 'payment.captured', 'sim_1', '{}', '{}', 'failed', 'for the crawler', now(), now())

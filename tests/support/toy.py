@@ -16,6 +16,7 @@ from app.core.errors import NotFound
 from app.identity import pages as identity
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
+from app.tenancy.invitations import pages as invitations
 from app.web import health, problems, requests
 from app.web.context import HttpRequest
 from app.web.guards import public, requires, signed_in
@@ -95,7 +96,16 @@ TOYS = [home, rename, write, fail_at_commit, break_down, toy, create_toy, webhoo
 def create_toy_app(*more: Any) -> Litestar:
     """The small application."""
     app = Litestar(
-        route_handlers=[static_route(), *health.ROUTES, *identity.ROUTES, *tenancy.ROUTES, *api_access_pages.ROUTES, *TOYS, *more],
+        route_handlers=[
+            static_route(),
+            *health.ROUTES,
+            *identity.ROUTES,
+            *tenancy.ROUTES,
+            *invitations.ROUTES,
+            *api_access_pages.ROUTES,
+            *TOYS,
+            *more,
+        ],
         dependencies=requests.DEPENDENCIES,
         exception_handlers=problems.EXCEPTION_HANDLERS,
         request_max_body_size=requests.MAX_BODY,

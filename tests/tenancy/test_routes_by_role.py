@@ -68,6 +68,7 @@ class TestTable:
             "passkeys:ask_anybody",
             "passkeys:sign_in",
             "passwords:ask",
+            "invitations:join",
             "passwords:reset",
             "psp:webhook",
             "patterns:submit",

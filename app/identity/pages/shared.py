@@ -1,6 +1,9 @@
 """What the pages of sign-in share: who is there, from where, and where they go next."""
 
+import segno
+
 from app.identity import service
+from app.identity.domain import totp_address
 from app.identity.service.events import Place
 from app.web import cookies
 from app.web.context import HttpRequest
@@ -36,3 +39,16 @@ async def exact(request: HttpRequest, name: str) -> str:
     """A field as it was sent: of a password the spaces around it count, and a key's answer is not text."""
     value = (await request.form()).get(name)
     return value if isinstance(value, str) else ""
+
+
+def qr_code(secret: str, email: str) -> str:
+    """The QR code that an authenticator app scans, as SVG."""
+    made = segno.make(totp_address(secret, email=email), error="m")
+    return str(
+        made.svg_inline(scale=1, border=2, dark="#14171f", light="#ffffff", omitsize=True, title="QR code for your authenticator app")
+    )
+
+
+def in_groups(secret: str) -> str:
+    """A secret as it is typed: four characters at a time."""
+    return " ".join(secret[i : i + 4] for i in range(0, len(secret), 4))

@@ -3,7 +3,6 @@
 from urllib.parse import quote
 
 import msgspec
-import segno
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
@@ -13,8 +12,7 @@ from app.core.clock import now
 from app.core.db import unit_of_work
 from app.core.ids import parse_id
 from app.identity import flows, queries, service
-from app.identity.domain import totp_address
-from app.identity.pages.shared import exact, place_of, posted_next, visitor_of, welcome
+from app.identity.pages.shared import exact, in_groups, place_of, posted_next, qr_code, visitor_of, welcome
 from app.identity.schemas import (
     CodeForm,
     DensityForm,
@@ -27,6 +25,8 @@ from app.identity.schemas import (
     SignInPage,
     ThemeForm,
 )
+from app.identity.service import events
+from app.identity.service.events import Happening
 from app.web import cookies, sessions
 from app.web.context import HttpRequest
 from app.web.forms import read_form
@@ -136,10 +136,7 @@ async def confirm_enrolment(request: HttpRequest) -> Response[str]:
 
 async def _enrolment(visitor: Visitor, after: str) -> EnrolPage:
     secret = await flows.pending_secret(visitor)
-    qr = segno.make(totp_address(secret, email=visitor.person.email), error="m")
-    svg = qr.svg_inline(scale=1, border=2, dark="#14171f", light="#ffffff", omitsize=True, title="QR code for your authenticator app")
-    groups = " ".join(secret[i : i + 4] for i in range(0, len(secret), 4))
-    return EnrolPage(email=visitor.person.email, secret=groups, qr_svg=svg, next=after)
+    return EnrolPage(email=visitor.person.email, secret=in_groups(secret), qr_svg=qr_code(secret, visitor.person.email), next=after)
 
 
 @post("/sign-out", name="identity:sign_out", status_code=200, guards=[password_proven()])
@@ -147,6 +144,7 @@ async def sign_out(request: HttpRequest, session: NamedDependency[AsyncSession])
     """End this session here and on the server."""
     visitor = visitor_of(request)
     await sessions.end_session(session, person_id=visitor.person_id, session_id=visitor.session_id)
+    await events.note(session, visitor.person_id, Happening.SIGNED_OUT, place_of(request))
     cookies.drop_session(request)
     response = redirect(request, "/sign-in", hard=True)
     # not the cookies: the session's is taken back above, and the browser stays known
@@ -173,13 +171,16 @@ async def end_other_sessions(request: HttpRequest, session: NamedDependency[Asyn
     """End all of one's sessions but this one."""
     visitor = visitor_of(request)
     ended = await sessions.end_all_sessions(session, person_id=visitor.person_id, keep=visitor.session_id)
+    await events.note(session, visitor.person_id, Happening.SESSIONS_ENDED, place_of(request), about=f"{ended} ended")
     return redirect(request, "/security", toast=f"{ended} other session{'' if ended == 1 else 's'} ended")
 
 
 @post("/security/recovery-codes", name="identity:renew_recovery_codes", status_code=200, guards=[signed_in(fresh=True)])
 async def renew_recovery_codes(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """Ten new recovery codes, shown once; the old ones stop working."""
-    codes = await service.renew_recovery_codes(session, visitor_of(request).person_id)
+    who = visitor_of(request).person_id
+    codes = await service.renew_recovery_codes(session, who)
+    await events.note(session, who, Happening.RECOVERY_CODES_RENEWED, place_of(request))
     page = RecoveryCodesPage(codes=codes, next="/security")
     return render(request, "identity/recovery_codes.html", page, fragment="identity/_recovery_codes.html")
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now
 from app.core.ids import PersonId, new_id
-from app.core.secrets import digest, mac, mac_matches, seal, unseal
+from app.core.secrets import SecretUnreadable, digest, mac, mac_matches, seal, unseal
 from app.identity import queries
 from app.identity.domain import (
     AlreadyEnrolled,
@@ -35,9 +35,10 @@ from app.identity.domain import (
     totp_step,
 )
 from app.identity.domain.passkeys import LastFactor
-from app.identity.models import Person, RecoveryCode, SignInThrottle
+from app.identity.models import Passkey, Person, RecoveryCode, SignInThrottle
 from app.identity.service import events, passkeys
 from app.identity.service.events import Happening, Place
+from app.web import sessions
 
 # OWASP's smaller profile: about 25 ms and 19 MiB a guess
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -253,6 +254,61 @@ async def remove_passkey(session: AsyncSession, person_id: PersonId, *, passkey_
     sentence = f"The passkey “{name}” was removed from your account and does not work any more."
     await events.tell(session, await queries.person(session, person_id), place, subject="A passkey was removed", sentence=sentence)
     return name
+
+
+def _next_context(person_id: PersonId) -> str:
+    return f"totp.next:{person_id}"
+
+
+def new_app(person_id: PersonId) -> tuple[str, str]:
+    """A secret for another authenticator app, in the clear and sealed; nothing is kept until a code of it comes back with the sealed one."""
+    secret = new_totp_secret()
+    return secret, seal(secret, _next_context(person_id))
+
+
+def secret_of(person_id: PersonId, sealed: str) -> str:
+    """The secret that this person was shown."""
+    try:
+        return unseal(sealed, _next_context(person_id))
+    except SecretUnreadable:
+        raise CodeRefused("Begin anew.", fields={"code": "Begin anew."}) from None
+
+
+async def replace_app(session: AsyncSession, person_id: PersonId, *, sealed: str, code: str, place: Place) -> None:
+    """Use another authenticator app from now on; the one before stops working, and the person is told."""
+    secret = secret_of(person_id, sealed)
+    step = totp_step(secret, code, now())
+    # a shown secret can be confirmed once: the step it was confirmed with is newer than every step used before
+    newer = update(Person).where(Person.id == person_id, Person.totp_last_step < (step or 0))
+    kept = {"totp_secret": seal(secret, _totp_context(person_id)), "totp_enrolled_at": now(), "totp_last_step": step}
+    if step is None or await session.scalar(newer.values(**kept).returning(Person.id)) is None:
+        problem = "This code is wrong, too old, or was used already. Enter the next one."
+        raise CodeRefused(problem, fields={"code": problem})
+    await events.note(session, person_id, Happening.FACTOR_ADDED, place, about="Authenticator app")
+    sentence = "Another authenticator app was set up for your account. The one before does not work any more."
+    await events.tell(session, await queries.person(session, person_id), place, subject="A new authenticator app", sentence=sentence)
+
+
+async def remove_app(session: AsyncSession, person_id: PersonId, *, place: Place) -> None:
+    """Let the authenticator app not work any more; the last factor stays."""
+    await keep_a_factor(session, person_id)
+    await session.execute(update(Person).where(Person.id == person_id).values(totp_secret=None, totp_enrolled_at=None))
+    await events.note(session, person_id, Happening.FACTOR_REMOVED, place, about="Authenticator app")
+    sentence = "The authenticator app was removed from your account and does not work any more."
+    await events.tell(
+        session, await queries.person(session, person_id), place, subject="An authenticator app was removed", sentence=sentence
+    )
+
+
+async def reset_factors(session: AsyncSession, person_id: PersonId, *, place: Place, why: str) -> None:
+    """Take all second factors and sessions of a person away; the next sign-in, by password, sets up a new factor before anything opens."""
+    await session.execute(update(Person).where(Person.id == person_id).values(totp_secret=None, totp_enrolled_at=None))
+    await session.execute(delete(Passkey).where(Passkey.person_id == person_id))
+    await session.execute(delete(RecoveryCode).where(RecoveryCode.person_id == person_id))
+    await sessions.end_all_sessions(session, person_id=person_id)
+    await events.note(session, person_id, Happening.FACTORS_RESET, place, about=why)
+    sentence = "Your second factors were reset by your team. At your next sign-in you set up a new one."
+    await events.tell(session, await queries.person(session, person_id), place, subject="Your second factors were reset", sentence=sentence)
 
 
 async def choose_theme(session: AsyncSession, person_id: PersonId, theme: Theme) -> None:
