@@ -27,6 +27,7 @@ from app.sellers import pages as sellers
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
 from app.tenancy.invitations import pages as invitations
+from app.tenancy.resets import pages as resets
 from app.wallets import api as wallets_api
 from app.wallets import pages as wallets
 from app.web import health, mails, metrics, patterns, problems, requests
@@ -40,6 +41,7 @@ FEATURES = (
     identity,
     tenancy,
     invitations,
+    resets,
     api_access_pages,
     psp,
     psp_api,

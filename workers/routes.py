@@ -22,6 +22,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "person.password_refused": ("identity.note_wrong_password",),
     "mail.written": ("mail.send_due",),
     "clock.mail_due": ("mail.send_due",),
+    "clock.factor_resets_due": ("tenancy.finish_resets",),
     "clock.tidying_due": ("identity.tidy", "upkeep.forget_jobs"),
 }
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
@@ -71,6 +72,7 @@ CALENDAR: dict[str, Recurring] = {
     "clock.seals_due": Recurring("12 * * * *"),
     "clock.reconciliation_due": Recurring("30 4 * * *"),
     "clock.mail_due": Recurring("* * * * *"),
+    "clock.factor_resets_due": Recurring("* * * * *"),
     "clock.tidying_due": Recurring("17 * * * *"),
 }
 """Topic the scheduler publishes -> when."""

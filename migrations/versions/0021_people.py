@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations.tools import append_only, definer, grant, protect
+from migrations.tools import APP, PERSON, append_only, definer, due, grant, protect
 
 revision = "0021"
 down_revision: str | None = "0016"
@@ -35,6 +35,7 @@ def upgrade() -> None:
     _events()
     _password_reset()
     _invitation()
+    _factor_reset()
     _replace_visitor(ENROLLED_BEFORE, ENROLLED)
 
 
@@ -98,15 +99,65 @@ def _invitation() -> None:
         sa.PrimaryKeyConstraint("merchant_id", "id", name="pk_invitation"),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name="fk_invitation_merchant_id_merchant"),
         sa.ForeignKeyConstraint(["invited_by"], ["person.id"], name="fk_invitation_invited_by_person"),
-        sa.UniqueConstraint("digest", name="uq_invitation_digest"),
         sa.CheckConstraint("status in ('open', 'accepted', 'revoked')", name=op.f("ck_invitation_status")),
     )
     op.create_index(
         "uq_invitation_open", "invitation", ["merchant_id", "email_lc"], unique=True, postgresql_where=sa.text("status = 'open'")
     )
+    op.create_index("uq_invitation_digest", "invitation", ["digest"], unique=True)
     protect(op, "invitation", grants="SELECT, INSERT, UPDATE")
     op.execute(INVITATION_MERCHANT)
     definer(op, "invitation_merchant(bytea)")
+
+
+# One merchant must not weaken the door of another; a merchant and its sandbox are one.
+WORKS_ELSEWHERE = """
+CREATE FUNCTION works_elsewhere(p_person uuid, p_merchant uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM membership b JOIN merchant m ON m.id = b.merchant_id JOIN merchant h ON h.id = p_merchant
+                   WHERE b.person_id = p_person AND m.id <> h.id AND m.sandbox_of IS DISTINCT FROM h.id AND h.sandbox_of IS DISTINCT FROM m.id)
+$$
+"""
+
+
+def _factor_reset() -> None:
+    people = [
+        sa.ForeignKeyConstraint([c], ["person.id"], name=f"fk_factor_reset_{c}_person")
+        for c in ("person_id", "requested_by", "approved_by")
+    ]
+    op.create_table(
+        "factor_reset",
+        sa.Column("merchant_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("requested_by", sa.Uuid(), nullable=False),
+        sa.Column("requested_at", TIME, nullable=False),
+        sa.Column("approved_by", sa.Uuid()),
+        sa.Column("approved_at", TIME),
+        sa.Column("due_at", TIME),
+        sa.Column("ended_at", TIME),
+        sa.PrimaryKeyConstraint("merchant_id", "id", name="pk_factor_reset"),
+        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name="fk_factor_reset_merchant_id_merchant"),
+        *people,
+        sa.CheckConstraint("status in ('requested', 'approved', 'done', 'cancelled')", name=op.f("ck_factor_reset_status")),
+        sa.CheckConstraint(
+            "approved_by <> requested_by and approved_by <> person_id and requested_by <> person_id", name=op.f("ck_factor_reset_four_eyes")
+        ),
+        sa.CheckConstraint(
+            "status not in ('approved', 'done') or (approved_by is not null and due_at is not null)", name=op.f("ck_factor_reset_approved")
+        ),
+    )
+    pending = sa.text("status in ('requested', 'approved')")
+    op.create_index("uq_factor_reset_pending", "factor_reset", ["merchant_id", "person_id"], unique=True, postgresql_where=pending)
+    op.create_index("ix_factor_reset_due", "factor_reset", ["due_at"], postgresql_where=sa.text("status = 'approved'"))
+    protect(op, "factor_reset", grants="SELECT, INSERT, UPDATE")
+    # the person it is about sees it from wherever they are
+    op.execute(f"CREATE POLICY own_resets ON factor_reset FOR SELECT TO {APP} USING (person_id = {PERSON})")
+    op.execute(WORKS_ELSEWHERE)
+    definer(op, "works_elsewhere(uuid, uuid)")
+    due(op, "factor_resets_due", table="factor_reset", where="t.status = 'approved' AND t.due_at <= moment", order="t.due_at")
 
 
 def _password_reset() -> None:
@@ -166,6 +217,9 @@ def _mail() -> None:
 
 def downgrade() -> None:
     _replace_visitor(ENROLLED, ENROLLED_BEFORE)
+    op.execute("DROP FUNCTION factor_resets_due(timestamptz, integer)")
+    op.execute("DROP FUNCTION works_elsewhere(uuid, uuid)")
+    op.drop_table("factor_reset")
     op.execute("DROP FUNCTION invitation_merchant(bytea)")
     op.drop_table("invitation")
     op.drop_table("person_event")

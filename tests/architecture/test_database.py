@@ -129,9 +129,16 @@ class TestDefiners:
 
 
 # Every SECURITY DEFINER function. A new one is a new way around row security: say here why it must be one.
-WHO_IS_IT = {"api_key_holders", "invitation_merchant", "visitor", "psp_connection_merchant"}  # the merchant is not known before they answer
+WHO_IS_IT = {
+    "works_elsewhere",
+    "api_key_holders",
+    "invitation_merchant",
+    "visitor",
+    "psp_connection_merchant",
+}  # the merchant is not known before they answer
 WHOSE_TURN = {
     "attempts_due",
+    "factor_resets_due",
     "funds_due",
     "orders_expired",
     "payments_expired",

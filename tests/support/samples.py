@@ -39,6 +39,7 @@ PREFIXES = {
     "event_id": "pev",
     "session_id": "ses",
     "passkey_id": "pky",
+    "reset_id": "frs",
     "invitation_id": "inv",
     "seller_id": "sel",
     "member_id": "mem",
@@ -122,6 +123,7 @@ async def _reconcile(shop: Shop) -> dict[str, UUID]:
 
 
 async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
+    admin = await make_member(shop.tenant, Role.ADMIN)
     async with unit_of_work(shop.merchant_id) as session:
         await connections.set_policy(session, shop.actor, policy=ChangePolicy.FOUR_EYES)
         # by the other one, so that the owner may approve it
@@ -133,7 +135,8 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
     with psycopg.connect(settings().owner_database_url) as connection:
         one = lambda query, *values: connection.execute(query, values).fetchone()[0]  # type: ignore[index] # noqa: E731
         event = new_id()
-        passkey = new_id()
+        passkey, reset = new_id(), new_id()
+        connection.execute(_RESET, (shop.merchant_id, reset, member, admin.id))
         connection.execute(_PASSKEY, (passkey, shop.tenant.owner.id, passkey.bytes))
         connection.execute(_EVENT, (shop.merchant_id, event, shop.connection_id))
         return {
@@ -141,6 +144,7 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
             "session_id": own,
             "event_id": event,
             "passkey_id": passkey,
+            "reset_id": reset,
             "invitation_id": invitation.id,
             "member_id": one("select id from membership where merchant_id = %s and person_id = %s", shop.merchant_id, member),
         }
@@ -148,6 +152,9 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
 
 _PASSKEY = """
 insert into passkey (id, person_id, name, credential_id, public_key, counter, created_at) values (%s, %s, 'Key', %s, '', 0, now())
+"""
+_RESET = """
+insert into factor_reset (merchant_id, id, person_id, status, reason, requested_by, requested_at) values (%s, %s, %s, 'requested', 'Lost', %s, now())
 """
 _EVENT = """
 insert into psp_event (merchant_id, id, connection_id, provider_event_id, kind, provider_reference, payload, body, status, error, occurred_at, received_at)

@@ -17,6 +17,7 @@ from app.identity import pages as identity
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
 from app.tenancy.invitations import pages as invitations
+from app.tenancy.resets import pages as resets
 from app.web import health, problems, requests
 from app.web.context import HttpRequest
 from app.web.guards import public, requires, signed_in
@@ -102,6 +103,7 @@ def create_toy_app(*more: Any) -> Litestar:
             *identity.ROUTES,
             *tenancy.ROUTES,
             *invitations.ROUTES,
+            *resets.ROUTES,
             *api_access_pages.ROUTES,
             *TOYS,
             *more,
