@@ -32,21 +32,26 @@ from app.sellers import pages as sellers
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
 from app.tenancy.audit import pages as audit
+from app.tenancy.invitations import pages as invitations
 from app.tenancy.members import pages as members
+from app.tenancy.resets import pages as resets
 from app.tenancy.roles import pages as roles
 from app.tenancy.rules import pages as rules
 from app.wallets import api as wallets_api
 from app.wallets import pages as wallets
-from app.web import health, metrics, patterns, problems, requests
+from app.web import health, mails, metrics, patterns, problems, requests
 from app.web.bodies import StrictRequest
 from app.web.static import static_route
 
 FEATURES = (
     health,
     patterns,
+    mails,
     identity,
     tenancy,
     audit,
+    invitations,
+    resets,
     members,
     roles,
     rules,

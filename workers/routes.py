@@ -25,6 +25,11 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "clock.audit_due": ("audit.seal",),
     "clock.audit_check_due": ("audit.check_all",),
     "audit.check_asked": ("audit.check",),
+    "person.password_reset_asked": ("identity.send_password_reset",),
+    "person.password_refused": ("identity.note_wrong_password",),
+    "mail.written": ("mail.send_due",),
+    "clock.mail_due": ("mail.send_due",),
+    "clock.factor_resets_due": ("tenancy.finish_resets",),
     "clock.tidying_due": ("identity.tidy", "upkeep.forget_jobs"),
 }
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
@@ -82,6 +87,8 @@ CALENDAR: dict[str, Recurring] = {
     "clock.drops_due": Recurring("*/15 * * * * *"),
     "clock.reports_due": Recurring("*/30 * * * * *"),
     "clock.reconciliation_due": Recurring("30 4 * * *"),
+    "clock.mail_due": Recurring("* * * * *"),
+    "clock.factor_resets_due": Recurring("* * * * *"),
     "clock.tidying_due": Recurring("17 * * * *"),
 }
 """Topic the scheduler publishes -> when."""

@@ -260,6 +260,7 @@ def welcome(here: Installation, seconds: float) -> str:
     lines += [
         f"  Everybody else   {here.demo_file}",
         f"  PSP simulator    {here.simulator_url}",
+        f"  Mails            {here.web_url}/dev/mails",
         "  Ctrl-C stops everything; the data stay.",
         "",
     ]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_type_hints
 import msgspec
 
 PREFIX = "COUNTINGHOUSE_"
-BARE = frozenset({"DATABASE_URL", "BROKER_URL", "ALLOW_INSECURE_PSP_URLS"})
+BARE = frozenset({"DATABASE_URL", "BROKER_URL", "MAIL_URL", "ALLOW_INSECURE_PSP_URLS"})
 """Names that are also understood without the prefix, because every platform sets them so."""
 
 
@@ -47,6 +47,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     session_idle_minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, description="A quiet session ends after this.")] = 15
     session_absolute_hours: Annotated[int, msgspec.Meta(ge=1, le=168, description="Any session ends after this.")] = 12
+    mail_url: Annotated[
+        str, _doc("The mail server: smtps://user:password@host or smtp://… (STARTTLS); without one the demo shows mails on a page.")
+    ] = ""
+    mail_from: Annotated[str, _doc("The address that mails come from.")] = "countinghouse@localhost"
     step_up_minutes: Annotated[int, msgspec.Meta(ge=1, le=60, description="How long a second factor counts as fresh.")] = 15
     worker_grace_seconds: Annotated[
         float, msgspec.Meta(gt=0, le=600, description="Time for begun jobs when a worker is asked to stop; then they go back.")
@@ -91,6 +95,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         problems.append("DATABASE_URL is missing; set it, or use “make demo”, which brings its own database.")
     if values.get("environment", "production") == "production" and values.get("failpoints"):
         problems.append(f"{PREFIX}FAILPOINTS may not be set in production.")
+    if not str(values.get("mail_url", "")).startswith(("smtp://", "smtps://")) and values.get("mail_url"):
+        problems.append("MAIL_URL must begin with smtps:// or smtp://.")
     if problems:
         raise SettingsError("The settings cannot be used:\n" + "\n".join(f"  - {problem}" for problem in sorted(problems)))
     return msgspec.convert(values, Settings)

@@ -102,3 +102,56 @@ class LogoutTokenUse(Base):
     issuer: Mapped[str] = mapped_column(primary_key=True)
     jti: Mapped[str] = mapped_column(primary_key=True)
     used_at: Mapped[datetime]
+
+
+class Passkey(Base):
+    """A passkey or security key. The counter is what the key said last; it must never go back."""
+
+    __tablename__ = "passkey"
+    __table_args__ = (Index(None, "person_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    credential_id: Mapped[bytes] = mapped_column(unique=True)
+    public_key: Mapped[bytes]
+    counter: Mapped[int]
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+
+
+class PasskeyChallenge(Base):
+    """A question put to a key, for one asker, once."""
+
+    __tablename__ = "passkey_challenge"
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    asker: Mapped[str]
+    expires_at: Mapped[datetime]
+
+
+class PersonEvent(Base):
+    """What happened to a person's sign-in and factors; written once. The database copies it into the audit of the person's merchants."""
+
+    __tablename__ = "person_event"
+    __table_args__ = (Index(None, "person_id", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id"))
+    at: Mapped[datetime]
+    what: Mapped[str]
+    address: Mapped[str | None]
+    user_agent: Mapped[str]
+    note: Mapped[str]
+
+
+class PasswordReset(Base):
+    """A link that lets a person choose a new password; only its key's hash is kept."""
+
+    __tablename__ = "password_reset"
+    __table_args__ = (Index(None, "person_id"),)
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]

@@ -1,13 +1,15 @@
 """Reads about people: by address, by id, and what their security page shows."""
 
+from uuid import UUID
+
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now
 from app.core.ids import PersonId, public_id
 from app.identity.domain import PersonNotFound, PersonStatus, normalised
-from app.identity.models import Person, RecoveryCode
-from app.identity.schemas import SecurityPage, SessionRow
+from app.identity.models import Passkey, Person, PersonEvent, RecoveryCode
+from app.identity.schemas import EventRow, PasskeyRow, SecondFactorPage, SecurityPage, SessionRow
 from app.web import sessions
 from app.web.sessions import Visitor, WebSession
 
@@ -34,6 +36,19 @@ async def someone(session: AsyncSession, email: str) -> Person | None:
     return (await session.scalars(wanted)).one_or_none()
 
 
+async def names(session: AsyncSession, person_ids: set[UUID]) -> dict[UUID, str]:
+    """The names of people, as colleagues see them."""
+    found = await session.execute(select(Person.id, Person.name).where(Person.id.in_(person_ids)))
+    return {row.id: row.name for row in found}
+
+
+async def is_enrolled(session: AsyncSession, person: Person) -> bool:
+    """Whether the person has set up a second factor."""
+    if person.totp_enrolled_at is not None:
+        return True
+    return await session.scalar(select(Passkey.id).where(Passkey.person_id == person.id).limit(1)) is not None
+
+
 async def recovery_codes_left(session: AsyncSession, person_id: PersonId) -> int:
     """How many recovery codes are still unused."""
     unused = select(func.count()).where(RecoveryCode.person_id == person_id, RecoveryCode.used_at.is_(None))
@@ -48,11 +63,40 @@ async def security(session: AsyncSession, visitor: Visitor) -> SecurityPage:
         email=who.email,
         password_changed_at=who.password_changed_at,
         totp_enrolled_at=who.totp_enrolled_at,
+        passkeys=[_passkey_row(row) for row in await passkeys(session, visitor.person_id)],
+        events=[_event_row(row) for row in await recent_events(session, visitor.person_id)],
         codes_left=await recovery_codes_left(session, visitor.person_id),
         density=who.density,
         sessions=[_session_row(row, current=row.id == visitor.session_id) for row in rows],
         now=now(),
     )
+
+
+async def passkeys(session: AsyncSession, person_id: PersonId) -> list[Passkey]:
+    """A person's passkeys, the first one first."""
+    return list(await session.scalars(select(Passkey).where(Passkey.person_id == person_id).order_by(Passkey.id)))
+
+
+async def recent_events(session: AsyncSession, person_id: PersonId, *, most: int = 20) -> list[PersonEvent]:
+    """What happened lately to a person's sign-in, the newest first."""
+    mine = select(PersonEvent).where(PersonEvent.person_id == person_id).order_by(PersonEvent.id.desc()).limit(most)
+    return list(await session.scalars(mine))
+
+
+async def second_factor(session: AsyncSession, visitor: Visitor, *, after: str) -> SecondFactorPage:
+    """The question for a second factor, with the kinds this person has."""
+    who = await person(session, visitor.person_id)
+    keys = bool(await passkeys(session, visitor.person_id))
+    return SecondFactorPage(email=who.email, app=who.totp_enrolled_at is not None, passkeys=keys, next=after)
+
+
+def _passkey_row(row: Passkey) -> PasskeyRow:
+    return PasskeyRow(id=public_id("pky", row.id), name=row.name, created_at=row.created_at, last_used_at=row.last_used_at)
+
+
+def _event_row(row: PersonEvent) -> EventRow:
+    where = device(row.user_agent) if row.user_agent else "unknown"
+    return EventRow(at=row.at, what=row.what.replace("_", " ").capitalize(), note=row.note, device=where, address=row.address or "unknown")
 
 
 def _session_row(row: WebSession, *, current: bool) -> SessionRow:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from app.core import mail
 from app.identity.domain import Density, Theme
 
 Password = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -28,6 +29,45 @@ class PasswordForm(msgspec.Struct):
     code: Code
 
 
+class ForgottenForm(msgspec.Struct):
+    email: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
+
+
+class ForgottenPage(msgspec.Struct, kw_only=True):
+    asked: str = ""
+
+
+class ResetForm(msgspec.Struct):
+    password: Password
+
+
+class ResetPage(msgspec.Struct, kw_only=True):
+    key: str
+
+
+class PasskeyForm(msgspec.Struct):
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+
+
+class PasskeyPage(msgspec.Struct, kw_only=True):
+    name: str
+
+
+class PasskeyRow(msgspec.Struct, kw_only=True):
+    id: str
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class EventRow(msgspec.Struct, kw_only=True):
+    at: datetime
+    what: str
+    note: str
+    device: str
+    address: str
+
+
 class ThemeForm(msgspec.Struct):
     theme: Theme
     next: str = "/"
@@ -47,10 +87,13 @@ class SignInPage(msgspec.Struct, kw_only=True):
     next: str = "/"
     providers: list[ProviderChoice] = []
     connecting: bool = False
+    mail: bool = msgspec.field(default_factory=mail.possible)
 
 
 class SecondFactorPage(msgspec.Struct, kw_only=True):
     email: str
+    app: bool = True
+    passkeys: bool = False
     next: str = "/"
 
 
@@ -59,6 +102,12 @@ class EnrolPage(msgspec.Struct, kw_only=True):
     secret: str
     qr_svg: str
     next: str = "/"
+
+
+class AppPage(msgspec.Struct, kw_only=True):
+    secret: str
+    qr_svg: str
+    sealed: str
 
 
 class RecoveryCodesPage(msgspec.Struct, kw_only=True):
@@ -81,6 +130,8 @@ class SecurityPage(msgspec.Struct, kw_only=True):
     email: str
     password_changed_at: datetime
     totp_enrolled_at: datetime | None
+    passkeys: list[PasskeyRow]
+    events: list[EventRow]
     codes_left: int
     density: str
     sessions: list[SessionRow]

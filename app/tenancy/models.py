@@ -134,3 +134,54 @@ class AuditCheck(Base):
     entries: Mapped[int]
     head: Mapped[str]
     problem: Mapped[str | None]
+
+
+class Invitation(Base):
+    """Somebody who may join, by a link sent to an e-mail address; only the hash of its key is kept."""
+
+    __tablename__ = "invitation"
+    __table_args__ = (
+        CheckConstraint("status in ('open', 'accepted', 'revoked')", name="status"),
+        Index("uq_invitation_digest", "digest", unique=True),
+        Index("uq_invitation_open", "merchant_id", "email_lc", unique=True, postgresql_where=text("status = 'open'")),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(ForeignKey("merchant.id"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    email: Mapped[str]
+    email_lc: Mapped[str]
+    role: Mapped[str]
+    digest: Mapped[bytes]
+    status: Mapped[str]
+    invited_by: Mapped[UUID] = mapped_column(ForeignKey("person.id"))
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class FactorReset(Base):
+    """Second factors of a person that two admins want taken away."""
+
+    __tablename__ = "factor_reset"
+    __table_args__ = (
+        CheckConstraint("status in ('requested', 'approved', 'done', 'cancelled')", name="status"),
+        CheckConstraint("approved_by <> requested_by and approved_by <> person_id and requested_by <> person_id", name="four_eyes"),
+        CheckConstraint("status not in ('approved', 'done') or (approved_by is not null and due_at is not null)", name="approved"),
+        Index(
+            "uq_factor_reset_pending", "merchant_id", "person_id", unique=True, postgresql_where=text("status in ('requested', 'approved')")
+        ),
+        Index("ix_factor_reset_due", "due_at", postgresql_where=text("status = 'approved'")),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(ForeignKey("merchant.id"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id"))
+    status: Mapped[str]
+    reason: Mapped[str]
+    requested_by: Mapped[UUID] = mapped_column(ForeignKey("person.id"))
+    requested_at: Mapped[datetime]
+    approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("person.id"))
+    approved_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]

@@ -155,6 +155,12 @@ async def _options(session: AsyncSession, actor: Actor) -> list[RoleOption]:
     return await roles.options(session, actor, is_owner=await own_role(session, actor) == Role.OWNER)
 
 
+async def role_of(session: AsyncSession, merchant_id: UUID, person_id: UUID) -> str:
+    """The role of a person at the merchant; empty for whoever is no member."""
+    found = await session.scalar(select(Membership.role).where(Membership.merchant_id == merchant_id, Membership.person_id == person_id))
+    return found or ""
+
+
 async def add_member_page(session: AsyncSession, actor: Actor) -> AddMemberPage:
     """The form to add a person to the team."""
     here = await merchant(session, actor.merchant)

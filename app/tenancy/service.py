@@ -92,7 +92,7 @@ def _word(row: Membership) -> str:
 
 async def check_grant(session: AsyncSession, actor: Actor, role: Role | UUID) -> None:
     """Refuse a role that allows more than the actor may do; and the owner's to whoever is no owner, whatever else they hold."""
-    await _check_owner(session, actor, _columns(role)[0])
+    await check_owner(session, actor, _columns(role)[0])
     given = await roles.role(session, actor, role)
     missing = lacking(given.permissions, actor.grantable)
     if missing:
@@ -100,7 +100,8 @@ async def check_grant(session: AsyncSession, actor: Actor, role: Role | UUID) ->
         raise PermissionNotHeld(problem, fields={"role": problem})
 
 
-async def _check_owner(session: AsyncSession, actor: Actor, *named: str) -> None:
+async def check_owner(session: AsyncSession, actor: Actor, *named: str) -> None:
+    """Giving or taking the owner's role, or an owner's second factors, is an owner's right."""
     if Role.OWNER in named and await queries.own_role(session, actor) != Role.OWNER:
         problem = "Only an owner gives or takes the owner’s role."
         raise Invalid(problem, fields={"role": problem})
@@ -110,7 +111,7 @@ async def change_role(session: AsyncSession, actor: Actor, *, member_id: UUID, r
     """Give a member another role, from their next request on."""
     row = await other_member(session, actor, member_id=member_id)
     old = {"role": _word(row)}
-    await _check_owner(session, actor, row.role)
+    await check_owner(session, actor, row.role)
     await check_grant(session, actor, role)
     if row.role == Role.OWNER and role != Role.OWNER:
         await keep_an_owner(session, actor, leaving=row.id)
@@ -124,7 +125,7 @@ async def change_role(session: AsyncSession, actor: Actor, *, member_id: UUID, r
 async def remove_member(session: AsyncSession, actor: Actor, *, member_id: UUID) -> None:
     """Take a person out of the team, from their next request on."""
     row = await other_member(session, actor, member_id=member_id)
-    await _check_owner(session, actor, row.role)
+    await check_owner(session, actor, row.role)
     if row.role == Role.OWNER:
         await keep_an_owner(session, actor, leaving=row.id)
     before = {"person": str(row.person_id), "role": _word(row)}

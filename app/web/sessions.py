@@ -91,9 +91,15 @@ LoadVisitor = Callable[[str], Awaitable[Visitor | None]]
 
 
 async def open_session(
-    session: AsyncSession, *, person_id: PersonId, address: str | None, user_agent: str, merchant_id: MerchantId | None = None
+    session: AsyncSession,
+    *,
+    person_id: PersonId,
+    address: str | None,
+    user_agent: str,
+    merchant_id: MerchantId | None = None,
+    factor: str | None = None,
 ) -> str:
-    """Start a session for somebody whose password was right; gives the id that only the cookie will hold."""
+    """Start a session for somebody whose password was right; gives the id that only the cookie will hold. With a ``factor`` it is complete."""
     token, moment = secrets.token_urlsafe(32), now()
     row = WebSession(
         id=new_id(),
@@ -101,6 +107,8 @@ async def open_session(
         csrf_seed=new_seed(),
         person_id=person_id,
         merchant_id=merchant_id,
+        factor=factor,
+        factor_at=moment if factor else None,
         created_at=moment,
         last_seen_at=moment,
         expires_at=moment + timedelta(hours=settings().session_absolute_hours),

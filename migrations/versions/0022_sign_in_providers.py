@@ -6,7 +6,7 @@ from alembic import op
 from migrations.tools import grant
 
 revision = "0022"
-down_revision: str | None = "0019"
+down_revision: str | None = "0021"
 branch_labels = None
 depends_on = None
 

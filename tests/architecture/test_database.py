@@ -130,12 +130,16 @@ class TestDefiners:
 
 # Every SECURITY DEFINER function. A new one is a new way around row security: say here why it must be one.
 # the merchant is not known before they answer
-WHO_IS_IT = {"api_key_holders", "api_client_merchant", "visitor", "standing", "psp_connection_merchant"}
+WHO_IS_IT = {
+    *("api_key_holders", "api_client_merchant", "visitor", "standing", "psp_connection_merchant"),
+    *("works_elsewhere", "invitation_merchant"),
+}
 OPERATORS = {"operator_standing", "operator_visit_open", "operator_dead_jobs", "operator_unknown"}  # across merchants, only during a visit
 WHOSE_TURN = {
     "attempts_due",
     "audit_chains",
     "audit_to_seal",
+    "factor_resets_due",
     "funds_due",
     "orders_expired",
     "payments_expired",
@@ -172,8 +176,9 @@ BOOKS = {
     ),
     *("ledger.check_transaction", "ledger.ensure_partitions"),
 }
+TOLD = {"tell_merchants"}  # a person belongs to no merchant, their sign-ins are in the audit of each
 AGAIN = {"jobs_requeue"}  # the application writes events and never changes one
-DOORS = WHO_IS_IT | OPERATORS | WHOSE_TURN | BOOKS | AGAIN
+DOORS = WHO_IS_IT | OPERATORS | WHOSE_TURN | BOOKS | AGAIN | TOLD
 
 
 def test_models_and_migrations_agree(server: EmbeddedPostgres, worker_id: str) -> None:

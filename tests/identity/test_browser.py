@@ -94,7 +94,7 @@ class TestJourneys:
         codes = (await page.locator("pre").text_content() or "").split()
         assert len(codes) == 10
         await page.goto("/security")
-        await expect(page.get_by_role("heading", name="Security")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Security", exact=True)).to_be_visible()
 
     async def test_a_step_up_interrupts_and_the_form_goes_on(self, window: Window, tenant: Tenant) -> None:
         async with unit_of_work(None) as session:

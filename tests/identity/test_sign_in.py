@@ -127,9 +127,13 @@ class TestThrottle:
         with clock.travel(timedelta(seconds=6)):
             assert await enter_password(browser, tenant.owner.email) == 303
 
-    async def test_a_hundred_at_once_are_five_tries(self, database: object, tenant: Tenant) -> None:
-        from app.identity import flows
+    async def test_a_hundred_at_once_are_five_tries(self, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+        from app.identity import flows, service
         from app.identity.domain import SignInRefused, TooManyTries
+
+        # at once means at one moment, however long a slow machine takes for it: the wait after the fifth is four seconds
+        moment = clock.now()
+        monkeypatch.setattr(service, "now", lambda: moment)
 
         async def guess(number: int) -> type[Exception]:
             try:
@@ -329,8 +333,8 @@ class TestChangePassword:
         [
             ({"current_password": "wrong"}, "present password"),
             ({"code": "000000"}, "code"),
-            ({"password": "password1"}, "guessed"),
-            ({"password": "short"}, "at least 8"),
+            ({"password": "passwordpassword"}, "guessed"),
+            ({"password": "short"}, "at least 15"),
         ],
     )
     async def test_refusals_change_nothing_and_show_no_password(
@@ -345,7 +349,7 @@ class TestChangePassword:
 
     async def test_passwords_that_will_not_do_use_up_no_tries(self, owner: Browser, tenant: Tenant) -> None:
         for _ in range(6):
-            answer = await owner.post("/security/password", self.FORM | {"code": "000000", "password": "password1"})
+            answer = await owner.post("/security/password", self.FORM | {"code": "000000", "password": "passwordpassword"})
             assert (answer.status_code, "guessed" in text_of(answer)) == (422, True)
         assert (await owner.post("/security/password", self.FORM | {"code": totp_code()})).status_code == 303
 

@@ -27,6 +27,7 @@ from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.breaks import queries as break_queries
 from app.reconciliation.sources import service as sources
 from app.tenancy.domain import Role
+from app.tenancy.invitations import service as invitations
 from app.tenancy.roles import service as roles
 from app.web import sessions
 from tests.support.factories.api_access import make_client, make_key
@@ -44,6 +45,9 @@ PREFIXES = {
     "change_id": "chg",
     "event_id": "pev",
     "session_id": "ses",
+    "passkey_id": "pky",
+    "reset_id": "frs",
+    "invitation_id": "inv",
     "seller_id": "sel",
     "member_id": "mem",
     "role_id": "rol",
@@ -155,11 +159,13 @@ async def _reconcile(shop: Shop) -> dict[str, UUID]:
 
 
 async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
+    admin = await make_member(shop.tenant, Role.ADMIN)
     async with unit_of_work(shop.merchant_id) as session:
         await connections.set_policy(session, shop.actor, policy=ChangePolicy.FOUR_EYES)
         # by the other one, so that the owner may approve it
         proposer = shop.tenant.actor(person_id=member)
         change = await connections.propose_change(session, proposer, connection_id=ConnectionId(shop.connection_id), values=SETTINGS)
+        invitation = await invitations.invite(session, shop.actor, email=f"{shop.merchant_id}@example.test", role=Role.VIEWER)
         await sessions.open_session(session, person_id=PersonId(shop.tenant.owner.id), address=None, user_agent="another browser")
         await providers.link(session, PersonId(shop.tenant.owner.id), "https://idp.example", str(shop.merchant_id), email="")
         identity = (await provider_queries.identities(session, PersonId(shop.tenant.owner.id)))[0].id
@@ -167,6 +173,9 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
     with psycopg.connect(settings().owner_database_url) as connection:
         one = lambda query, *values: connection.execute(query, values).fetchone()[0]  # type: ignore[index] # noqa: E731
         event = new_id()
+        passkey, reset = new_id(), new_id()
+        connection.execute(_RESET, (shop.merchant_id, reset, member, admin.id))
+        connection.execute(_PASSKEY, (passkey, shop.tenant.owner.id, passkey.bytes))
         connection.execute(_EVENT, (shop.merchant_id, event, shop.connection_id))
         return {
             "change_id": change.id,
@@ -174,10 +183,19 @@ async def _look_up(shop: Shop, member: PersonId) -> dict[str, UUID]:
             "identity_id": parse_id("idn", identity),
             "event_id": event,
             "entry_id": one("select id from audit_entry where merchant_id = %s limit 1", shop.merchant_id),
+            "passkey_id": passkey,
+            "reset_id": reset,
+            "invitation_id": invitation.id,
             "member_id": one("select id from membership where merchant_id = %s and person_id = %s", shop.merchant_id, member),
         }
 
 
+_PASSKEY = """
+insert into passkey (id, person_id, name, credential_id, public_key, counter, created_at) values (%s, %s, 'Key', %s, '', 0, now())
+"""
+_RESET = """
+insert into factor_reset (merchant_id, id, person_id, status, reason, requested_by, requested_at) values (%s, %s, %s, 'requested', 'Lost', %s, now())
+"""
 _EVENT = """
 insert into psp_event (merchant_id, id, connection_id, provider_event_id, kind, provider_reference, payload, body, status, error, occurred_at, received_at)
 values (%s, %s, %s, 'evt_1', 'payment.captured', 'sim_1', '{}', '{}', 'failed', 'for the crawler', now(), now())

@@ -19,7 +19,9 @@ from app.identity import pages as identity
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
 from app.tenancy.audit import pages as audit
+from app.tenancy.invitations import pages as invitations
 from app.tenancy.members import pages as members
+from app.tenancy.resets import pages as resets
 from app.tenancy.roles import pages as roles
 from app.tenancy.rules import pages as rules
 from app.web import health, problems, requests
@@ -116,6 +118,8 @@ def create_toy_app(*more: Any) -> Litestar:
             *health.ROUTES,
             *identity.ROUTES,
             *TENANCY,
+            *invitations.ROUTES,
+            *resets.ROUTES,
             *api_access_pages.ROUTES,
             *api_access_api.ROUTES,
             *TOYS,

@@ -111,6 +111,11 @@ class TestTable:
         opened = {handler.name for method, path, handler, guard in routes(whole_app) if method != "GET" and guard.audience == "public"}
         assert opened <= {
             "identity:check_password",
+            "passkeys:ask_anybody",
+            "passkeys:sign_in",
+            "passwords:ask",
+            "invitations:join",
+            "passwords:reset",
             "providers:signed_out_there",
             "psp:webhook",
             "patterns:submit",

@@ -16,7 +16,7 @@ NO_WALL = {
     "public.web_session": "a person's, not a merchant's",
 }
 # looked up before the merchant is known, by 192 random bits
-NO_PREFIX = {"uq_api_key_digest", "uq_api_token_digest"}
+NO_PREFIX = {"uq_invitation_digest", "uq_api_key_digest", "uq_api_token_digest"}
 DEFINERS = {"public": {"visitor", "api_key_holders", "api_client_merchant"}}
 
 TENANT_TABLES = """

@@ -4,10 +4,12 @@ import re
 import secrets
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 import pyotp
 
 from app.core.errors import AppError, Conflict, Invalid, NotFound
+from app.core.events import Event
 from app.identity.domain.passwords import (
     MAX_PASSWORD,
     MIN_PASSWORD,
@@ -31,6 +33,7 @@ class PersonStatus(StrEnum):
 
 class Factor(StrEnum):
     TOTP = "totp"
+    PASSKEY = "passkey"
     RECOVERY_CODE = "recovery_code"
     PROVIDER = "provider"
 
@@ -87,6 +90,31 @@ class AlreadyEnrolled(Conflict):
 
     code = "already_enrolled"
     title = "The second factor is set up already"
+
+
+class ResetLinkInvalid(Invalid):
+    """The link for a new password was used already, has expired, or was never sent."""
+
+    code = "reset_link_invalid"
+    title = "This link does not work any more"
+
+
+class PasswordResetAsked(Event, frozen=True, kw_only=True):
+    """Somebody asked for a new password for an e-mail address, whether or not there is such a person."""
+
+    topic: ClassVar[str] = "person.password_reset_asked"
+    email: str
+    address: str
+    user_agent: str
+
+
+class PasswordRefused(Event, frozen=True, kw_only=True):
+    """A wrong password was entered for an e-mail address, whether or not there is such a person."""
+
+    topic: ClassVar[str] = "person.password_refused"
+    email: str
+    address: str
+    user_agent: str
 
 
 def normalised(email: str) -> str:

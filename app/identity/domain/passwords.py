@@ -8,7 +8,7 @@ import re
 
 from app.core.errors import Invalid
 
-MIN_PASSWORD, MAX_PASSWORD = 8, 256
+MIN_PASSWORD, MAX_PASSWORD = 15, 256
 _LEET = str.maketrans(
     {"0": "o", "1": "l", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s", "!": "i", "+": "t"}
 )

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
 from app.core.errors import Invalid
-from app.core.ids import MalformedId, parse_id, path_id
+from app.core.ids import MalformedId, parse_id, path_id, public_id
 from app.tenancy.domain import OTHER_ROLE, PERMISSIONS, KnownRole, Role, RoleNotFound, house_roles
 from app.tenancy.models import Membership, Merchant, MerchantRole
 from app.tenancy.schemas import PermissionGroup, PermissionRow, RoleFormPage, RoleOption, RoleRow, RolesPage
@@ -58,6 +58,11 @@ def chosen(text: str) -> Role | UUID:
         return parse_id("rol", text)
     except MalformedId:
         raise Invalid(fields={"role": "Choose one of the options."}) from None
+
+
+def written(role: Role | UUID) -> str:
+    """A role as forms, addresses and invitations name it."""
+    return public_id("rol", role) if isinstance(role, UUID) else role.value
 
 
 def role_id(text: str) -> UUID:

@@ -1,9 +1,11 @@
 """Writes about people: making them, counting wrong tries, using up codes. Each in one transaction."""
 
 import asyncio
+import re
 import secrets
 from datetime import timedelta
 from functools import cache
+from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -13,12 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now
 from app.core.ids import PersonId, new_id
-from app.core.secrets import digest, mac, mac_matches, seal, unseal
+from app.core.secrets import SecretUnreadable, digest, mac, mac_matches, seal, unseal
 from app.identity import queries
 from app.identity.domain import (
     AlreadyEnrolled,
     CodeRefused,
     Density,
+    Factor,
     PersonExists,
     PersonStatus,
     Theme,
@@ -31,7 +34,11 @@ from app.identity.domain import (
     throttle_pause,
     totp_step,
 )
-from app.identity.models import LogoutTokenUse, Person, ProviderAttempt, RecoveryCode, SignInThrottle
+from app.identity.domain.passkeys import LastFactor
+from app.identity.models import LogoutTokenUse, Passkey, Person, ProviderAttempt, RecoveryCode, SignInThrottle
+from app.identity.service import events, passkeys
+from app.identity.service.events import Happening, Place
+from app.web import sessions
 
 # OWASP's smaller profile: about 25 ms and 19 MiB a guess
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -184,6 +191,35 @@ async def use_totp(session: AsyncSession, person_id: PersonId, *, code: str, enr
         raise CodeRefused(problem, fields={"code": problem})
 
 
+async def verify_factor(session: AsyncSession, person_id: PersonId, *, proof: str, recovery: bool = True) -> Factor:
+    """Accept a second factor in whichever form it comes: a passkey's answer (JSON), a code of the app, or a recovery code; each once.
+
+    Without ``recovery`` a recovery code is refused: it opens the door, it does not move money.
+    """
+    if proof.lstrip().startswith("{"):
+        await passkeys.use(session, person_id, answer=proof)
+        return Factor.PASSKEY
+    if re.fullmatch(r"[0-9]{6}", re.sub(r"\s", "", proof)):
+        await use_totp(session, person_id, code=proof)
+        return Factor.TOTP
+    if not recovery:
+        raise CodeRefused("Enter the 6 digits of your authenticator app.", fields={"code": "Enter the 6 digits of your authenticator app."})
+    await use_recovery_code(session, person_id, code=proof)
+    return Factor.RECOVERY_CODE
+
+
+def factor_key(person_id: PersonId, email: str, *, device: str, session_id: UUID | None = None) -> str:
+    """Whose tries a second factor uses.
+
+    A session that has shown one, and a browser that has signed in before, have tries of their own: somebody who knows the password but
+    sits elsewhere uses up those of all unknown browsers together, and cannot make the person wait where they usually work.
+    """
+    if session_id is not None:
+        return f"factor:{person_id}:session:{session_id}"
+    own = tries_key(email, device)
+    return f"factor:{person_id}:{own}" if own.startswith("device:") else f"factor:{person_id}"
+
+
 async def enrol(session: AsyncSession, person_id: PersonId, *, code: str) -> list[str]:
     """Complete the second factor with a first code; gives ten recovery codes that are shown once."""
     await use_totp(session, person_id, code=code, enrolling=True)
@@ -207,6 +243,79 @@ async def use_recovery_code(session: AsyncSession, person_id: PersonId, *, code:
     if used is None:
         problem = "This is not one of your unused recovery codes."
         raise CodeRefused(problem, fields={"code": problem})
+
+
+async def keep_a_factor(session: AsyncSession, person_id: PersonId) -> None:
+    """Refuse to remove a factor when no other is left. The person's row is locked, so that two removals cannot each count on the other."""
+    person = await session.scalar(select(Person).where(Person.id == person_id).with_for_update())
+    app = 1 if person is not None and person.totp_enrolled_at is not None else 0
+    if app + await passkeys.count(session, person_id) < 2:
+        raise LastFactor("Add another passkey or an authenticator app first.")
+
+
+async def remove_passkey(session: AsyncSession, person_id: PersonId, *, passkey_id: UUID, place: Place) -> str:
+    """Forget one of a person's passkeys and tell them; the last factor stays. Gives its name."""
+    await keep_a_factor(session, person_id)
+    name = await passkeys.remove(session, person_id, passkey_id=passkey_id)
+    await events.note(session, person_id, Happening.FACTOR_REMOVED, place, about=name)
+    sentence = f"The passkey “{name}” was removed from your account and does not work any more."
+    await events.tell(session, await queries.person(session, person_id), place, subject="A passkey was removed", sentence=sentence)
+    return name
+
+
+def _next_context(person_id: PersonId) -> str:
+    return f"totp.next:{person_id}"
+
+
+def new_app(person_id: PersonId) -> tuple[str, str]:
+    """A secret for another authenticator app, in the clear and sealed; nothing is kept until a code of it comes back with the sealed one."""
+    secret = new_totp_secret()
+    return secret, seal(secret, _next_context(person_id))
+
+
+def secret_of(person_id: PersonId, sealed: str) -> str:
+    """The secret that this person was shown."""
+    try:
+        return unseal(sealed, _next_context(person_id))
+    except SecretUnreadable:
+        raise CodeRefused("Begin anew.", fields={"code": "Begin anew."}) from None
+
+
+async def replace_app(session: AsyncSession, person_id: PersonId, *, sealed: str, code: str, place: Place) -> None:
+    """Use another authenticator app from now on; the one before stops working, and the person is told."""
+    secret = secret_of(person_id, sealed)
+    step = totp_step(secret, code, now())
+    # a shown secret can be confirmed once: the step it was confirmed with is newer than every step used before
+    newer = update(Person).where(Person.id == person_id, Person.totp_last_step < (step or 0))
+    kept = {"totp_secret": seal(secret, _totp_context(person_id)), "totp_enrolled_at": now(), "totp_last_step": step}
+    if step is None or await session.scalar(newer.values(**kept).returning(Person.id)) is None:
+        problem = "This code is wrong, too old, or was used already. Enter the next one."
+        raise CodeRefused(problem, fields={"code": problem})
+    await events.note(session, person_id, Happening.FACTOR_ADDED, place, about="Authenticator app")
+    sentence = "Another authenticator app was set up for your account. The one before does not work any more."
+    await events.tell(session, await queries.person(session, person_id), place, subject="A new authenticator app", sentence=sentence)
+
+
+async def remove_app(session: AsyncSession, person_id: PersonId, *, place: Place) -> None:
+    """Let the authenticator app not work any more; the last factor stays."""
+    await keep_a_factor(session, person_id)
+    await session.execute(update(Person).where(Person.id == person_id).values(totp_secret=None, totp_enrolled_at=None))
+    await events.note(session, person_id, Happening.FACTOR_REMOVED, place, about="Authenticator app")
+    sentence = "The authenticator app was removed from your account and does not work any more."
+    await events.tell(
+        session, await queries.person(session, person_id), place, subject="An authenticator app was removed", sentence=sentence
+    )
+
+
+async def reset_factors(session: AsyncSession, person_id: PersonId, *, place: Place, why: str) -> None:
+    """Take all second factors and sessions of a person away; the next sign-in, by password, sets up a new factor before anything opens."""
+    await session.execute(update(Person).where(Person.id == person_id).values(totp_secret=None, totp_enrolled_at=None))
+    await session.execute(delete(Passkey).where(Passkey.person_id == person_id))
+    await session.execute(delete(RecoveryCode).where(RecoveryCode.person_id == person_id))
+    await sessions.end_all_sessions(session, person_id=person_id)
+    await events.note(session, person_id, Happening.FACTORS_RESET, place, about=why)
+    sentence = "Your second factors were reset by your team. At your next sign-in you set up a new one."
+    await events.tell(session, await queries.person(session, person_id), place, subject="Your second factors were reset", sentence=sentence)
 
 
 async def choose_theme(session: AsyncSession, person_id: PersonId, theme: Theme) -> None:

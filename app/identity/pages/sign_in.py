@@ -3,16 +3,16 @@
 from urllib.parse import quote
 
 import msgspec
-import segno
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.clock import now
+from app.core.db import unit_of_work
 from app.core.ids import parse_id
 from app.identity import flows, queries, service
-from app.identity.domain import totp_address
+from app.identity.pages.shared import exact, in_groups, place_of, posted_next, qr_code, visitor_of, welcome
 from app.identity.providers import pages as provider_pages
 from app.identity.providers import queries as providers
 from app.identity.schemas import (
@@ -27,6 +27,8 @@ from app.identity.schemas import (
     SignInPage,
     ThemeForm,
 )
+from app.identity.service import events
+from app.identity.service.events import Happening
 from app.web import cookies, sessions
 from app.web.context import HttpRequest
 from app.web.forms import read_form
@@ -36,30 +38,8 @@ from app.web.requests import become, safe_path
 from app.web.sessions import Visitor
 
 
-def _visitor(request: HttpRequest) -> Visitor:
-    visitor: Visitor = request.state.visitor
-    return visitor
-
-
-def _welcome(request: HttpRequest, visitor: Visitor, token: str) -> None:
-    """The sign-in is complete: hand over the session's new id, and let this browser be known next time."""
-    cookies.give_session(request, token)
-    cookies.give_device(request, service.device_token(visitor.person.email))
-
-
 def _then(path: str, after: str) -> str:
     return path if after == "/" else f"{path}?next={quote(after, safe='/')}"
-
-
-async def _posted_next(request: HttpRequest) -> str:
-    value = (await request.form()).get("next")
-    return safe_path(value if isinstance(value, str) else None)
-
-
-async def _exact(request: HttpRequest, name: str) -> str:
-    """A password as it was typed: unlike other fields, the spaces around it count."""
-    value = (await request.form()).get(name)
-    return value if isinstance(value, str) else ""
 
 
 def _sign_in_page(after: str) -> SignInPage:
@@ -78,13 +58,13 @@ async def show_sign_in(request: HttpRequest, next: FromQuery[str] = "/") -> Resp
 @post("/sign-in", name="identity:check_password", status_code=200, guards=[public()])
 async def check_password(request: HttpRequest) -> Response[str]:
     """The password; the second factor is asked next."""
-    after = await _posted_next(request)
+    after = await posted_next(request)
     answer_invalid_with(request, "identity/sign_in.html", _sign_in_page(after))
     form = await read_form(request, SignInForm)
     agent = request.headers.get("user-agent", "")
     token, enrolled = await flows.sign_in(
         email=form.email,
-        password=await _exact(request, "password"),
+        password=await exact(request, "password"),
         address=request.state.address,
         user_agent=agent,
         device=request.cookies.get(cookies.device_name(), ""),
@@ -97,46 +77,51 @@ async def check_password(request: HttpRequest) -> Response[str]:
 
 
 @get("/sign-in/second-factor", name="identity:second_factor", guards=[password_proven()])
-async def show_second_factor(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
+async def show_second_factor(request: HttpRequest, session: NamedDependency[AsyncSession], next: FromQuery[str] = "/") -> Response[str]:
     """The question for a code of the authenticator app."""
-    visitor, after = _visitor(request), safe_path(next)
+    visitor, after = visitor_of(request), safe_path(next)
     if visitor.complete:
         return redirect(request, after, hard=True)
     if not visitor.enrolled:
         return redirect(request, _then("/sign-in/enrol", after), hard=True)
-    return render(request, "identity/second_factor.html", SecondFactorPage(email=visitor.person.email, next=after))
+    return render(request, "identity/second_factor.html", await queries.second_factor(session, visitor, after=after))
 
 
 @post("/sign-in/second-factor", name="identity:prove_totp", status_code=200, guards=[password_proven()])
 async def prove_totp(request: HttpRequest) -> Response[str]:
     """A code of the authenticator app completes the sign-in."""
-    visitor, after = _visitor(request), await _posted_next(request)
-    answer_invalid_with(request, "identity/second_factor.html", SecondFactorPage(email=visitor.person.email, next=after))
-    form = await read_form(request, CodeForm)
-    _welcome(request, visitor, await flows.prove_totp(visitor, code=form.code))
+    visitor, after = visitor_of(request), await posted_next(request)
+    answer_invalid_with(request, "identity/second_factor.html", await _question(visitor, after))
+    welcome(request, visitor.person.email, await flows.prove(visitor, proof=await exact(request, "code"), place=place_of(request)))
     return redirect(request, after, hard=True)
+
+
+async def _question(visitor: Visitor, after: str) -> SecondFactorPage:
+    # read before the factor is judged, in a transaction of its own
+    async with unit_of_work(None) as session:
+        return await queries.second_factor(session, visitor, after=after)
 
 
 @get("/sign-in/recovery", name="identity:recovery", guards=[password_proven()])
 async def show_recovery(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
     """The question for a recovery code, for those who lost their phone."""
-    return render(request, "identity/recovery.html", SecondFactorPage(email=_visitor(request).person.email, next=safe_path(next)))
+    return render(request, "identity/recovery.html", SecondFactorPage(email=visitor_of(request).person.email, next=safe_path(next)))
 
 
 @post("/sign-in/recovery", name="identity:prove_recovery", status_code=200, guards=[password_proven()])
 async def prove_recovery(request: HttpRequest) -> Response[str]:
     """A recovery code completes the sign-in and is used up."""
-    visitor, after = _visitor(request), await _posted_next(request)
+    visitor, after = visitor_of(request), await posted_next(request)
     answer_invalid_with(request, "identity/recovery.html", SecondFactorPage(email=visitor.person.email, next=after))
     form = await read_form(request, CodeForm)
-    _welcome(request, visitor, await flows.prove_recovery_code(visitor, code=form.code))
+    welcome(request, visitor.person.email, await flows.prove(visitor, proof=form.code, place=place_of(request)))
     return redirect(request, "/security", toast="Signed in with a recovery code. It cannot be used again.", hard=True)
 
 
 @get("/sign-in/enrol", name="identity:enrol", guards=[password_proven()])
 async def show_enrolment(request: HttpRequest, next: FromQuery[str] = "/") -> Response[str]:
     """The QR code for the authenticator app; nothing else opens before this is done."""
-    visitor, after = _visitor(request), safe_path(next)
+    visitor, after = visitor_of(request), safe_path(next)
     if visitor.enrolled:
         return redirect(request, _then("/sign-in/second-factor", after), hard=True)
     return render(request, "identity/enrol.html", await _enrolment(visitor, after))
@@ -145,30 +130,28 @@ async def show_enrolment(request: HttpRequest, next: FromQuery[str] = "/") -> Re
 @post("/sign-in/enrol", name="identity:confirm_enrolment", status_code=200, guards=[password_proven()])
 async def confirm_enrolment(request: HttpRequest) -> Response[str]:
     """A first code proves that the app works; the answer shows the recovery codes, once."""
-    visitor, after = _visitor(request), await _posted_next(request)
+    visitor, after = visitor_of(request), await posted_next(request)
     if visitor.enrolled:
         return redirect(request, _then("/sign-in/second-factor", after), hard=True)
     answer_invalid_with(request, "identity/enrol.html", await _enrolment(visitor, after))
     form = await read_form(request, CodeForm)
-    token, codes = await flows.enrol(visitor, code=form.code)
-    _welcome(request, visitor, token)
+    token, codes = await flows.enrol(visitor, code=form.code, place=place_of(request))
+    welcome(request, visitor.person.email, token)
     return render(request, "identity/recovery_codes_first.html", RecoveryCodesPage(codes=codes, next=after))
 
 
 async def _enrolment(visitor: Visitor, after: str) -> EnrolPage:
     secret = await flows.pending_secret(visitor)
-    qr = segno.make(totp_address(secret, email=visitor.person.email), error="m")
-    svg = qr.svg_inline(scale=1, border=2, dark="#14171f", light="#ffffff", omitsize=True, title="QR code for your authenticator app")
-    groups = " ".join(secret[i : i + 4] for i in range(0, len(secret), 4))
-    return EnrolPage(email=visitor.person.email, secret=groups, qr_svg=svg, next=after)
+    return EnrolPage(email=visitor.person.email, secret=in_groups(secret), qr_svg=qr_code(secret, visitor.person.email), next=after)
 
 
 @post("/sign-out", name="identity:sign_out", status_code=200, guards=[password_proven()])
 async def sign_out(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """End this session here and on the server."""
-    visitor = _visitor(request)
+    visitor = visitor_of(request)
     came_from = await providers.id_token_of(session, visitor.session_id)
     await sessions.end_session(session, person_id=visitor.person_id, session_id=visitor.session_id)
+    await events.note(session, visitor.person_id, Happening.SIGNED_OUT, place_of(request))
     cookies.drop_session(request)
     response = redirect(request, provider_pages.farewell_path(request, *came_from) if came_from else "/sign-in", hard=True)
     # not the cookies: the session's is taken back above, and the browser stays known
@@ -179,13 +162,13 @@ async def sign_out(request: HttpRequest, session: NamedDependency[AsyncSession])
 @get("/security", name="identity:security", guards=[signed_in()])
 async def show_security(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """One's own account: factors, recovery codes, open sessions."""
-    return render(request, "identity/security.html", await queries.security(session, _visitor(request)))
+    return render(request, "identity/security.html", await queries.security(session, visitor_of(request)))
 
 
 @post("/security/sessions/{session_id:str}/end", name="identity:end_session", status_code=200, guards=[signed_in()])
 async def end_session(request: HttpRequest, session_id: FromPath[str], session: NamedDependency[AsyncSession]) -> Response[str]:
     """End one of one's own sessions."""
-    visitor = _visitor(request)
+    visitor = visitor_of(request)
     await sessions.end_session(session, person_id=visitor.person_id, session_id=parse_id("ses", session_id))
     return redirect(request, "/security", toast="The session has ended")
 
@@ -193,15 +176,18 @@ async def end_session(request: HttpRequest, session_id: FromPath[str], session: 
 @post("/security/sessions/end-others", name="identity:end_other_sessions", status_code=200, guards=[signed_in()])
 async def end_other_sessions(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """End all of one's sessions but this one."""
-    visitor = _visitor(request)
+    visitor = visitor_of(request)
     ended = await sessions.end_all_sessions(session, person_id=visitor.person_id, keep=visitor.session_id)
+    await events.note(session, visitor.person_id, Happening.SESSIONS_ENDED, place_of(request), about=f"{ended} ended")
     return redirect(request, "/security", toast=f"{ended} other session{'' if ended == 1 else 's'} ended")
 
 
 @post("/security/recovery-codes", name="identity:renew_recovery_codes", status_code=200, guards=[signed_in(fresh=True)])
 async def renew_recovery_codes(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """Ten new recovery codes, shown once; the old ones stop working."""
-    codes = await service.renew_recovery_codes(session, _visitor(request).person_id)
+    who = visitor_of(request).person_id
+    codes = await service.renew_recovery_codes(session, who)
+    await events.note(session, who, Happening.RECOVERY_CODES_RENEWED, place_of(request))
     page = RecoveryCodesPage(codes=codes, next="/security")
     return render(request, "identity/recovery_codes.html", page, fragment="identity/_recovery_codes.html")
 
@@ -209,18 +195,18 @@ async def renew_recovery_codes(request: HttpRequest, session: NamedDependency[As
 @get("/security/password", name="identity:password", guards=[signed_in()])
 async def show_password(request: HttpRequest) -> Response[str]:
     """The form for a new password."""
-    page = PasswordPage(email=_visitor(request).person.email)
+    page = PasswordPage(email=visitor_of(request).person.email)
     return render(request, "identity/password.html", page, fragment="identity/_password.html")
 
 
 @post("/security/password", name="identity:change_password", status_code=200, guards=[signed_in()])
 async def change_password(request: HttpRequest) -> Response[str]:
     """A new password, with the old one and a code; all other sessions end."""
-    visitor = _visitor(request)
+    visitor = visitor_of(request)
     answer_invalid_with(request, "identity/password.html", PasswordPage(email=visitor.person.email), fragment="identity/_password.html")
     form = await read_form(request, PasswordForm)
-    current, password = await _exact(request, "current_password"), await _exact(request, "password")
-    token = await flows.change_password(visitor, current=current, password=password, code=form.code)
+    current, password = await exact(request, "current_password"), await exact(request, "password")
+    token = await flows.change_password(visitor, current=current, password=password, proof=form.code, place=place_of(request))
     cookies.give_session(request, token)
     return redirect(request, "/security", toast="The password is changed; your other sessions have ended")
 
@@ -229,7 +215,7 @@ async def change_password(request: HttpRequest) -> Response[str]:
 async def choose_theme(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """Light, dark, or as the system says."""
     form = await read_form(request, ThemeForm)
-    await service.choose_theme(session, _visitor(request).person_id, form.theme)
+    await service.choose_theme(session, visitor_of(request).person_id, form.theme)
     return redirect(request, safe_path(form.next), hard=True)
 
 
@@ -237,7 +223,7 @@ async def choose_theme(request: HttpRequest, session: NamedDependency[AsyncSessi
 async def choose_density(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """More or less air between rows."""
     form = await read_form(request, DensityForm)
-    await service.choose_density(session, _visitor(request).person_id, form.density)
+    await service.choose_density(session, visitor_of(request).person_id, form.density)
     return redirect(request, safe_path(form.next), hard=True)
 
 
@@ -249,7 +235,7 @@ async def confirm_step_up(request: HttpRequest, next: FromQuery[str] = "/") -> R
 
 async def step_up(request: HttpRequest, visitor: Visitor, code: str) -> Visitor:
     """For the guards: check a code, renew the session id, and go on as the same person with a fresh factor."""
-    cookies.give_session(request, await flows.prove_totp(visitor, code=code))
+    cookies.give_session(request, await flows.prove(visitor, proof=code, place=place_of(request)))
     fresh = msgspec.structs.replace(visitor, factor_at=now())
     become(request, fresh)
     return fresh

@@ -1,0 +1,21 @@
+"""Tries are counted before they are judged, in a transaction of their own: the count must survive a refusal."""
+
+from app.core.db import unit_of_work
+from app.identity import service
+from app.identity.domain import TooManyTries
+
+FREE_FOR_ADDRESS = 15
+"""An office shares an address: it gets this many more tries than an account before it must wait."""
+
+
+async def take(**keys: int) -> None:
+    """Use one try of each key (a fixed order, so that two sign-ins cannot wait for each other)."""
+    async with unit_of_work(None) as session:
+        waits = [await service.take_try(session, key, free=keys[key]) for key in sorted(keys)]
+    if any(waits):
+        wait = max(waits)
+        raise TooManyTries(f"Too many wrong tries. Wait {_words(wait)}, then try again.", retry_after=wait)
+
+
+def _words(seconds: int) -> str:
+    return f"{seconds} seconds" if seconds < 120 else f"{(seconds + 59) // 60} minutes"
