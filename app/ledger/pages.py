@@ -20,7 +20,7 @@ from app.ledger.domain import AccountId, AccountNotFound, TransactionId, Transac
 from app.ledger.schemas import Filters, TrialBalance
 from app.web.context import HttpRequest
 from app.web.downloads import csv_download
-from app.web.guards import requires
+from app.web.guards import may_export, requires
 from app.web.rendering import render
 
 ENTRY_COLUMNS = ["transaction", "line", "posted_at", "effective_on", "kind", "description", "source_type", "source", "clear_key"]
@@ -53,7 +53,7 @@ async def show_statement(
     return render(request, "ledger/statement.html", page)
 
 
-@get("/ledger/accounts/{account_id:str}/statement.csv", name="ledger:statement_csv", guards=[requires("reports.export", fresh=True)])
+@get("/ledger/accounts/{account_id:str}/statement.csv", name="ledger:statement_csv", guards=[may_export()])
 async def download_statement(account_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Stream:
     """The whole statement of an account as a file, newest first."""
     actor.require("ledger.read")
@@ -92,7 +92,7 @@ async def show_trial_balance(request: HttpRequest, session: NamedDependency[Asyn
     return render(request, "ledger/trial_balance.html", page)
 
 
-@get("/ledger/trial-balance.csv", name="ledger:trial_balance_csv", guards=[requires("reports.export", fresh=True)])
+@get("/ledger/trial-balance.csv", name="ledger:trial_balance_csv", guards=[may_export()])
 async def download_trial_balance(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Stream:
     """The trial balance as a file."""
     actor.require("ledger.read")

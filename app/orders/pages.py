@@ -17,7 +17,7 @@ from app.orders.domain import OrderNotFound
 from app.orders.schemas import MOST_FORM_LINES, LineForm, OrderForm, lines_of
 from app.web.context import HttpRequest
 from app.web.forms import FormState, posted_values, read_form
-from app.web.guards import requires
+from app.web.guards import may_export, requires
 from app.web.rendering import answer_invalid_with, redirect, render
 
 LIST = ("orders/list.html", "orders/_list.html")
@@ -43,7 +43,7 @@ async def list_orders(request: HttpRequest, session: NamedDependency[AsyncSessio
     return render(request, LIST[0], page, fragment=LIST[1])
 
 
-@get("/orders/export.csv", name="orders:export", guards=[requires("reports.export", fresh=True)])
+@get("/orders/export.csv", name="orders:export", guards=[may_export()])
 async def export_orders(request: HttpRequest, actor: NamedDependency[Actor]) -> Stream:
     """The same orders as a file, however many there are."""
     asked = request.query_params

@@ -19,7 +19,7 @@ from app.reports.schemas import Cell, CellKind, ReportData
 from app.sellers import queries as sellers
 from app.web.context import HttpRequest
 from app.web.downloads import csv_download
-from app.web.guards import requires
+from app.web.guards import may_export, requires
 from app.web.rendering import render
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -67,7 +67,7 @@ async def show_report(
     return render(request, "reports/show.html", page)
 
 
-@get("/reports/{name:str}/export", name="reports:export", guards=[requires("reports.export", fresh=True)])
+@get("/reports/{name:str}/export", name="reports:export", guards=[may_export()])
 async def export_report(
     request: HttpRequest, name: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Stream:

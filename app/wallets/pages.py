@@ -16,7 +16,7 @@ from app.wallets.schemas import PolicyForm
 from app.web.context import HttpRequest
 from app.web.downloads import csv_download
 from app.web.forms import read_form
-from app.web.guards import requires
+from app.web.guards import may_export, requires
 from app.web.rendering import answer_invalid_with, redirect, render
 
 POLICY = ("wallets/policy.html", "wallets/_policy.html")
@@ -40,7 +40,7 @@ async def list_wallets(request: HttpRequest, session: NamedDependency[AsyncSessi
     return render(request, "wallets/list.html", page, fragment="wallets/_rows.html")
 
 
-@get("/wallets/export", name="wallets:export", guards=[requires("reports.export", fresh=True)])
+@get("/wallets/export", name="wallets:export", guards=[may_export()])
 async def export_wallets(request: HttpRequest, actor: NamedDependency[Actor]) -> Stream:
     """The list as a file."""
     actor.require("wallets.read")
@@ -83,7 +83,7 @@ async def show_wallet(
     return render(request, "wallets/show.html", page)
 
 
-@get("/wallets/{seller_id:str}/export", name="wallets:export_statement", guards=[requires("reports.export", fresh=True)])
+@get("/wallets/{seller_id:str}/export", name="wallets:export_statement", guards=[may_export()])
 async def export_statement(
     request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Stream:

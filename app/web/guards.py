@@ -2,6 +2,7 @@
 
 ``requires("payments.refund")``              a signed-in person or an API key with that permission
 ``requires("payments.refund", fresh=True)``  people must also have shown their second factor lately, as the permission says
+``may_export()``                             who may take files away; each taking is an entry of the audit trail
 ``signed_in()``                              any person with both factors, whatever the role
 ``password_proven()``                        the pages between the password and the second factor
 ``operator()``                               people who run the platform; with ``visiting``, while a visit with its reason is open
@@ -16,6 +17,8 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from app.core.actors import Actor, ActorKind
+from app.core.audit import record
+from app.core.db import unit_of_work
 from app.core.errors import AppError, Forbidden, NotFound
 from app.web import csrf, step_up
 from app.web.context import HttpRequest
@@ -48,9 +51,17 @@ class Guard:
     """A declaration on a route, and its enforcement: identity first, then the form token, then permission, then freshness."""
 
     def __init__(
-        self, audience: str, *, permission: str | None = None, fresh: bool = False, machine: bool = False, visiting: bool = False
+        self,
+        audience: str,
+        *,
+        permission: str | None = None,
+        fresh: bool = False,
+        noted: bool = False,
+        machine: bool = False,
+        visiting: bool = False,
     ) -> None:
-        self.audience, self.permission, self.fresh, self.machine, self.visiting = audience, permission, fresh, machine, visiting
+        self.audience, self.permission, self.fresh, self.noted = audience, permission, fresh, noted
+        self.machine, self.visiting = machine, visiting
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         request = cast(HttpRequest, connection)
@@ -73,6 +84,8 @@ class Guard:
             if self.audience == "operator":
                 # a step-up makes the person anew
                 self._admit_operator(request, request.state.visitor)
+        if self.noted:
+            await _note_taking(request, request.state.actor)
 
     def _admit_operator(self, request: HttpRequest, visitor: Visitor) -> Actor:
         operating = visitor.operating
@@ -99,6 +112,11 @@ def requires(permission: str, *, fresh: bool = False) -> Guard:
     return Guard("permission", permission=permission, fresh=fresh)
 
 
+def may_export() -> Guard:
+    """Those who may take files away, with a fresh second factor; that they did is in the audit trail before the first byte leaves."""
+    return Guard("permission", permission="reports.export", fresh=True, noted=True)
+
+
 def signed_in(*, fresh: bool = False) -> Guard:
     """Any person who has shown both factors."""
     return Guard("signed_in", fresh=fresh)
@@ -117,6 +135,13 @@ def password_proven() -> Guard:
 def public(*, machine: bool = False) -> Guard:
     """Everybody. Machines (webhooks, health checks) carry no form token and must prove themselves another way."""
     return Guard("public", machine=machine)
+
+
+async def _note_taking(request: HttpRequest, actor: Actor) -> None:
+    asked = {name: str(value)[:200] for name, value in request.query_params.items()}
+    async with unit_of_work(actor.merchant) as session:
+        taken = {"file": request.url.path} | asked
+        await record(session, actor, action="export.taken", object_type="merchant", object_id=actor.merchant, after=taken)
 
 
 def declaration_of(handler: HTTPRouteHandler) -> Guard | None:

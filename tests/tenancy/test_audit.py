@@ -198,7 +198,7 @@ class TestPages:
         lines = list(csv.DictReader(io.StringIO(answer.text)))
         assert [line["action"] for line in lines] == ["test.noted"]
         assert lines[0]["after"] == '{"note": "=1+1"}'.replace(": ", ":")
-        assert "audit.exported" in text_of(await owner.get("/audit?action=audit.exported"))
+        assert "export.taken" in text_of(await owner.get("/audit?action=export.taken"))
 
 
 def rows(answer: object) -> str:

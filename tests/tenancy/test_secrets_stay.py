@@ -129,6 +129,19 @@ class TestReading:
         after = read_database(superuser)
         assert {table for table, rows in after.items() if rows != before[table]} <= NOTED_WHEN_READ
 
+    async def test_every_file_that_is_taken_is_an_entry(self, whole_app: Litestar, psp: ScriptedPsp, superuser: psycopg.Connection) -> None:
+        shop, ids = await furnish(psp)
+        browser, files = Browser(whole_app), []
+        await browser.adopt(PersonId(shop.tenant.owner.id), merchant_id=shop.merchant_id)
+        for method, path, handler in declared_routes(whole_app):
+            if method == "GET" and path.endswith(("export", ".csv")) and not set(parameters(path)) - ids.keys():
+                answer = await browser.get(fill(path, ids))
+                files += [str(handler.name)] if answer.headers["content-type"].startswith("text/csv") else []
+        await browser.close()
+        taken = superuser.execute("select count(*) from audit_entry where action = 'export.taken'").fetchone()
+        assert taken == (len(files),), files
+        assert len(files) > 7
+
 
 NOTED_WHEN_READ = {"rate_limit", "web_session", "audit_entry"}
 """How many asked, when a session was last seen, and that somebody took an export."""

@@ -19,7 +19,7 @@ from app.sellers import queries as sellers
 from app.web.context import HttpRequest
 from app.web.downloads import csv_download
 from app.web.forms import InvalidForm, read_form
-from app.web.guards import requires
+from app.web.guards import may_export, requires
 from app.web.rendering import answer_invalid_with, redirect, render
 from app.web.step_up import spend
 
@@ -40,7 +40,7 @@ async def list_payouts(request: HttpRequest, session: NamedDependency[AsyncSessi
     return render(request, "payouts/list.html", page, fragment="payouts/_rows.html")
 
 
-@get("/payouts/export", name="payouts:export", guards=[requires("reports.export", fresh=True)])
+@get("/payouts/export", name="payouts:export", guards=[may_export()])
 async def export_payouts(request: HttpRequest, actor: NamedDependency[Actor]) -> Stream:
     """The list as a file."""
     actor.require("payouts.read")

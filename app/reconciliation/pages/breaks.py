@@ -23,7 +23,7 @@ from app.tenancy import queries as tenancy
 from app.web.context import HttpRequest
 from app.web.downloads import csv_download
 from app.web.forms import InvalidForm, read_form
-from app.web.guards import requires
+from app.web.guards import may_export, requires
 from app.web.rendering import answer_invalid_with, redirect, render
 
 READ, WRITE, APPROVE = "reconciliation.read", "reconciliation.write", "reconciliation.approve"
@@ -45,7 +45,7 @@ def _filter(request: HttpRequest) -> BreakFilter:
     return BreakFilter(**{name: asked.get(name, "") for name in BreakFilter.__struct_fields__})
 
 
-@get(f"{BASE}/breaks.csv", name="reconciliation:export", guards=[requires("reports.export", fresh=True)])
+@get(f"{BASE}/breaks.csv", name="reconciliation:export", guards=[may_export()])
 async def export_breaks(request: HttpRequest, actor: NamedDependency[Actor]) -> Stream:
     """The list of breaks as a file."""
     return csv_download("breaks", break_queries.CSV_COLUMNS, break_queries.break_rows(actor, chosen=_filter(request)))

@@ -45,7 +45,14 @@ async def show_entry(request: HttpRequest, session: Session, actor: Who, entry_i
 async def export_entries(request: HttpRequest, session: Session, actor: Who) -> Stream:
     """The same entries as a file; that somebody took them is an entry itself."""
     filters = _filters(request)
-    await record(session, actor, action="audit.exported", object_type="merchant", object_id=actor.merchant, after=filters.kept or None)
+    await record(
+        session,
+        actor,
+        action="export.taken",
+        object_type="merchant",
+        object_id=actor.merchant,
+        after={"file": "/audit/export.csv"} | filters.kept,
+    )
     return csv_download(f"audit-{now():%Y-%m-%dT%H%M}", COLUMNS, _batches(actor.merchant, filters))
 
 
