@@ -49,6 +49,10 @@ class TestPassword:
         assert await enter_password(browser, person.email, password.strip()) == 422
         assert await enter_password(browser, person.email, password) == 303
 
+    async def test_an_old_password_is_still_one(self, browser: Browser, tenant: Tenant) -> None:
+        with clock.travel(timedelta(days=400)):
+            assert await enter_password(browser, tenant.owner.email) == 303
+
     async def test_unknown_and_wrong_look_the_same(self, open_browser: OpenBrowser, tenant: Tenant) -> None:
         texts, headers = [], []
         for email in (tenant.owner.email, "nobody@example.test"):
