@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(
         COUNTINGHOUSE_ENVIRONMENT="test",
         COUNTINGHOUSE_ALLOW_INSECURE_PSP_URLS="true",
-        COUNTINGHOUSE_PUBLIC_URL="http://countinghouse.test",
+        COUNTINGHOUSE_ALLOWED_HOSTS="countinghouse.test",
         COUNTINGHOUSE_LOG_LEVEL="warning",
         DATABASE_URL="postgresql://nobody@127.0.0.1:1/the_test_must_ask_for_the_fixture_database",
     )

@@ -7,7 +7,7 @@ exactly one transaction, so a pooled connection never carries a merchant over to
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import date, datetime
 from functools import cache
 from typing import Any, ClassVar, LiteralString, TypeVar
@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 from psycopg import AsyncConnection, OperationalError
+from psycopg.errors import DeadlockDetected
 from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
 from psycopg_pool import AsyncConnectionPool
@@ -112,6 +113,7 @@ class Database:
         await self._calls.close()
 
 
+_TRIES = 3
 _databases: WeakKeyDictionary[asyncio.AbstractEventLoop, Database] = WeakKeyDictionary()
 
 
@@ -193,9 +195,16 @@ async def call(statement: TextClause, values: Mapping[str, object]) -> Record:
 
 
 async def call_all(statement: TextClause, values: Mapping[str, object]) -> list[Record]:
-    """As ``call``, for a function that returns a row for each thing it was given."""
+    """As ``call``, for a function that returns a row for each thing it was given.
+
+    Calls for many may want the same rows in another order; the one that PostgreSQL gives up did nothing, and is made again.
+    """
     pool = await database().calls()
     async with pool.connection() as connection:
+        for _ in range(_TRIES):
+            with suppress(DeadlockDetected):
+                cursor = await connection.execute(_driver_text(statement.text), values, prepare=True)
+                return await cursor.fetchall()
         cursor = await connection.execute(_driver_text(statement.text), values, prepare=True)
         return await cursor.fetchall()
 

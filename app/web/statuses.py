@@ -152,6 +152,18 @@ _BY_NOUN: dict[str, dict[str, Status]] = {
         "done": _done("Done"),
         "withdrawn": _neutral("Taken back", "ban"),
     },
+    "factor_reset": {
+        "requested": _waiting("Another admin has to agree", "hourglass"),
+        "approved": _moving("Happens a day later"),
+        "done": _done("Done"),
+        "cancelled": _neutral("Stopped", "ban"),
+    },
+    "invitation": {
+        "open": _waiting("Sent", "hourglass"),
+        "accepted": _done("Accepted"),
+        "revoked": _neutral("Taken back", "ban"),
+        "expired": _neutral("Too old", "ban"),
+    },
     "break": {
         "open": _wrong("Open", "circle-alert"),
         "parked": _neutral("Parked", "pause"),

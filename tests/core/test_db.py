@@ -165,6 +165,10 @@ class TestCall:
         )
         assert (row.word, row.number) == ("'; drop table payment; --", 42)
 
+    async def test_of_two_that_wait_for_each_other_both_are_done(self) -> None:
+        both = text("select pg_advisory_xact_lock(:first) as a, pg_sleep(0.1) as b, pg_advisory_xact_lock(:second) as c")
+        await asyncio.gather(call(both, {"first": 4_401, "second": 4_402}), call(both, {"first": 4_402, "second": 4_401}))
+
     async def test_it_leaves_no_merchant_behind(self) -> None:
         scope = text("select current_setting('app.merchant_id', true) as merchant")
         await call(text("select set_config('app.merchant_id', 'x', true)"), {})

@@ -58,9 +58,11 @@ class TestEverythingKilled:
     def test_in_a_run_of_a_thousand_every_order_is_carried_out_once(self, house: House, shop: HttpShop) -> None:
         shop.account.scenario(payout_seconds=0, payout_refused=0.02, latency_seconds=0.05, webhooks={"drop": 1.0})
         ready(house, shop)
-        # two that die by themselves: with orders about to leave, and with orders that left and are not written down
-        doomed = [house.worker(failpoints=f"payouts.{point}=kill") for point in ("claimed", "called")]
-        relay, scheduler, worker = house.relay(), house.scheduler(), house.worker()
+        relay, scheduler = house.relay(), house.scheduler()
+        # two that die by themselves: with orders about to leave, and with orders that left and are not written down; alone, so that they get to work
+        for each in [house.worker(failpoints=f"payouts.{point}=kill") for point in ("claimed", "called")]:
+            each.wait_until_dead()
+        worker = house.worker()
         self.wait_for_orders(shop, 150)
         worker.kill()
         relay.kill()
@@ -70,8 +72,6 @@ class TestEverythingKilled:
             self.stop_the_database(house)
             self.until_over(house, shop)
             self.some_come_back(house, shop)
-        for each in doomed:
-            each.wait_until_dead()
         self.agree(house, shop)
 
     @staticmethod

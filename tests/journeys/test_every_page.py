@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 WIDE, PHONE, SMALLEST, HEIGHT = 1440, 390, 320, 900
 COLOURS = ("color-contrast", "link-in-text-block")
+LAYOUT = ("target-size", "scrollable-region-focusable", "bypass", "region")
 SAMPLES = {
     "key_id": "select id from api_key where merchant_id = %s",
     "client_id": "select id from api_client where merchant_id = %s",
@@ -61,7 +62,10 @@ VARIANTS = (
     "/no-such-page",
 )
 """Lists that find nothing, and an address that leads nowhere."""
-BY_PROOF = {"payments:return", "providers:begin", "providers:connect", "providers:finish", "providers:farewell", "providers:signed_out"}
+BY_PROOF = {
+    *("payments:return", "passwords:reset_form", "invitations:show"),
+    *("providers:begin", "providers:connect", "providers:finish", "providers:farewell", "providers:signed_out"),
+}
 """Opened with a key in the address, or only on the way to and from a sign-in provider; journeys of their own come by."""
 
 
@@ -74,7 +78,7 @@ def pages() -> list[tuple[str, str, str]]:
         if (
             method == "GET"
             and guard is not None
-            and not path.startswith(("/v1/", "/static/", "/webhooks/"))
+            and not path.startswith(("/v1/", "/static/", "/webhooks/", "/.well-known/"))
             and handler.name not in BY_PROOF
         ):
             found.append((path, str(handler.name), guard.audience))
@@ -91,9 +95,9 @@ def addresses(house: House, person: Resident) -> tuple[list[str], list[str]]:
             continue
         names = parameters(path)
         assert set(names) <= values.keys(), f"{path}: add a sample of {set(names) - values.keys()}"
-        # the page of an object is seen in each of its states, what hangs below it only for the first and the last of them
+        # objects are seen in the first and the last of their states; what all states look like is shown by the patterns page
         last = max((len(values[name]) for name in names), default=1) - 1
-        chosen = range(last + 1) if path.endswith("}") else sorted({0, last})
+        chosen = sorted({0, last})
         found = [fill(path, {name: values[name][min(i, len(values[name]) - 1)] for name in names}) for i in chosen]
         first.append(found[0])
         further += found[1:]
@@ -110,7 +114,7 @@ def _samples(house: House, person: Resident, name: str) -> list[str]:
 
 
 async def look_at(window: Window, paths: Iterable[str], *, width: int, dark: bool = True) -> dict[str, list[str]]:
-    """Visit pages one after the other: all rules in the light; on a desk those of colours in the dark, on a phone the narrowest of them."""
+    """Visit pages one after the other: on a desk all rules in the light and those of colours in the dark, on a phone those of the layout."""
     page, wrong = window.page, dict[str, list[str]]()
     for path in paths:
         response = await page.goto(path)
@@ -118,7 +122,7 @@ async def look_at(window: Window, paths: Iterable[str], *, width: int, dark: boo
         if response.status not in {200, 404, 409}:
             wrong[path] = [f"status {response.status}"]
             continue
-        found = await window.look()
+        found = await window.look(only=LAYOUT if width == PHONE else ())
         if width == PHONE:
             await page.set_viewport_size({"width": SMALLEST, "height": HEIGHT})
             found += [f"at {SMALLEST}: {text}" for text in await window.too_wide()]
@@ -168,9 +172,9 @@ async def visit_the_way_in(chrome: Browser, house: House, *, width: int) -> str:
     before = {
         path
         for path, _, audience in pages()
-        if audience in {"public", "password_proven", "operator"} and not path.startswith(("/dev/", "/healthz", "/readyz"))
+        if audience in {"public", "password_proven"} and not path.startswith(("/dev/", "/healthz", "/readyz"))
     }
-    nobody, enrolled = {"/sign-in"}, {"/sign-in/second-factor", "/sign-in/recovery"}
+    nobody, enrolled = {"/sign-in", "/forgot"}, {"/sign-in/second-factor", "/sign-in/recovery"}
     assert before == nobody | enrolled | {"/sign-in/enrol"}
     newcomer = house.add_person(f"early-{width}@newcomers.example", opens=f"Early {width}")
     wrong: dict[str, list[str]] = {}

@@ -94,13 +94,13 @@ class TestDying:
     async def test_wherever_the_job_dies_nothing_is_lost_or_doubled(self, desk: Desk) -> None:
         taken = await desk.take(10_000, 5_000)
         arrival = await arrive(desk, settlement([line_of(taken[0]), line_of(taken[1], gross=4_000)]))
-        for place in ("begun", "reading", "read", "comparing"):
-            enable(f"reconciliation.{place}", "raise")
+        for place in ("reconciliation.begun", "reconciliation.reading", "reconciliation.read", "reconciliation.comparing"):
+            enable(place, "raise")
             try:
                 with pytest.raises(FailpointRaised):
                     await flows.take_file(merchant_id=desk.shop.merchant_id, arrival_id=arrival.id)
             finally:
-                enable(f"reconciliation.{place}", "off")
+                enable(place, "off")
         for _ in range(2):
             await flows.take_file(merchant_id=desk.shop.merchant_id, arrival_id=arrival.id)
             # three lines and their batch; two payments with two transactions each, and one of this file

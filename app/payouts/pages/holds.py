@@ -60,27 +60,27 @@ async def hold_seller(
     return redirect(request, "/payouts/holds", toast=f"{held.format()} of {page.seller} stays here while the hold stands")
 
 
-@get("/bank-accounts/{account_id:str}/hold", name="payouts:hold_destination_form", guards=[requires("payouts.request")])
+@get("/bank-accounts/{bank_account_id:str}/hold", name="payouts:hold_destination_form", guards=[requires("payouts.request")])
 async def hold_destination_form(
-    request: HttpRequest, account_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, bank_account_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Why nothing is paid to a bank account, and until when."""
-    found = bank_accounts.bank_account_id(account_id)
+    found = bank_accounts.bank_account_id(bank_account_id)
     page = await details.destination_hold_page(session, merchant_id=actor.merchant, account_id=found)
     return render(request, MORE[0], page, fragment=MORE[1])
 
 
 @post(
-    "/bank-accounts/{account_id:str}/hold",
+    "/bank-accounts/{bank_account_id:str}/hold",
     name="payouts:hold_destination",
     status_code=200,
     guards=[requires("payouts.request", fresh=True)],
 )
 async def hold_destination(
-    request: HttpRequest, account_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+    request: HttpRequest, bank_account_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """Stop everything that would be paid to a bank account."""
-    found = bank_accounts.bank_account_id(account_id)
+    found = bank_accounts.bank_account_id(bank_account_id)
     page = await details.destination_hold_page(session, merchant_id=actor.merchant, account_id=found)
     answer_invalid_with(request, MORE[0], page, fragment=MORE[1])
     form = await read_form(request, HoldForm)

@@ -88,7 +88,7 @@ class Action(StrEnum):
     """A rule settled it, with what another part of the house wrote; there is nothing of its own to take back."""
 
 
-RESOLVING = (Action.LINK, Action.ADJUST, Action.SPLIT, Action.WRITE_OFF, Action.APPROVE)
+RESOLVING = (Action.LINK, Action.ADJUST, Action.SPLIT, Action.WRITE_OFF, Action.APPROVE, Action.SETTLE)
 """What closes a break; taking a resolution back is about the last of these."""
 
 
