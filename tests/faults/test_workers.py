@@ -10,7 +10,8 @@ from tests.faults.house import House, Process, until
 from tests.support.rabbitmq import RabbitMissing, running_rabbit
 
 JOB = "orders.expire_due"
-WORKER = worker_command(processes=1, threads=2)
+# the failpoint holds up every job: with few threads, events that other tests still cause would stand before the one that is watched
+WORKER = worker_command(processes=1, threads=16)
 
 
 @pytest.fixture
