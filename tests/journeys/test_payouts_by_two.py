@@ -16,6 +16,7 @@ select s.name, a.id::text, (b.credits_posted - b.debits_posted)::bigint from led
   join ledger.balance b on b.merchant_id = a.merchant_id and b.account_id = a.id and b.shard = 0
   join seller s on s.merchant_id = a.merchant_id and s.id = a.owner_id
   join bank_account k on k.merchant_id = s.merchant_id and k.seller_id = s.id and k.currency = a.currency and k.status = 'active'
+  join payout_schedule c on c.merchant_id = s.merchant_id and c.seller_id = s.id and c.currency = a.currency and c.status = 'active'
  where a.merchant_id = %s and a.code = '2110' and a.currency = 'EUR' and k.verification = 'verified'
  order by 3 desc limit 1
 """
