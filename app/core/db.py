@@ -7,7 +7,7 @@ exactly one transaction, so a pooled connection never carries a merchant over to
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import date, datetime
 from functools import cache
 from typing import Any, ClassVar, LiteralString, TypeVar
@@ -113,7 +113,7 @@ class Database:
         await self._calls.close()
 
 
-_TRIES = 3
+_TRIES = 4
 _databases: WeakKeyDictionary[asyncio.AbstractEventLoop, Database] = WeakKeyDictionary()
 
 
@@ -201,11 +201,13 @@ async def call_all(statement: TextClause, values: Mapping[str, object]) -> list[
     """
     pool = await database().calls()
     async with pool.connection() as connection:
-        for _ in range(_TRIES):
-            with suppress(DeadlockDetected):
+        for left in reversed(range(_TRIES)):
+            try:
                 cursor = await connection.execute(_driver_text(statement.text), values, prepare=True)
-                return await cursor.fetchall()
-        cursor = await connection.execute(_driver_text(statement.text), values, prepare=True)
+                break
+            except DeadlockDetected:
+                if not left:
+                    raise
         return await cursor.fetchall()
 
 

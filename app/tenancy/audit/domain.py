@@ -13,8 +13,8 @@ from app.core.events import Event
 PURPOSE = "audit.chain"
 MOST = 5_000
 """Entries in one block: what one statement hashes in well under a second."""
-LOOK_BACK = timedelta(minutes=15)
-"""How long before the last block an entry may have been written and still be found every minute; no transaction lives that long."""
+LOOK_BACK = timedelta(hours=1)
+"""How long before the last block an entry may have been written and still be found every minute; no transaction lives that long: the longest job may take a quarter of it."""
 EVER = timedelta(days=36_500)
 """The look-back of the nightly round, which also finds what was written with an older time, such as history brought along."""
 

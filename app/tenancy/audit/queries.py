@@ -117,9 +117,7 @@ def _cells(row: Row[Any]) -> list[object]:
 
 async def chain_state(session: AsyncSession, *, merchant_id: MerchantId) -> ChainState | None:
     """The last block, and what the last comparison found; nothing before the first block."""
-    block = await session.scalar(
-        select(AuditBlock).where(AuditBlock.merchant_id == merchant_id).order_by(AuditBlock.number.desc()).limit(1)
-    )
+    block = await _last(session, merchant_id)
     if block is None:
         return None
     state = ChainState(number=block.number, head=block.hash, made_at=block.made_at)
@@ -143,9 +141,13 @@ async def content(session: AsyncSession, *, merchant_id: MerchantId, ids: list[U
 
 async def head(session: AsyncSession, *, merchant_id: MerchantId) -> Block | None:
     """The last block; its hash stands for the whole trail."""
-    statement = select(AuditBlock).where(AuditBlock.merchant_id == merchant_id).order_by(AuditBlock.number.desc()).limit(1)
-    found = await session.scalar(statement)
+    found = await _last(session, merchant_id)
     return _block(found) if found else None
+
+
+async def _last(session: AsyncSession, merchant_id: MerchantId) -> AuditBlock | None:
+    newest = select(AuditBlock).where(AuditBlock.merchant_id == merchant_id).order_by(AuditBlock.number.desc()).limit(1)
+    return await session.scalar(newest)
 
 
 async def verify(session: AsyncSession, *, merchant_id: MerchantId, expected_head: str | None = None) -> Verdict:
