@@ -16,6 +16,8 @@ def main() -> int:
     beside.start()
     # classes in the order of their files: those with few tests are the long ones, and would come last if the many came first
     share = ["-n", str(processes()), "--dist", "loadscope", "--no-loadscope-reorder"]
+    # a test that hangs takes its process along, and would be tried again in every new one
+    share += ["--max-worker-restart", "1"]
     command = [sys.executable, "-m", "pytest", "-q", *share, *sys.argv[1:]]
     closing, code = run_tests(command, browser)
     beside.join()
