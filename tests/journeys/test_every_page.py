@@ -114,22 +114,25 @@ def _samples(house: House, person: Resident, name: str) -> list[str]:
 
 
 async def look_at(window: Window, paths: Iterable[str], *, width: int, dark: bool = True) -> dict[str, list[str]]:
-    """Visit pages one after the other: on a desk all rules in the light and those of colours in the dark, on a phone those of the layout."""
+    """Visit pages one after the other: on a desk all rules in the light and those of colours in the dark, on a phone those of the layout.
+
+    What stands around every page is looked at once, with the first.
+    """
     page, wrong = window.page, dict[str, list[str]]()
-    for path in paths:
+    for nth, path in enumerate(paths):
         response = await page.goto(path)
         assert response is not None, path
         if response.status not in {200, 404, 409}:
             wrong[path] = [f"status {response.status}"]
             continue
-        found = await window.look(only=LAYOUT if width == PHONE else ())
+        found = await window.look(only=LAYOUT if width == PHONE else (), frame=nth == 0)
         if width == PHONE:
             await page.set_viewport_size({"width": SMALLEST, "height": HEIGHT})
             found += [f"at {SMALLEST}: {text}" for text in await window.too_wide()]
             await page.set_viewport_size({"width": width, "height": HEIGHT})
         elif dark:
             await page.emulate_media(color_scheme="dark")
-            found += [f"dark: {text}" for text in await window.look(only=COLOURS)]
+            found += [f"dark: {text}" for text in await window.look(only=COLOURS, frame=nth == 0)]
             await page.emulate_media(color_scheme="light")
         if found:
             wrong[path] = found
