@@ -73,7 +73,10 @@ def _visitor(row: Row[tuple[object, ...]]) -> Visitor:
         fresh_minutes=standing.fresh_minutes,
         money_limits=standing.money,
         limits=standing.limits,
-        operating=msgspec.convert(row.operating, Operating) if row.operating else None,
+        # an operator's way in is the house's own: no merchant's provider opens the console
+        operating=msgspec.convert(row.operating, Operating) if row.operating and not row.bound else None,
+        factor=row.factor or "",
+        bound=row.bound,
     )
 
 
