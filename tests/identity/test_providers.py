@@ -19,33 +19,18 @@ from app.identity import oauth
 from app.identity.domain.providers import Proof, Provider
 from app.identity.models import Person
 from app.identity.providers import service
+from tests.identity.conftest import LOGOUT_PORT, addresses
 from tests.support.factories.identity import PASSWORD, make_person, totp_code
 from tests.support.foreign_provider import CLIENT, SECRET, ForeignProvider, query_of, started
-from tests.support.simulator import free_port
 from tests.support.soft_key import SoftKey
 from tests.support.web import Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
-LOGOUT_PORT = free_port()
-
-
-def _addresses() -> dict[str, object]:
-    home = "http://127.0.0.1:8000/sign-in"
-    return {
-        "redirect_uris": [f"{home}/with/{key}/callback" for key in ("acme", "other", "lax", "strict")],
-        "logout_uri": f"http://127.0.0.1:{LOGOUT_PORT}/signed-out",
-        "back": f"{home}/signed-out",
-    }
-
-
-@pytest.fixture(scope="session")
-def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignProvider]:
-    yield from started(tmp_path_factory.mktemp("acme"), **_addresses())
 
 
 @pytest.fixture(scope="session")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignProvider]:
-    yield from started(tmp_path_factory.mktemp("other"), **_addresses())
+    yield from started(tmp_path_factory.mktemp("other"), **addresses())
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, *providers: dict[str, object]) -> None:

@@ -57,11 +57,12 @@ class ForeignProvider:
             "backchannel_logout_uri": logout_uri,
             "backchannel_logout_session_required": True,
         }
-        accounts = {
+        accounts: dict[str, dict[str, object]] = {
             name: {"email": f"{name}@{domain}", **person, **({"email_verified": False} if name == "unproven" else {})}
             for name, domain in (("ines", "example.test"), ("omar", "example.test"), ("strong", "example.test"), ("newcomer", "corp.test"),
                                  ("stranger", "elsewhere.test"), ("unproven", "corp.test"))
         }  # fmt: skip
+        accounts["newcomer"]["groups"] = ["staff", "accounting"]
         self.file = directory / f"provider-{urlsplit(self.issuer).port}.json"
         self.file.write_text(json.dumps({"issuer": self.issuer, "clients": [client], "accounts": accounts, "mfa": ["strong"]}))
         self.process: subprocess.Popen[str] | None = None

@@ -5,10 +5,10 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import unit_of_work
+from app.core.ids import PersonId
 from app.identity import oauth
 from app.identity import queries as people
 from app.identity.domain.providers import Attempt, Proof, Provider, ProviderAnswer, ProviderSignInRefused, check_answer_issuer
-from app.identity.models import Person
 from app.identity.providers import queries, service
 from app.identity.service.events import Place
 from app.web.sessions import Bound
@@ -58,13 +58,21 @@ async def finish(key: str, answer: ProviderAnswer, *, browser: str, place: Place
         if person is None:
             await service.keep_for_linking(session, attempt, proof)
             return Outcome(next_path=attempt.next_path)
-        return await open_session(session, provider, attempt, proof, person, place=place)
+        return await open_session(session, provider, attempt, proof, PersonId(person.id), place=place)
 
 
 async def open_session(
-    session: AsyncSession, provider: Provider, attempt: Attempt, proof: Proof, person: Person, *, place: Place, bound: Bound | None = None
+    session: AsyncSession,
+    provider: Provider,
+    attempt: Attempt,
+    proof: Proof,
+    person_id: PersonId,
+    *,
+    place: Place,
+    bound: Bound | None = None,
 ) -> Outcome:
     """Start the session of somebody whom a provider vouches for, in the present transaction."""
+    person = await people.person(session, person_id)
     token, complete = await service.open_session(session, provider, proof, person, place=place, bound=bound)
     enrolled = await people.is_enrolled(session, person)
     log.info("provider_accepted", provider=provider.key, person=str(person.id), address=place.address, second_factor=complete)

@@ -15,9 +15,9 @@ from app.core.settings import settings
 from app.identity import flows as people
 from app.identity import oauth
 from app.identity.domain.providers import Provider, ProviderAnswer, of_merchant
-from app.identity.pages.shared import place_of
 from app.identity.providers import flows, queries, service
 from app.identity.schemas import ConfirmPage, ConnectionsPage, LogoutForm, ProviderTroublePage, SignedOutPage
+from app.identity.service.events import Place
 from app.web import cookies
 from app.web.context import HttpRequest
 from app.web.forms import read_form
@@ -35,6 +35,12 @@ _ANSWER = {"state": "state", "code": "code", "issuer": "iss", "error": "error"}
 def _visitor(request: HttpRequest) -> Visitor:
     visitor: Visitor = request.state.visitor
     return visitor
+
+
+def place_of(request: HttpRequest) -> Place:
+    """Where the caller acts from."""
+    agent, device = request.headers.get("user-agent", ""), request.cookies.get(cookies.device_name(), "")
+    return Place(address=request.state.address, user_agent=agent, device=device)
 
 
 def browser_of(request: HttpRequest) -> str:

@@ -18,7 +18,7 @@ const make = (keys) => {
   const provider = new Provider(setup.issuer, {
     clients: setup.clients,
     jwks: { keys },
-    claims: { openid: ["sub", "sid"], email: ["email", "email_verified"], profile: ["name"], acr: null, amr: null, auth_time: null },
+    claims: { openid: ["sub", "sid"], email: ["email", "email_verified"], profile: ["name", "groups"], acr: null, amr: null, auth_time: null },
     conformIdTokenClaims: false,
     acrValues: ["urn:two-factors"],
     features: {
