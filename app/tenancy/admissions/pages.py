@@ -43,29 +43,29 @@ async def find(request: HttpRequest, session: Session) -> Response[str]:
     return render(request, ASKED, await queries.way_for(session, form.email, after=after))
 
 
-@get("/sign-in/sso/{sso_id:str}", name="admissions:begin", guards=[public()])
-async def begin(request: HttpRequest, sso_id: FromPath[str], next: FromQuery[str] = "/") -> Response[str]:
+@get("/sign-in/sso/{provider:str}", name="admissions:begin", guards=[public()])
+async def begin(request: HttpRequest, provider: FromPath[str], next: FromQuery[str] = "/") -> Response[str]:
     """Go to the team's provider."""
-    provider = await flows.provider(provider_id_of(sso_id))
-    return await provider_pages.leave_for(request, provider, after=safe_path(next))
+    asked = await flows.provider(provider_id_of(provider))
+    return await provider_pages.leave_for(request, asked, after=safe_path(next))
 
 
-@get("/sign-in/sso/{sso_id:str}/callback", name="admissions:finish", guards=[public()])
-async def finish(request: HttpRequest, sso_id: FromPath[str]) -> Response[str]:
+@get("/sign-in/sso/{provider:str}/callback", name="admissions:finish", guards=[public()])
+async def finish(request: HttpRequest, provider: FromPath[str]) -> Response[str]:
     """The team's provider sent the browser back."""
-    provider_id = provider_id_of(sso_id)
+    provider_id = provider_id_of(provider)
     answer_invalid_with(request, TROUBLE, ProviderTroublePage(provider=(await flows.provider(provider_id)).name))
     answer = provider_pages.answer_of(request)
     outcome = await flows.finish(provider_id, answer, browser=browser_of(request), place=place_of(request))
     return await provider_pages.arrive(request, outcome, confirm=CONFIRM)
 
 
-@post("/sign-in/sso/{sso_id:str}/signed-out", name="admissions:signed_out_there", status_code=200, guards=[public(machine=True)])
-async def signed_out_there(request: HttpRequest, sso_id: FromPath[str]) -> Response[str]:
+@post("/sign-in/sso/{provider:str}/signed-out", name="admissions:signed_out_there", status_code=200, guards=[public(machine=True)])
+async def signed_out_there(request: HttpRequest, provider: FromPath[str]) -> Response[str]:
     """The team's provider says that somebody signed out there (OpenID Connect Back-Channel Logout)."""
-    provider = await flows.provider(provider_id_of(sso_id))
+    told = await flows.provider(provider_id_of(provider))
     form = await read_form(request, LogoutForm)
-    await ways.end_sessions(provider, logout_token=form.logout_token)
+    await ways.end_sessions(told, logout_token=form.logout_token)
     return Response("", headers={"Cache-Control": "no-store"}, media_type="text/plain")
 
 

@@ -15,7 +15,7 @@ PROOF_WORD = "countinghouse-domain="
 MOST_DOMAINS = 20
 MOST_RULES = 50
 _DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])")
-_RULE = re.compile(r"\s*([^\s=]{1,200})\s*=\s*(.{1,200}?)\s*:\s*(\S{1,60})\s*")
+_RULE = re.compile(r"\s*([^\s=]{1,200})\s*=\s*(\S(?:.{0,198}?\S)?)\s*:\s*([A-Za-z0-9_-]{1,60})\s*")
 
 
 class SsoStatus(StrEnum):

@@ -35,6 +35,8 @@ async def prove_domain(actor: Actor, *, provider_id: UUID, domain_id: UUID) -> s
     """Look for the TXT record that proves a domain to be the merchant's; gives the domain."""
     async with unit_of_work(actor.merchant) as session:
         row = await queries.domain(session, actor, provider_id=provider_id, domain_id=domain_id)
+    if row.proven_at is not None:
+        return row.domain
     check_proof(row.domain, row.token, await resolver.texts(proof_name(row.domain)))
     async with unit_of_work(actor.merchant) as session:
         await service.record_proof(session, actor, provider_id=provider_id, domain_id=domain_id)
