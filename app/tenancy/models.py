@@ -206,7 +206,7 @@ class SsoProvider(Base):
     status: Mapped[str]
     issuer: Mapped[str]
     client_id: Mapped[str]
-    client_secret: Mapped[str]
+    sealed_secret: Mapped[str]
     fingerprint: Mapped[str]
     secret_in_body: Mapped[bool]
     scopes: Mapped[str]

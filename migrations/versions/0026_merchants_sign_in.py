@@ -79,7 +79,7 @@ def _providers() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("issuer", sa.Text(), nullable=False),
         sa.Column("client_id", sa.Text(), nullable=False),
-        sa.Column("client_secret", sa.Text(), nullable=False),
+        sa.Column("sealed_secret", sa.Text(), nullable=False),
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("secret_in_body", sa.Boolean(), nullable=False),
         sa.Column("scopes", sa.Text(), nullable=False),

@@ -13,12 +13,15 @@ import pytest_asyncio
 from app.core.db import unit_of_work
 from app.core.ids import PersonId, public_id
 from app.identity import oauth
+from app.identity.domain import Factor
 from app.identity.models import Person
 from app.tenancy import queries as teams
 from app.tenancy import service as members
 from app.tenancy.domain import Role
 from app.tenancy.models import SsoProvider
 from app.tenancy.sso import service as sso
+from app.web import sessions
+from app.web.sessions import Bound
 from tests.identity.test_providers import come_back
 from tests.support.factories.identity import PASSWORD, make_operator, make_person, totp_code
 from tests.support.factories.sso import SETTINGS, enforce, make_provider
@@ -241,6 +244,15 @@ class TestEnforced:
         await through.follow(await sign_in(through, acme, provider, "newcomer"))
         await through.post("/sign-in/second-factor", {"code": totp_code(), "next": "/team"})
         assert (await through.get("/team")).status_code == 200
+        second = await make_provider(tenant.actor(), msgspec.structs.replace(SETTINGS, name="Second"), domain="second.test")
+        async with unit_of_work(None) as session:
+            bound = Bound(merchant_id=tenant.id, provider_id=second.id)
+            token = await sessions.open_session(
+                session, person_id=PersonId(person.id), address=None, user_agent="", factor=Factor.TOTP, bound=bound
+            )
+        by_another = open_browser()
+        by_another.hold(token)
+        assert (await by_another.get("/team")).status_code == 403, "another provider, though the merchant’s own"
         for who in (colleague, tenant.owner):
             free = open_browser()
             await free.adopt(PersonId(who.id), merchant_id=tenant.id)

@@ -171,7 +171,7 @@ class TestSettings:
         row = await make_provider(tenant.actor(), active=False)
         async with unit_of_work(tenant.id) as session:
             held = await queries.provider(session, tenant.actor(), provider_id=row.id)
-            assert unseal(held.client_secret, queries.secret_context(held)) == SECRET
+            assert unseal(held.sealed_secret, queries.secret_context(held)) == SECRET
             with pytest.raises(SsoSettingsInvalid) as refused:
                 await service.change_provider(
                     session, tenant.actor(), provider_id=row.id, given=wrong(issuer="https://evil.example"), secret=""

@@ -39,7 +39,7 @@ class SsoProviderNotFound(NotFound):
     """This merchant has no such sign-in provider, or it is not in use."""
 
     code = "sso_provider_not_found"
-    title = "There is no such sign-in provider"
+    title = "This team has no such sign-in provider"
 
 
 class SsoDomainNotFound(NotFound):

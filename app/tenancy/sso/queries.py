@@ -41,7 +41,7 @@ def domain_id_of(text: str) -> UUID:
 
 def secret_context(row: SsoProvider) -> str:
     """The place that a provider's secret is sealed for."""
-    return f"sso_provider.client_secret:{row.merchant_id}:{row.id}"
+    return f"sso_provider.sealed_secret:{row.merchant_id}:{row.id}"
 
 
 async def provider(session: AsyncSession, actor: Actor, *, provider_id: UUID, lock: bool = False) -> SsoProvider:
@@ -59,7 +59,7 @@ def as_provider(row: SsoProvider) -> Provider:
         key=public_id("sso", row.id),
         name=row.name,
         client_id=row.client_id,
-        client_secret=unseal(row.client_secret, secret_context(row)),
+        client_secret=unseal(row.sealed_secret, secret_context(row)),
         issuer=row.issuer,
         secret_in_body=row.secret_in_body,
         scopes=row.scopes,

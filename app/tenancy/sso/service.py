@@ -132,7 +132,7 @@ def _write(row: SsoProvider, given: SsoSettings) -> None:
 
 
 def _keep_secret(row: SsoProvider, secret: str) -> None:
-    row.client_secret = seal(secret, queries.secret_context(row))
+    row.sealed_secret = seal(secret, queries.secret_context(row))
     # the last characters and a keyed mark: enough to tell two secrets apart
     row.fingerprint = f"…{secret[-4:] if len(secret) >= 16 else ''} · {mac(secret, purpose='sso.fingerprint')[:8]}"
 
