@@ -31,12 +31,14 @@ from app.sellers import api as sellers_api
 from app.sellers import pages as sellers
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
+from app.tenancy.admissions import pages as admissions
 from app.tenancy.audit import pages as audit
 from app.tenancy.invitations import pages as invitations
 from app.tenancy.members import pages as members
 from app.tenancy.resets import pages as resets
 from app.tenancy.roles import pages as roles
 from app.tenancy.rules import pages as rules
+from app.tenancy.sso import pages as sso
 from app.wallets import api as wallets_api
 from app.wallets import pages as wallets
 from app.web import health, mails, metrics, patterns, problems, requests
@@ -55,6 +57,8 @@ FEATURES = (
     members,
     roles,
     rules,
+    sso,
+    admissions,
     approvals,
     api_access_pages,
     api_access_api,

@@ -17,7 +17,13 @@ from app.core.errors import AppError, catalogue
 from app.core.settings import settings
 
 # Every column that holds a sealed secret, for the rotation of keys; a test compares this with the models.
-SEALED = (("person", "totp_secret"), ("mail", "sealed_body"), ("psp_connection", "credentials"), ("psp_credential_change", "credentials"))
+SEALED = (
+    ("person", "totp_secret"),
+    ("mail", "sealed_body"),
+    ("psp_connection", "credentials"),
+    ("psp_credential_change", "credentials"),
+    ("sso_provider", "sealed_secret"),
+)
 
 
 @click.command("settings")

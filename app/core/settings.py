@@ -51,6 +51,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, _doc("The mail server: smtps://user:password@host or smtp://… (STARTTLS); without one the demo shows mails on a page.")
     ] = ""
     mail_from: Annotated[str, _doc("The address that mails come from.")] = "countinghouse@localhost"
+    dns_server: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^([0-9a-fA-F.:]+:[0-9]{1,5})?$",
+            description="Name server (address:port) that is asked for the proofs of domains; empty means the system’s.",
+        ),
+    ] = ""
     step_up_minutes: Annotated[int, msgspec.Meta(ge=1, le=60, description="How long a second factor counts as fresh.")] = 15
     worker_grace_seconds: Annotated[
         float, msgspec.Meta(gt=0, le=600, description="Time for begun jobs when a worker is asked to stop; then they go back.")

@@ -6,6 +6,7 @@ an unknown key id makes it look again, but not more often than every half minute
 """
 
 import base64
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
 from urllib.parse import quote_plus, urlencode
@@ -54,6 +55,9 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     end_session_endpoint: str = ""
     authorization_response_iss_parameter_supported: bool = False
     code_challenge_methods_supported: list[str] | None = None
+    id_token_signing_alg_values_supported: list[str] | None = None
+    token_endpoint_auth_methods_supported: list[str] | None = None
+    scopes_supported: list[str] | None = None
 
 
 class _Tokens(msgspec.Struct, frozen=True):
@@ -116,7 +120,7 @@ def forget() -> None:
 
 def redirect_uri(provider: Provider) -> str:
     """Where a provider sends people back to; each has an address of its own, so that answers cannot be mixed up."""
-    return f"{settings().public_url}/sign-in/with/{provider.key}/callback"
+    return f"{settings().public_url}{provider.path}/callback"
 
 
 async def _call(provider: Provider, method: str, url: str, *, headers: dict[str, str] | None = None, body: str = "") -> outbound.Answer:
@@ -153,11 +157,39 @@ async def metadata(provider: Provider) -> Metadata:
     known = _metadata.get(provider.issuer)
     if known is not None and now() - known[0] < METADATA_LASTS:
         return known[1]
+    return await _fetch_metadata(provider)
+
+
+async def _fetch_metadata(provider: Provider) -> Metadata:
     url = f"{provider.issuer.removesuffix('/')}/.well-known/openid-configuration"
     found = _read(provider, await _call(provider, "GET", url), Metadata, "its configuration")
     _check_metadata(provider, found)
     _metadata[provider.issuer] = (now(), found)
     return found
+
+
+async def inspect(provider: Provider) -> None:
+    """Ask the provider now for what it publishes and refuse, in a sentence, whatever people could not sign in with."""
+    found = await _fetch_metadata(provider)
+    _check_offers(provider, found)
+    keys = _read(provider, await _call(provider, "GET", found.jwks_uri), _Keys, "its keys").keys
+    if not any(_is_usable(key) for key in keys):
+        raise ProviderUnusable(f"{provider.name} publishes no public key that signs.")
+    _keys[found.jwks_uri] = (now(), keys)
+
+
+def _check_offers(provider: Provider, found: Metadata) -> None:
+    signed = found.id_token_signing_alg_values_supported
+    if signed is not None and not set(signed) & set(ALGORITHMS):
+        raise ProviderUnusable(f"{provider.name} signs with {', '.join(signed)} only; a signature with a private key is needed.")
+    method = "client_secret_post" if provider.secret_in_body else "client_secret_basic"
+    # RFC 8414: where nothing is said, the secret goes into the header
+    offered = found.token_endpoint_auth_methods_supported or ["client_secret_basic"]
+    if method not in offered:
+        raise ProviderUnusable(f"{provider.name} does not take the secret by {method}; it takes {', '.join(offered)}.")
+    unknown = [scope for scope in provider.scopes.split() if found.scopes_supported is not None and scope not in found.scopes_supported]
+    if unknown:
+        raise ProviderUnusable(f"{provider.name} does not know the scope {', '.join(unknown)}.")
 
 
 def _check_metadata(provider: Provider, found: Metadata) -> None:
@@ -258,10 +290,14 @@ def _key_id(token: str) -> str | None:
 
 def _matching(keys: list[dict[str, object]], kid: str | None) -> list[dict[str, object]]:
     """Public signing keys with this id; a shared secret among the keys is never used."""
-    usable = [key for key in keys if key.get("kty") in {"RSA", "EC", "OKP"} and key.get("use", "sig") == "sig"]
+    usable = [key for key in keys if _is_usable(key)]
     if kid is None:
         return usable if len(usable) == 1 else []
     return [key for key in usable if key.get("kid") == kid]
+
+
+def _is_usable(key: dict[str, object]) -> bool:
+    return key.get("kty") in {"RSA", "EC", "OKP"} and key.get("use", "sig") == "sig"
 
 
 def _decoded(token: str, keys: list[dict[str, object]]) -> jwt.Token:
@@ -294,7 +330,14 @@ def read_id_token(provider: Provider, token: str, keys: list[dict[str, object]],
         auth_time=int(claims.auth_time),
         sid=claims.sid,
         id_token=token,
+        claims=_texts(raw.claims),
     )
+
+
+def _texts(claims: Mapping[str, object]) -> dict[str, list[str]]:
+    """The claims that are a text or a list of texts."""
+    lists = {name: value if isinstance(value, list) else [value] for name, value in claims.items()}
+    return {name: [one for one in values if isinstance(one, str)] for name, values in lists.items()}
 
 
 async def read_logout_token(provider: Provider, token: str) -> Logout:

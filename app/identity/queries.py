@@ -1,5 +1,6 @@
 """Reads about people: by address, by id, and what their security page shows."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -8,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.clock import now
 from app.core.ids import PersonId, public_id
 from app.identity.domain import PersonNotFound, PersonStatus, normalised
+from app.identity.domain.providers import NO_HASH
 from app.identity.models import Passkey, Person, PersonEvent, RecoveryCode
 from app.identity.schemas import EventRow, PasskeyRow, SecondFactorPage, SecurityPage, SessionRow
 from app.web import sessions
@@ -47,6 +49,25 @@ async def is_enrolled(session: AsyncSession, person: Person) -> bool:
     if person.totp_enrolled_at is not None:
         return True
     return await session.scalar(select(Passkey.id).where(Passkey.person_id == person.id).limit(1)) is not None
+
+
+async def on_their_own(session: AsyncSession, person_ids: Collection[UUID]) -> list[tuple[UUID, str, str]]:
+    """Id, name and address of those of these people who can sign in without any provider: with a password and a second factor; by name."""
+    keyed = select(Passkey.id).where(Passkey.person_id == Person.id).exists()
+    able = select(Person.id, Person.name, Person.email).where(
+        Person.id.in_(person_ids),
+        Person.status == PersonStatus.ACTIVE,
+        Person.password_hash != NO_HASH,
+        Person.totp_enrolled_at.is_not(None) | keyed,
+    )
+    found = await session.execute(able.order_by(Person.name, Person.id))
+    return [(row.id, row.name, row.email) for row in found]
+
+
+async def is_active(session: AsyncSession, person_id: PersonId) -> bool:
+    """Whether the person may sign in at all; their row is locked, so that of two sign-ins at one moment the second sees what the first did."""
+    status = await session.scalar(select(Person.status).where(Person.id == person_id).with_for_update())
+    return status == PersonStatus.ACTIVE
 
 
 async def recovery_codes_left(session: AsyncSession, person_id: PersonId) -> int:

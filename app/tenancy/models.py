@@ -185,3 +185,77 @@ class FactorReset(Base):
     approved_at: Mapped[datetime | None]
     due_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+
+class SsoProvider(Base):
+    """A sign-in provider of a merchant's own; its secret is sealed."""
+
+    __tablename__ = "sso_provider"
+    __table_args__ = (
+        UniqueConstraint("merchant_id", "name"),
+        Index("ix_sso_provider_id", "id"),
+        CheckConstraint("status in ('draft', 'active', 'disabled')", name="status"),
+        CheckConstraint("default_role <> 'owner'", name="default_role"),
+        CheckConstraint("not enforced or (status = 'active' and break_glass_id is not null)", name="enforced"),
+        ForeignKeyConstraint(["merchant_id", "break_glass_id"], ["membership.merchant_id", "membership.person_id"]),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(ForeignKey("merchant.id"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    status: Mapped[str]
+    issuer: Mapped[str]
+    client_id: Mapped[str]
+    sealed_secret: Mapped[str]
+    fingerprint: Mapped[str]
+    secret_in_body: Mapped[bool]
+    scopes: Mapped[str]
+    accept_mfa: Mapped[bool]
+    mfa_acr: Mapped[list[str]]
+    default_role: Mapped[str | None]
+    role_rules: Mapped[list[str]]
+    enforced: Mapped[bool]
+    break_glass_id: Mapped[UUID | None]
+    tested_at: Mapped[datetime | None]
+    test_problem: Mapped[str | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class SsoDomain(Base):
+    """A domain of e-mail addresses that leads to a merchant's provider, once it is proven to be the merchant's."""
+
+    __tablename__ = "sso_domain"
+    __table_args__ = (
+        ForeignKeyConstraint(["merchant_id", "provider_id"], ["sso_provider.merchant_id", "sso_provider.id"], ondelete="CASCADE"),
+        UniqueConstraint("merchant_id", "domain"),
+        Index("uq_sso_domain_proven", "domain", unique=True, postgresql_where=text("proven_at is not null")),
+        Index("ix_sso_domain_provider_id", "merchant_id", "provider_id"),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    provider_id: Mapped[UUID]
+    domain: Mapped[str]
+    token: Mapped[str]
+    created_at: Mapped[datetime]
+    proven_at: Mapped[datetime | None]
+
+
+class SsoIdentity(Base):
+    """Whose an account at a merchant's provider is, for this merchant alone. Who joined once and left the team does not join again by it."""
+
+    __tablename__ = "sso_identity"
+    __table_args__ = (
+        ForeignKeyConstraint(["merchant_id", "provider_id"], ["sso_provider.merchant_id", "sso_provider.id"], ondelete="CASCADE"),
+        Index("ix_sso_identity_person_id", "person_id"),
+    )
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    provider_id: Mapped[UUID] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    person_id: Mapped[UUID] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    email: Mapped[str]
+    created_at: Mapped[datetime]
+    joined_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]

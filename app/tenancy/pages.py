@@ -6,9 +6,10 @@ from litestar.params import FromPath, FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
-from app.core.ids import MerchantId, PersonId, parse_id
+from app.core.ids import MerchantId, PersonId, parse_id, public_id
 from app.identity import queries as people
 from app.tenancy import queries, service
+from app.tenancy.domain import MerchantNotFound
 from app.tenancy.roles import queries as roles
 from app.tenancy.schemas import MemberForm, MerchantForm, RoleForm
 from app.web.context import HttpRequest
@@ -101,6 +102,9 @@ async def enter_merchant(
 ) -> Response[str]:
     """Go on in another merchant, or in the sandbox."""
     target = MerchantId(parse_id("mer", merchant_id))
+    if public_id("mer", target) not in {one.id for one in request.state.visitor.merchants}:
+        # not theirs, or not by this way of signing in
+        raise MerchantNotFound()
     await service.enter(session, actor, session_id=request.state.visitor.session_id, merchant_id=target)
     return redirect(request, safe_path(next), hard=True)
 

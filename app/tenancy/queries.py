@@ -19,7 +19,7 @@ from app.identity.domain import initials
 from app.identity.models import Person
 from app.tenancy import domain
 from app.tenancy.domain import LIMITABLE, PERMISSIONS, MemberNotFound, MerchantNotFound, Role
-from app.tenancy.models import MemberLimit, Membership, Merchant, MerchantRole
+from app.tenancy.models import MemberLimit, Membership, Merchant, MerchantRole, SsoProvider
 from app.tenancy.roles import queries as roles
 from app.tenancy.rules.queries import CURRENCIES
 from app.tenancy.schemas import (
@@ -73,7 +73,10 @@ def _visitor(row: Row[tuple[object, ...]]) -> Visitor:
         fresh_minutes=standing.fresh_minutes,
         money_limits=standing.money,
         limits=standing.limits,
-        operating=msgspec.convert(row.operating, Operating) if row.operating else None,
+        # an operator's way in is the house's own: no merchant's provider opens the console
+        operating=msgspec.convert(row.operating, Operating) if row.operating and not row.bound else None,
+        factor=row.factor or "",
+        bound=row.bound,
     )
 
 
@@ -159,6 +162,12 @@ async def role_of(session: AsyncSession, merchant_id: UUID, person_id: UUID) -> 
     """The role of a person at the merchant; empty for whoever is no member."""
     found = await session.scalar(select(Membership.role).where(Membership.merchant_id == merchant_id, Membership.person_id == person_id))
     return found or ""
+
+
+async def break_glass_of(session: AsyncSession, merchant_id: UUID, person_id: UUID) -> str | None:
+    """The name of the enforced sign-in provider without which this person is to get in, if there is one."""
+    mine = select(SsoProvider.name).where(SsoProvider.merchant_id == merchant_id, SsoProvider.break_glass_id == person_id)
+    return await session.scalar(mine.limit(1))
 
 
 async def add_member_page(session: AsyncSession, actor: Actor) -> AddMemberPage:

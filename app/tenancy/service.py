@@ -16,6 +16,7 @@ from app.core.ids import MerchantId, PersonId, new_id, public_id
 from app.tenancy import queries
 from app.tenancy.domain import (
     OTHER_ROLE,
+    BreakGlassOwner,
     LastOwner,
     MemberExists,
     MerchantNotFound,
@@ -115,6 +116,7 @@ async def change_role(session: AsyncSession, actor: Actor, *, member_id: UUID, r
     await check_grant(session, actor, role)
     if row.role == Role.OWNER and role != Role.OWNER:
         await keep_an_owner(session, actor, leaving=row.id)
+        await _keep_break_glass(session, row)
     row.role, row.role_id = _columns(role)
     await session.flush()
     new = {"role": _word(row)}
@@ -128,6 +130,7 @@ async def remove_member(session: AsyncSession, actor: Actor, *, member_id: UUID)
     await check_owner(session, actor, row.role)
     if row.role == Role.OWNER:
         await keep_an_owner(session, actor, leaving=row.id)
+        await _keep_break_glass(session, row)
     before = {"person": str(row.person_id), "role": _word(row)}
     await session.execute(delete(Membership).where(Membership.merchant_id == actor.merchant, Membership.id == row.id))
     await audit.record(session, actor, action="member.removed", object_type="membership", object_id=row.id, before=before)
@@ -147,6 +150,13 @@ async def keep_an_owner(session: AsyncSession, actor: Actor, *, leaving: UUID) -
     held = (await session.scalars(owners.order_by(Membership.id).with_for_update())).all()
     if not set(held) - {leaving}:
         raise LastOwner("Make somebody else an owner first.")
+
+
+async def _keep_break_glass(session: AsyncSession, row: Membership) -> None:
+    """Refuse when an enforced sign-in provider relies on this owner. Their row is locked by now, as it is where they are named."""
+    name = await queries.break_glass_of(session, row.merchant_id, row.person_id)
+    if name is not None:
+        raise BreakGlassOwner(f"They get in when “{name}” does not. Name another owner under Single sign-on first.")
 
 
 async def change_profile(

@@ -40,6 +40,13 @@ class NoSuchPlace(NotFound):
     title = "There is nothing at this address"
 
 
+class NoMerchant(Forbidden):
+    """You are signed in, but there is no merchant that lets you in this way: be invited, or use the team's single sign-on."""
+
+    code = "no_merchant"
+    title = "No merchant lets you in this way"
+
+
 class VisitNeeded(Forbidden):
     """Looking across merchants needs a visit with a reason; open one first."""
 
@@ -78,7 +85,7 @@ class Guard:
         if self.audience == "operator":
             actor = self._admit_operator(request, visitor)
         if self.permission is not None:
-            actor.require(self.permission)
+            _require(actor, visitor, self.permission)
         if self.fresh and visitor is not None:
             await step_up.demand(request, actor, visitor, permission=self.permission)
             if self.audience == "operator":
@@ -105,6 +112,12 @@ class Guard:
         by_key = actor is not None and actor.kind.is_program
         if request.method not in csrf.SAFE_METHODS and not self.machine and not by_key:
             await csrf.check(request, request.state.csrf_seed)
+
+
+def _require(actor: Actor, visitor: Visitor | None, permission: str) -> None:
+    if visitor is not None and visitor.merchant_id is None:
+        raise NoMerchant("Ask an owner to invite you. If your team signs in through a provider of its own, choose Single sign-on.")
+    actor.require(permission)
 
 
 def requires(permission: str, *, fresh: bool = False) -> Guard:

@@ -68,6 +68,7 @@ NAVIGATION: tuple[Group, ...] = (
         (
             Entry("Merchant", "settings", "/settings", "merchant.read"),
             Entry("Team and roles", "user-cog", "/team", "team.read", "t"),
+            Entry("Single sign-on", "fingerprint", "/single-sign-on", "sso.write"),
             Entry("Security", "lock-keyhole", "/security"),
             Entry("Audit log", "scroll-text", "/audit", "audit.read"),
         ),

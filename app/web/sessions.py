@@ -35,7 +35,7 @@ class SessionNotFound(NotFound):
 
 class WebSession(Base):
     __tablename__ = "web_session"
-    __table_args__ = (Index(None, "person_id"),)
+    __table_args__ = (Index(None, "person_id"), Index(None, "bound_provider_id"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     digest: Mapped[bytes] = mapped_column(unique=True)
@@ -50,6 +50,19 @@ class WebSession(Base):
     address: Mapped[str | None]
     user_agent: Mapped[str]
     moved: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"), default=dict)
+    bound_merchant_id: Mapped[UUID | None] = mapped_column(default=None)
+    bound_provider_id: Mapped[UUID | None] = mapped_column(default=None)
+
+
+MERCHANTS_PROVIDER = "merchants_provider"
+"""The factor of a session whose second factor was shown at a merchant's own provider: good at that merchant, never for the account itself."""
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """That a merchant's own provider opened a session, which is therefore good for that merchant alone."""
+
+    merchant_id: MerchantId
+    provider_id: UUID
 
 
 class Operating(msgspec.Struct, frozen=True):
@@ -79,6 +92,8 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     money_limits: Mapping[str, int] = {}
     limits: Mapping[str, int] = {}
     operating: Operating | None = None
+    factor: str = ""
+    bound: bool = False
 
     @property
     def complete(self) -> bool:
@@ -98,6 +113,7 @@ async def open_session(
     user_agent: str,
     merchant_id: MerchantId | None = None,
     factor: str | None = None,
+    bound: Bound | None = None,
 ) -> str:
     """Start a session for somebody whose password was right; gives the id that only the cookie will hold. With a ``factor`` it is complete."""
     token, moment = secrets.token_urlsafe(32), now()
@@ -114,6 +130,8 @@ async def open_session(
         expires_at=moment + timedelta(hours=settings().session_absolute_hours),
         address=address,
         user_agent=user_agent[:300],
+        bound_merchant_id=bound.merchant_id if bound else None,
+        bound_provider_id=bound.provider_id if bound else None,
     )
     session.add(row)
     await session.flush()
@@ -177,6 +195,12 @@ async def end_all_sessions(session: AsyncSession, *, person_id: PersonId, keep: 
     if keep is not None:
         gone = gone.where(WebSession.id != keep)
     return len((await session.scalars(gone.returning(WebSession.id))).all())
+
+
+async def end_bound_sessions(session: AsyncSession, provider_id: UUID) -> int:
+    """End every session that a merchant's provider opened; gives how many ended."""
+    gone = delete(WebSession).where(WebSession.bound_provider_id == provider_id).returning(WebSession.id)
+    return len((await session.scalars(gone)).all())
 
 
 async def prune_sessions(session: AsyncSession) -> int:

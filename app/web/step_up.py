@@ -64,6 +64,9 @@ async def demand(request: HttpRequest, actor: Actor, visitor: Visitor, *, permis
     """Go on only with a factor as fresh as the permission asks; a code that came with the form makes it fresh."""
     minutes = min(settings().step_up_minutes, visitor.fresh_minutes.get(permission or "", settings().step_up_minutes))
     is_fresh = actor.factor_at is not None and now() - actor.factor_at <= timedelta(minutes=minutes)
+    if permission is None and visitor.factor == sessions.MERCHANTS_PROVIDER:
+        # the account is good at other merchants too: what one merchant's provider says of a factor does not open it
+        is_fresh = False
     code = next((field.value for field in await _fields(request) if field.name == STEP_UP_FIELD), "")
     problem = None
     if code:

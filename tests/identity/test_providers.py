@@ -16,33 +16,21 @@ from app.core.db import unit_of_work
 from app.core.ids import PersonId
 from app.core.settings import settings
 from app.identity import oauth
+from app.identity.domain.providers import Proof, Provider
 from app.identity.models import Person
+from app.identity.providers import service
+from tests.identity.conftest import LOGOUT_PORT, addresses
 from tests.support.factories.identity import PASSWORD, make_person, totp_code
 from tests.support.foreign_provider import CLIENT, SECRET, ForeignProvider, query_of, started
-from tests.support.simulator import free_port
+from tests.support.soft_key import SoftKey
 from tests.support.web import Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
-LOGOUT_PORT = free_port()
-
-
-def _addresses() -> dict[str, object]:
-    home = "http://127.0.0.1:8000/sign-in"
-    return {
-        "redirect_uris": [f"{home}/with/{key}/callback" for key in ("acme", "other", "lax", "strict")],
-        "logout_uri": f"http://127.0.0.1:{LOGOUT_PORT}/signed-out",
-        "back": f"{home}/signed-out",
-    }
-
-
-@pytest.fixture(scope="session")
-def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignProvider]:
-    yield from started(tmp_path_factory.mktemp("acme"), **_addresses())
 
 
 @pytest.fixture(scope="session")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignProvider]:
-    yield from started(tmp_path_factory.mktemp("other"), **_addresses())
+    yield from started(tmp_path_factory.mktemp("other"), **addresses())
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, *providers: dict[str, object]) -> None:
@@ -196,6 +184,38 @@ class TestTheAnswer:
         answer = await victim.get("/sign-in/with/acme/callback", params=honest | {"code": stolen})
         assert answer.status_code == 422, "PKCE binds the code to the browser that asked"
 
+    async def test_a_code_that_has_expired_at_the_provider_is_refused(
+        self, providers: None, acme: ForeignProvider, browser: Browser
+    ) -> None:
+        address = await acme.sign_in(await begin(browser), "newcomer")
+        await acme.shift_clock(seconds=61)
+        try:
+            answer = await come_back(browser, address)
+        finally:
+            await acme.shift_clock(seconds=0)
+        assert answer.status_code == 422
+        assert "used already, or it is too old" in text_of(answer)
+
+    async def test_two_first_sign_ins_at_one_moment_make_one_person(self, database: object, superuser: psycopg.Connection) -> None:
+        provider = Provider(key="acme", name="Acme", client_id="c", client_secret="s", new_people=True, domains=["corp.test"])
+        proof = Proof(issuer="https://idp.example", subject="1", email="new@corp.test", email_verified=True)
+
+        async def arrive() -> Person | None:
+            async with unit_of_work(None) as session:
+                return await service.person_for(session, provider, proof)
+
+        async with unit_of_work(None) as session:
+            first = await service.person_for(session, provider, proof)
+            second = asyncio.create_task(arrive())
+            waiting = "select count(*) from pg_locks where not granted and locktype = 'transactionid'"
+            while superuser.execute(waiting).fetchone() == (0,):
+                await asyncio.sleep(0.005)
+        found = await second
+        assert first is not None
+        assert found is not None
+        assert found.id == first.id
+        assert superuser.execute("select count(*) from person where email_lc = 'new@corp.test'").fetchone() == (1,)
+
     async def test_two_providers_are_not_mixed_up(
         self, providers: None, acme: ForeignProvider, other: ForeignProvider, monkeypatch: pytest.MonkeyPatch, browser: Browser
     ) -> None:
@@ -234,6 +254,22 @@ class TestSecondFactorElsewhere:
         assert (await sign_in(trusting, acme, "strong", "lax")).headers["location"] == "/security"
         assert (await trusting.get("/security")).status_code == 200
         assert (await sign_in(strict, acme, "strong", "acme")).headers["location"].startswith("/sign-in/second-factor")
+
+    async def test_a_passkey_completes_it_for_somebody_without_an_app(
+        self, providers: None, acme: ForeignProvider, browser: Browser, superuser: psycopg.Connection
+    ) -> None:
+        async with unit_of_work(None) as session:
+            person = await make_person(session, email="ines@example.test", enrolled=False)
+            await service.link(session, PersonId(person.id), acme.issuer, "ines", email=person.email)
+        key = SoftKey()
+        await key.belong_to(PersonId(person.id))
+        answer = await sign_in(browser, acme, "ines")
+        assert answer.headers["location"].startswith("/sign-in/second-factor")
+        assert "Passkey or security key" in text_of(await browser.follow(answer))
+        asked = await browser.post("/passkeys/ask")
+        answer = await browser.post("/sign-in/second-factor", {"code": key.answer(asked.text), "next": "/security"})
+        assert answer.headers["location"] == "/security"
+        assert (await browser.get("/security")).status_code == 200
 
 
 class TestKeys:
@@ -291,3 +327,13 @@ class TestSigningOut:
         again = await open_browser().post("/sign-in/with/acme/signed-out", {"logout_token": token})
         assert again.status_code == 400
         assert (await open_browser().post("/sign-in/with/acme/signed-out", {"logout_token": token + "x"})).status_code == 400
+
+    async def test_a_provider_that_was_taken_out_of_the_settings_keeps_nobody_from_leaving(
+        self, providers: None, acme: ForeignProvider, browser: Browser, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await browser.follow(await sign_in(browser, acme, "newcomer"))
+        with monkeypatch.context() as patch:
+            configure(patch)
+            answer = await browser.follow(await browser.post("/sign-out"))
+            assert (answer.status_code, str(answer.url.path)) == (200, "/sign-in")
+            assert "You are signed out" in text_of(answer)

@@ -44,6 +44,7 @@ SAMPLES = {
     "arrival_id": "select id from recon_arrival where merchant_id = %s",
     "run_id": "select id from recon_run where merchant_id = %s",
     "break_id": "select id from recon_break where merchant_id = %s and kind = 'amount'",
+    "sso_id": "select id from sso_provider where merchant_id = %s",
     "entry_id": "select id from audit_entry where merchant_id = %s and before is not null",
 }
 """Objects to look at: one of every state, so that every badge, notice and empty place is seen."""
@@ -64,6 +65,7 @@ VARIANTS = (
 """Lists that find nothing, and an address that leads nowhere."""
 BY_PROOF = {
     *("payments:return", "passwords:reset_form", "invitations:show"),
+    *("admissions:begin", "admissions:finish", "admissions:farewell", "admissions:confirm_form"),
     *("providers:begin", "providers:connect", "providers:finish", "providers:farewell", "providers:signed_out"),
 }
 """Opened with a key in the address, or only on the way to and from a sign-in provider; journeys of their own come by."""

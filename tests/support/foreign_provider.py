@@ -57,11 +57,12 @@ class ForeignProvider:
             "backchannel_logout_uri": logout_uri,
             "backchannel_logout_session_required": True,
         }
-        accounts = {
+        accounts: dict[str, dict[str, object]] = {
             name: {"email": f"{name}@{domain}", **person, **({"email_verified": False} if name == "unproven" else {})}
             for name, domain in (("ines", "example.test"), ("omar", "example.test"), ("strong", "example.test"), ("newcomer", "corp.test"),
                                  ("stranger", "elsewhere.test"), ("unproven", "corp.test"))
         }  # fmt: skip
+        accounts["newcomer"]["groups"] = ["staff", "accounting"]
         self.file = directory / f"provider-{urlsplit(self.issuer).port}.json"
         self.file.write_text(json.dumps({"issuer": self.issuer, "clients": [client], "accounts": accounts, "mfa": ["strong"]}))
         self.process: subprocess.Popen[str] | None = None
@@ -87,8 +88,19 @@ class ForeignProvider:
 
     async def rotate_keys(self) -> None:
         """Sign with a new key from now on; the old one is gone."""
+        await self._pull("rotate")
+
+    async def accept_redirect(self, address: str) -> None:
+        """Send people back to this address, too."""
+        await self._pull("redirect", address)
+
+    async def shift_clock(self, *, seconds: int) -> None:
+        """Let the provider's clock run ahead of ours by so much."""
+        await self._pull("clock", str(seconds))
+
+    async def _pull(self, lever: str, to: str = "") -> None:
         async with httpx2.AsyncClient() as client:
-            await client.get(f"{self.issuer}/levers/rotate")
+            (await client.get(f"{self.issuer}/levers/{lever}", params={"to": to})).raise_for_status()
 
     async def sign_in(self, address: str, account: str, *, client: httpx2.AsyncClient | None = None) -> str:
         """Sign in on the provider's own pages; gives the address to which it sends the browser back, not yet visited."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from uuid import UUID
 
+import msgspec
 import psycopg
 
 from app.approvals import service as approvals
@@ -29,10 +30,13 @@ from app.reconciliation.sources import service as sources
 from app.tenancy.domain import Role
 from app.tenancy.invitations import service as invitations
 from app.tenancy.roles import service as roles
+from app.tenancy.sso import queries as sso
 from app.web import sessions
 from tests.support.factories.api_access import make_client, make_key
 from tests.support.factories.bank_accounts import propose, somebody
 from tests.support.factories.payouts import furnish_payouts
+from tests.support.factories.sso import SETTINGS as SSO_SETTINGS
+from tests.support.factories.sso import make_provider
 from tests.support.factories.tenancy import make_member
 from tests.support.shop import SETTINGS, ScriptedPsp, Shop, open_shop
 
@@ -69,6 +73,8 @@ PREFIXES = {
     "break_id": "brk",
     "entry_id": "aud",
     "identity_id": "idn",
+    "sso_id": "sso",
+    "domain_id": "dom",
 }
 NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing", "kind": "refund", "provider": "nobody"}
 """Path parameters that name something all merchants share."""
@@ -108,7 +114,7 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
     found = await _look_up(shop, PersonId(member.id)) | await _reconcile(shop)
     # by somebody else, so that the owner may approve it
     bank_account = await propose(somebody(shop.actor), shop.bert)
-    paying_out = await furnish_payouts(shop)
+    paying_out = await furnish_payouts(shop) | await _single_sign_on(shop)
     ids = {
         "key_id": key.id,
         "client_id": client.id,
@@ -132,6 +138,14 @@ async def _approval(shop: Shop, payment_id: PaymentId) -> UUID:
             session, somebody(shop.actor), act=Act.REFUND, object_id=payment_id, instruction=told, amount=amount, reason="Goodwill"
         )
     return row.id
+
+
+async def _single_sign_on(shop: Shop) -> dict[str, UUID]:
+    given = msgspec.structs.replace(SSO_SETTINGS, issuer="http://127.0.0.1:1")
+    row = await make_provider(shop.actor, given, domain=f"{shop.merchant_id}.test")
+    async with unit_of_work(shop.merchant_id) as session:
+        held = await sso.domains(session, shop.actor, provider_id=row.id)
+    return {"sso_id": row.id, "domain_id": held[0].id}
 
 
 async def _role(shop: Shop) -> UUID:

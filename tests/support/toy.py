@@ -18,12 +18,14 @@ from app.core.money import Money
 from app.identity import pages as identity
 from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
+from app.tenancy.admissions import pages as admissions
 from app.tenancy.audit import pages as audit
 from app.tenancy.invitations import pages as invitations
 from app.tenancy.members import pages as members
 from app.tenancy.resets import pages as resets
 from app.tenancy.roles import pages as roles
 from app.tenancy.rules import pages as rules
+from app.tenancy.sso import pages as sso
 from app.web import health, problems, requests
 from app.web.context import HttpRequest
 from app.web.guards import public, requires, signed_in
@@ -120,6 +122,8 @@ def create_toy_app(*more: Any) -> Litestar:
             *TENANCY,
             *invitations.ROUTES,
             *resets.ROUTES,
+            *sso.ROUTES,
+            *admissions.ROUTES,
             *api_access_pages.ROUTES,
             *api_access_api.ROUTES,
             *TOYS,

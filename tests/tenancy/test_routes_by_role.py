@@ -116,6 +116,8 @@ class TestTable:
         opened = {handler.name for method, path, handler, guard in routes(whole_app) if method != "GET" and guard.audience == "public"}
         assert opened <= {
             "identity:check_password",
+            "admissions:find",
+            "admissions:signed_out_there",
             "passkeys:ask_anybody",
             "passkeys:sign_in",
             "passwords:ask",

@@ -36,6 +36,7 @@ class Factor(StrEnum):
     PASSKEY = "passkey"
     RECOVERY_CODE = "recovery_code"
     PROVIDER = "provider"
+    MERCHANTS_PROVIDER = "merchants_provider"
 
 
 class Theme(StrEnum):

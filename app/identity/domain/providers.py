@@ -1,5 +1,6 @@
 """Sign-in providers: what a deployment says about them, what they prove about a person, and what of it is believed."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -19,6 +20,9 @@ LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 LOGOUT_TOKEN_LASTS = timedelta(minutes=5)
 NO_HASH = "!"
 """Stands where the hash is for people who have never had a password; it matches none."""
+
+MERCHANTS = "sso_"
+"""How the keys of merchants' own providers begin; those of the deployment hold no such sign."""
 
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
 
@@ -90,9 +94,19 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     new_people: bool = False
     domains: list[str] = []
 
+    @property
+    def path(self) -> str:
+        """Below which address people go to this provider and come back from it."""
+        return f"/sign-in/{'sso' if of_merchant(self.key) else 'with'}/{self.key}"
+
     def __repr__(self) -> str:
         """Without the secret, so that no log line can hold it."""
         return f"Provider({self.key!r})"
+
+
+def of_merchant(key: str) -> bool:
+    """Whether the provider of this key is a merchant's own."""
+    return key.startswith(MERCHANTS)
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +117,15 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     verifier: str
     next_path: str
     connecting: bool
+
+
+class ProviderAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider sends the browser back with."""
+
+    state: str
+    code: str
+    issuer: str
+    error: str
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +141,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     auth_time: int = 0
     sid: str = ""
     id_token: str = ""
+    claims: Mapping[str, list[str]] = {}
+    """What it says beyond that, where it is text: groups and the like."""
 
 
 class Logout(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,23 +4,19 @@ import segno
 
 from app.identity import service
 from app.identity.domain import totp_address
-from app.identity.service.events import Place
+from app.identity.providers.pages import place_of
 from app.web import cookies
 from app.web.context import HttpRequest
 from app.web.requests import safe_path
 from app.web.sessions import Visitor
+
+__all__ = ["exact", "in_groups", "place_of", "posted_next", "qr_code", "visitor_of", "welcome"]
 
 
 def visitor_of(request: HttpRequest) -> Visitor:
     """Who is signed in, perhaps with the first factor only."""
     visitor: Visitor = request.state.visitor
     return visitor
-
-
-def place_of(request: HttpRequest) -> Place:
-    """Where the caller acts from."""
-    agent, device = request.headers.get("user-agent", ""), request.cookies.get(cookies.device_name(), "")
-    return Place(address=request.state.address, user_agent=agent, device=device)
 
 
 def welcome(request: HttpRequest, email: str, token: str) -> None:

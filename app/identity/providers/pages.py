@@ -14,8 +14,10 @@ from app.core.secrets import SecretUnreadable, mac, mac_matches, seal, unseal
 from app.core.settings import settings
 from app.identity import flows as people
 from app.identity import oauth
+from app.identity.domain.providers import Provider, ProviderAnswer, of_merchant
 from app.identity.providers import flows, queries, service
 from app.identity.schemas import ConfirmPage, ConnectionsPage, LogoutForm, ProviderTroublePage, SignedOutPage
+from app.identity.service.events import Place
 from app.web import cookies
 from app.web.context import HttpRequest
 from app.web.forms import read_form
@@ -27,6 +29,7 @@ from app.web.sessions import Visitor
 CONFIRM = "/security/providers/confirm"
 _BROWSER = re.compile(r"[A-Za-z0-9_-]{43}")
 _FAREWELL = "identity.farewell"
+_ANSWER = {"state": "state", "code": "code", "issuer": "iss", "error": "error"}
 
 
 def _visitor(request: HttpRequest) -> Visitor:
@@ -34,7 +37,13 @@ def _visitor(request: HttpRequest) -> Visitor:
     return visitor
 
 
-def _browser(request: HttpRequest) -> str:
+def place_of(request: HttpRequest) -> Place:
+    """Where the caller acts from."""
+    agent, device = request.headers.get("user-agent", ""), request.cookies.get(cookies.device_name(), "")
+    return Place(address=request.state.address, user_agent=agent, device=device)
+
+
+def browser_of(request: HttpRequest) -> str:
     """What this browser's attempts are bound to; empty when it holds nothing of ours."""
     held = request.cookies.get(cookies.provider_name(), "")
     return held if _BROWSER.fullmatch(held) else ""
@@ -50,10 +59,20 @@ def _leave_to(address: str) -> Response[str]:
 
 
 async def _begin(request: HttpRequest, key: str, *, after: str, connecting: bool) -> Response[str]:
-    browser = _browser(request) or secrets.token_urlsafe(32)
-    address = await flows.begin(key, browser=browser, next_path=after, connecting=connecting)
+    return await leave_for(request, queries.provider(key), after=after, connecting=connecting)
+
+
+async def leave_for(request: HttpRequest, provider: Provider, *, after: str, connecting: bool = False) -> Response[str]:
+    """Send the browser to a provider, and remember which browser it was."""
+    browser = browser_of(request) or secrets.token_urlsafe(32)
+    address = await flows.begin(provider, browser=browser, next_path=after, connecting=connecting)
     cookies.give_provider(request, browser)
     return _leave_to(address)
+
+
+def answer_of(request: HttpRequest) -> ProviderAnswer:
+    """What the provider sent the browser back with."""
+    return ProviderAnswer(**{name: _asked(request, short) for name, short in _ANSWER.items()})
 
 
 @get("/sign-in/with/{provider:str}", name="providers:begin", guards=[public()])
@@ -76,18 +95,14 @@ async def finish(request: HttpRequest, provider: FromPath[str]) -> Response[str]
     """The provider sent the browser back."""
     trouble = ProviderTroublePage(provider=queries.provider(provider).name)
     answer_invalid_with(request, "identity/provider_trouble.html", trouble)
-    outcome = await flows.finish(
-        provider,
-        state=_asked(request, "state"),
-        code=_asked(request, "code"),
-        issuer=_asked(request, "iss"),
-        error=_asked(request, "error"),
-        browser=_browser(request),
-        address=request.state.address,
-        user_agent=request.headers.get("user-agent", ""),
-    )
+    outcome = await flows.finish(provider, answer_of(request), browser=browser_of(request), place=place_of(request))
+    return await arrive(request, outcome, confirm=CONFIRM)
+
+
+async def arrive(request: HttpRequest, outcome: flows.Outcome, *, confirm: str) -> Response[str]:
+    """Hand over the session a sign-in at a provider led to; without one, ask for a sign-in here before the two are connected."""
     if not outcome.token:
-        return redirect(request, CONFIRM if request.state.actor is not None else f"/sign-in?next={quote(CONFIRM, safe='/')}", hard=True)
+        return redirect(request, confirm if request.state.actor is not None else f"/sign-in?next={quote(confirm, safe='/')}", hard=True)
     # whoever signs in again leaves the session that this browser held before
     if request.state.visitor is not None:
         await people.leave(request.state.visitor)
@@ -108,7 +123,7 @@ async def show_connections(request: HttpRequest, session: NamedDependency[AsyncS
 @get(CONFIRM, name="providers:confirm_form", guards=[signed_in()])
 async def show_confirm(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """Both sides are proven; whether to connect them is asked."""
-    waiting = await queries.waiting_link(session, _browser(request))
+    waiting = await queries.waiting_link(session, browser_of(request))
     if waiting is None:
         return redirect(request, "/security/providers", hard=True)
     name = queries.provider(waiting.provider).name
@@ -120,7 +135,7 @@ async def show_confirm(request: HttpRequest, session: NamedDependency[AsyncSessi
 async def confirm(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """Connect the provider's account to one's own."""
     answer_invalid_with(request, "identity/provider_trouble.html", ProviderTroublePage(provider="the provider"))
-    key = await service.confirm_link(session, _visitor(request).person_id, browser=_browser(request))
+    key = await service.confirm_link(session, _visitor(request).person_id, browser=browser_of(request))
     return redirect(request, "/security/providers", toast=f"You can sign in with {queries.provider(key).name} now", hard=True)
 
 
@@ -138,38 +153,53 @@ async def disconnect(request: HttpRequest, identity_id: FromPath[str], session: 
 async def signed_out_there(request: HttpRequest, provider: FromPath[str]) -> Response[str]:
     """A provider says that somebody signed out there (OpenID Connect Back-Channel Logout)."""
     form = await read_form(request, LogoutForm)
-    await flows.end_sessions(provider, logout_token=form.logout_token)
+    await flows.end_sessions(queries.provider(provider), logout_token=form.logout_token)
     return Response("", headers={"Cache-Control": "no-store"}, media_type="text/plain")
 
 
 @get("/sign-in/signed-out", name="providers:signed_out", guards=[public()])
 async def signed_out(request: HttpRequest) -> Response[str]:
     """Back from signing out at the provider."""
-    known = mac_matches(_asked(request, "state"), _browser(request), purpose=_FAREWELL)
+    known = mac_matches(_asked(request, "state"), browser_of(request), purpose=_FAREWELL)
     return redirect(request, "/sign-in", toast="You are signed out here and there" if known else None, hard=True)
 
 
 def farewell_path(request: HttpRequest, key: str, id_token: str) -> str:
     """Where somebody goes who has signed out here and came from a provider; what the provider needs travels sealed for this browser."""
-    browser = _browser(request) or secrets.token_urlsafe(32)
+    browser = browser_of(request) or secrets.token_urlsafe(32)
     cookies.give_provider(request, browser)
-    return f"/sign-in/farewell?kept={seal(f'{key} {id_token}', f'{_FAREWELL}:{browser}')}"
+    page = "/sign-in/sso/farewell" if of_merchant(key) else "/sign-in/farewell"
+    return f"{page}?kept={seal(f'{key} {id_token}', f'{_FAREWELL}:{browser}')}"
+
+
+def kept_for(request: HttpRequest, kept: str) -> tuple[str, str]:
+    """From which provider this browser's session had come, and its ID token; empty when this was kept for another browser."""
+    try:
+        key, _, id_token = unseal(kept, f"{_FAREWELL}:{browser_of(request)}").partition(" ")
+    except SecretUnreadable:
+        return "", ""
+    return key, id_token
+
+
+async def part_from(request: HttpRequest, provider: Provider, *, id_token: str) -> Response[str]:
+    """Signed out here; the provider, which may sign one in again at once, is a link away."""
+    address = await flows.end_session_address(provider)
+    if not address:
+        return redirect(request, "/sign-in", toast="You are signed out", hard=True)
+    back = f"{settings().public_url}/sign-in/signed-out"
+    url = oauth.end_session_url(provider, address, id_token=id_token, state=mac(browser_of(request), purpose=_FAREWELL), back=back)
+    return render(request, "identity/signed_out.html", SignedOutPage(provider=provider.name, url=url))
 
 
 @get("/sign-in/farewell", name="providers:farewell", guards=[public()])
 async def show_farewell(request: HttpRequest, kept: FromQuery[str] = "") -> Response[str]:
     """Signed out here; the provider, which may sign one in again at once, is a link away."""
-    browser = _browser(request)
-    try:
-        key, _, id_token = unseal(kept, f"{_FAREWELL}:{browser}").partition(" ")
-    except SecretUnreadable:
-        return redirect(request, "/sign-in", hard=True)
-    provider, address = await flows.end_session_address(key)
-    if not address:
-        return redirect(request, "/sign-in", toast="You are signed out", hard=True)
-    back = f"{settings().public_url}/sign-in/signed-out"
-    url = oauth.end_session_url(provider, address, id_token=id_token, state=mac(browser, purpose=_FAREWELL), back=back)
-    return render(request, "identity/signed_out.html", SignedOutPage(provider=provider.name, url=url))
+    key, id_token = kept_for(request, kept)
+    provider = queries.still_there(key)
+    if provider is None:
+        # kept for another browser, or the provider was taken out of the settings: there is nothing more to do there
+        return redirect(request, "/sign-in", toast="You are signed out" if key else None, hard=True)
+    return await part_from(request, provider, id_token=id_token)
 
 
 ROUTES = [

@@ -10,7 +10,7 @@ from app.core.clock import now
 from app.core.ids import PersonId, public_id
 from app.core.secrets import digest, unseal
 from app.core.settings import settings
-from app.identity.domain.providers import Provider, ProviderNotFound, read_providers
+from app.identity.domain.providers import MERCHANTS, Provider, ProviderNotFound, read_providers
 from app.identity.models import Person, PersonIdentity, ProviderAttempt, ProviderSession
 from app.identity.schemas import IdentityRow, ProviderChoice
 
@@ -27,10 +27,15 @@ def providers() -> tuple[Provider, ...]:
 
 def provider(key: str) -> Provider:
     """A sign-in provider by its key."""
-    found = next((one for one in providers() if one.key == key), None)
+    found = still_there(key)
     if found is None:
         raise ProviderNotFound()
     return found
+
+
+def still_there(key: str) -> Provider | None:
+    """The provider by its key, unless it was taken out of the settings meanwhile."""
+    return next((one for one in providers() if one.key == key), None)
 
 
 def choices() -> list[ProviderChoice]:
@@ -60,9 +65,11 @@ async def identities(session: AsyncSession, person_id: PersonId) -> list[Identit
     ]
 
 
-async def waiting_link(session: AsyncSession, browser: str) -> ProviderAttempt | None:
-    """The account that this browser has proven and that waits to be connected."""
+async def waiting_link(session: AsyncSession, browser: str, *, of_merchants: bool = False) -> ProviderAttempt | None:
+    """The account that this browser has proven and that waits to be connected, at the deployment's providers or at merchants'."""
+    merchants = ProviderAttempt.provider.startswith(MERCHANTS, autoescape=True)
     wanted = select(ProviderAttempt).where(
+        merchants if of_merchants else ~merchants,
         ProviderAttempt.browser_digest == digest(browser),
         ProviderAttempt.subject.is_not(None),
         ProviderAttempt.linked_at.is_(None),

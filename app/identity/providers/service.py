@@ -14,6 +14,7 @@ from app.core.errors import NotFound
 from app.core.ids import PersonId, new_id
 from app.core.secrets import digest, seal, unseal
 from app.core.settings import settings
+from app.identity import queries as people
 from app.identity import service
 from app.identity.domain import Density, Factor, PersonStatus, Theme, check_email, normalised
 from app.identity.domain.providers import (
@@ -33,8 +34,10 @@ from app.identity.domain.providers import (
 )
 from app.identity.models import LogoutTokenUse, Person, PersonIdentity, ProviderAttempt, ProviderSession
 from app.identity.providers import queries
+from app.identity.service import events
+from app.identity.service.events import Happening, Place
 from app.web import sessions
-from app.web.sessions import WebSession
+from app.web.sessions import Bound, WebSession
 
 
 def _verifier_context(attempt_id: UUID) -> str:
@@ -100,7 +103,10 @@ async def person_for(session: AsyncSession, provider: Provider, proof: Proof) ->
         return None
     if not may_become_person(provider, proof):
         raise ProviderSignInRefused(_nobody(provider))
-    person = await _create_person(session, proof)
+    person = await make_person(session, proof)
+    if person is None:
+        # the same sign-in at the same moment, or somebody with this address: whoever was first is there now
+        return await queries.person_of(session, proof.issuer, proof.subject)
     await link(session, PersonId(person.id), proof.issuer, proof.subject, email=proof.email)
     return person
 
@@ -112,27 +118,24 @@ def _nobody(provider: Provider) -> str:
     )
 
 
-async def _create_person(session: AsyncSession, proof: Proof) -> Person:
-    moment = now()
-    email = check_email(proof.email)
-    person = Person(
-        id=new_id(),
-        email=email,
-        email_lc=normalised(email),
-        name=" ".join(proof.name.split())[:120] or email.partition("@")[0],
-        status=PersonStatus.ACTIVE,
-        password_hash=NO_HASH,
-        password_changed_at=moment,
-        totp_secret=None,
-        totp_enrolled_at=None,
-        totp_last_step=0,
-        theme=Theme.AUTO,
-        density=Density.COMPACT,
-        created_at=moment,
-    )
-    session.add(person)
-    await session.flush()
-    return person
+async def make_person(session: AsyncSession, proof: Proof) -> Person | None:
+    """A person without a password, from what a provider proved; nobody when another has the address, or gets it at this moment."""
+    moment, email = now(), check_email(proof.email)
+    row = {
+        "id": new_id(),
+        "email": email,
+        "email_lc": normalised(email),
+        "name": " ".join(proof.name.split())[:120] or email.partition("@")[0],
+        "status": PersonStatus.ACTIVE,
+        "password_hash": NO_HASH,
+        "password_changed_at": moment,
+        "totp_last_step": 0,
+        "theme": Theme.AUTO,
+        "density": Density.COMPACT,
+        "created_at": moment,
+    }
+    made = upsert(Person).values(row).on_conflict_do_nothing(index_elements=["email_lc"]).returning(Person)
+    return (await session.scalars(made)).one_or_none()
 
 
 async def link(session: AsyncSession, person_id: PersonId, issuer: str, subject: str, *, email: str) -> None:
@@ -146,11 +149,17 @@ async def link(session: AsyncSession, person_id: PersonId, issuer: str, subject:
 
 async def confirm_link(session: AsyncSession, person_id: PersonId, *, browser: str) -> str:
     """Connect the account that this browser has proven, once; gives the provider's key."""
-    waiting = await queries.waiting_link(session, browser)
-    if waiting is None or not await _take_link(session, waiting.id):
-        raise ProviderSignInRefused("There is nothing to connect any more. Begin again on the security page.")
+    waiting = await take_link(session, browser=browser)
     await link(session, person_id, waiting.issuer or "", waiting.subject or "", email=waiting.email or "")
     return waiting.provider
+
+
+async def take_link(session: AsyncSession, *, browser: str, of_merchants: bool = False) -> ProviderAttempt:
+    """Take up the account that this browser has proven and that waits to be connected; once."""
+    waiting = await queries.waiting_link(session, browser, of_merchants=of_merchants)
+    if waiting is None or not await _take_link(session, waiting.id):
+        raise ProviderSignInRefused("There is nothing to connect any more. Begin again at the sign-in page.")
+    return waiting
 
 
 async def _take_link(session: AsyncSession, attempt_id: UUID) -> bool:
@@ -172,11 +181,12 @@ async def unlink(session: AsyncSession, person_id: PersonId, identity_id: UUID) 
 
 
 async def open_session(
-    session: AsyncSession, provider: Provider, proof: Proof, person: Person, *, address: str, user_agent: str
+    session: AsyncSession, provider: Provider, proof: Proof, person: Person, *, place: Place, bound: Bound | None = None
 ) -> tuple[str, bool]:
     """Start a session for somebody whom the provider vouches for; complete only where its second factor counts and our own is set up."""
     await service.prepare_totp(session, person)
-    token = await sessions.open_session(session, person_id=PersonId(person.id), address=address, user_agent=user_agent)
+    who = PersonId(person.id)
+    token = await sessions.open_session(session, person_id=who, address=place.address, user_agent=place.user_agent, bound=bound)
     session_id = await session.scalar(select(WebSession.id).where(WebSession.digest == digest(token)))
     if session_id is None:
         raise ProviderSignInRefused("The session has ended already. Begin again.")
@@ -192,9 +202,11 @@ async def open_session(
     used = update(PersonIdentity).where(PersonIdentity.issuer == proof.issuer, PersonIdentity.subject == proof.subject)
     await session.execute(used.values(last_used_at=now()))
     fresh = timedelta(minutes=settings().step_up_minutes)
-    complete = person.totp_enrolled_at is not None and proves_second_factor(provider, proof, at=now(), fresh=fresh)
+    complete = proves_second_factor(provider, proof, at=now(), fresh=fresh) and await people.is_enrolled(session, person)
     if complete:
-        token = await sessions.prove_factor(session, session_id, factor=Factor.PROVIDER)
+        factor = Factor.MERCHANTS_PROVIDER if bound else Factor.PROVIDER
+        token = await sessions.prove_factor(session, session_id, factor=factor)
+        await events.note(session, who, Happening.SIGNED_IN, place, about=factor)
     return token, complete
 
 

@@ -78,6 +78,13 @@ class OwnRole(Conflict):
     title = "You cannot change your own role"
 
 
+class BreakGlassOwner(Conflict):
+    """This owner gets in when the enforced sign-in provider does not; name another one first."""
+
+    code = "break_glass_owner"
+    title = "This owner is needed"
+
+
 class RoleNotFound(NotFound):
     """There is no such role at this merchant."""
 

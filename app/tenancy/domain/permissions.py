@@ -65,6 +65,7 @@ PERMISSIONS: dict[str, Permission] = {
     "team.read": Permission("See who works here", "Merchant and team"),
     "team.write": Permission("Add and remove people and change their roles", "Merchant and team", 5),
     "rules.write": Permission("Set how fresh a factor must be, limits, and which acts need a second person", "Merchant and team", 5),
+    "sso.write": Permission("Set up single sign-on, prove domains and enforce it", "Merchant and team", 5),
     "approvals.decide": Permission("Open the approvals, and decide what other permissions allow to", "Merchant and team", 5),
     "audit.read": Permission("Read the audit log", "Merchant and team"),
 }

@@ -10,6 +10,7 @@ const { default: Provider } = await import(pathToFileURL(`${modules}/oidc-provid
 const setup = JSON.parse(readFileSync(file, "utf8"));
 
 const makeKey = (kid) => ({ ...generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ format: "jwk" }), kid, use: "sig", alg: "RS256" });
+const realNow = Date.now;
 const accounts = setup.accounts;
 const mfa = setup.mfa ?? [];
 
@@ -17,7 +18,7 @@ const make = (keys) => {
   const provider = new Provider(setup.issuer, {
     clients: setup.clients,
     jwks: { keys },
-    claims: { openid: ["sub", "sid"], email: ["email", "email_verified"], profile: ["name"], acr: null, amr: null, auth_time: null },
+    claims: { openid: ["sub", "sid"], email: ["email", "email_verified"], profile: ["name", "groups"], acr: null, amr: null, auth_time: null },
     conformIdTokenClaims: false,
     acrValues: ["urn:two-factors"],
     features: {
@@ -45,10 +46,27 @@ const make = (keys) => {
   return provider.callback();
 };
 
-let answer = make([makeKey("first")]);
+// What it has given out lives outside of it, so one that is made anew still knows it.
+let keys = [makeKey("first")];
+let answer = make(keys);
+const levers = {
+  rotate: () => {
+    keys = [makeKey(`key-${Date.now()}`)];
+    answer = make(keys);
+  },
+  redirect: (to) => {
+    setup.clients[0].redirect_uris.push(to);
+    answer = make(keys);
+  },
+  clock: (seconds) => {
+    Date.now = () => realNow() + Number(seconds) * 1000;
+  },
+};
 createServer((request, response) => {
-  if (request.url === "/levers/rotate") {
-    answer = make([makeKey(`key-${Date.now()}`)]);
-    response.end("rotated");
+  const asked = new URL(request.url, setup.issuer);
+  const lever = asked.pathname.match(/^\/levers\/(\w+)$/);
+  if (lever) {
+    levers[lever[1]](asked.searchParams.get("to"));
+    response.end("done");
   } else answer(request, response);
 }).listen(new URL(setup.issuer).port, "127.0.0.1", () => console.log("ready"));
