@@ -167,6 +167,34 @@ async def visit_every_page(chrome: Browser, house: House, *, width: int) -> str:
         return "\n".join(filter(None, map(told, wrong)))
 
 
+OPERATORS = {
+    "merchant_id": "select merchant_id from payment where status = 'conflicted'",
+    "payment_id": "select id from payment where status = 'conflicted'",
+}
+BEYOND = ("/operator/queue?merchant=zzzz", "/operator/jobs?job=zzzz", "/operator/merchants?q=zzzz", "/operator/visits?status=over")
+"""Lists of the console that find nothing."""
+
+
+async def visit_the_console(chrome: Browser, house: House, *, width: int) -> str:
+    """What is wrong with the pages of those who run the platform: without a visit, and during one, with something to look at."""
+    mara = next(person for person in house.people if person.role == "operator")
+    values = {name: public_id(PREFIXES[name], house.query(sql)[0][0]) for name, sql in OPERATORS.items()}  # type: ignore[arg-type]
+    paths = [fill(path, values) for path, _, audience in pages() if audience == "operator"]
+    async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}, color_scheme="light") as window:
+        page = window.page
+        await window.sign_in(mara, at="/operator")
+        wrong = await look_at(window, ["/operator"], width=width)
+        await page.goto("/operator")
+        await page.get_by_label("Reason").fill("Looking at every page of the console")
+        await page.get_by_role("button", name="Open the visit").click()
+        await page.get_by_role("button", name="End the visit").wait_for()
+        await page.goto("/operator/queue")
+        chosen = await page.locator("#queue-rows input[name=item]").evaluate_all("boxes => boxes.map(box => 'item=' + box.value).join('&')")
+        assert chosen.count("item=") >= 3, "the demo has something waiting"
+        wrong |= await look_at(window, [*paths, *BEYOND, f"/operator/queue/check?{chosen}"], width=width)
+        return told(wrong)
+
+
 async def visit_the_way_in(chrome: Browser, house: House, *, width: int) -> str:
     """What is wrong with the pages before the sign-in."""
     before = {
@@ -191,6 +219,9 @@ class TestEveryPage:
     async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House) -> None:
         assert await visit_every_page(chrome, house, width=WIDE) == ""
 
+    async def test_so_do_the_pages_of_those_who_run_the_platform(self, chrome: Browser, house: House) -> None:
+        assert await visit_the_console(chrome, house, width=WIDE) == ""
+
     async def test_so_do_the_pages_before_the_sign_in(self, chrome: Browser, house: House) -> None:
         assert await visit_the_way_in(chrome, house, width=WIDE) == ""
 
@@ -200,6 +231,9 @@ class TestEveryPageOnAPhone:
 
     async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House) -> None:
         assert await visit_every_page(chrome, house, width=PHONE) == ""
+
+    async def test_so_do_the_pages_of_those_who_run_the_platform(self, chrome: Browser, house: House) -> None:
+        assert await visit_the_console(chrome, house, width=PHONE) == ""
 
     async def test_so_do_the_pages_before_the_sign_in(self, chrome: Browser, house: House) -> None:
         assert await visit_the_way_in(chrome, house, width=PHONE) == ""

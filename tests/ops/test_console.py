@@ -106,7 +106,9 @@ class TestActs:
         assert (await operator.post("/operator/jobs/requeue", form | {"step_up_code": totp_code()})).status_code == 303
         assert [entry[:1] + entry[2:3] for entry in trail(superuser, tenant)] == [("operator", "jobs.requeued")]
 
-    async def test_the_place_looks_like_another_one(self, operator: Browser) -> None:
+    async def test_the_place_looks_like_another_one_and_is_where_an_operator_starts(self, operator: Browser) -> None:
+        start = await operator.get("/")
+        assert (start.status_code, start.headers["location"]) == (303, "/operator")
         page = soup(await operator.get("/operator"))
         assert page.select_one("aside.side.inverse") is not None
         assert "Platform operations" in text_of(await operator.get("/operator"))
