@@ -101,7 +101,7 @@ async def list_merchants(
 ) -> Response[str]:
     """Everybody who works with the platform, with what waits at each."""
     operating = operating_of(request)
-    page = await queries.merchants(session, operating, q=q.replace("\x00", ""), after=after)
+    page = await queries.merchants(session, operating, q=q, after=after)
     seen = [row.id for row in page.merchants.items]
     await service.note_look(session, actor, visit=operating.visit, merchants=seen, what="merchants")
     return render(request, "operator/merchants.html", page)

@@ -40,7 +40,11 @@ async def list_queue(request: HttpRequest, session: Session, actor: Who, after: 
 async def check_chosen(request: HttpRequest, actor: Who, act: FromQuery[Act] = Act.REPAIR) -> Response[str]:
     """What would come of an act for each that was chosen; nothing is done."""
     items = queries.read_items(query_of(request).get("item", []))
-    return render(request, CHECK, await _rehearsed(request, actor, items, act))
+    rows = await _rows(request, items)
+    operating = operating_of(request)
+    async with unit_of_work(None) as session:
+        await note_look(session, actor, visit=operating.visit, merchants=[row.merchant_id for row in rows], what=SEEN)
+    return render(request, CHECK, await _rehearsed(request, actor, rows, act, asked=len(items)))
 
 
 @post("/operator/queue/run", name="operator:run", status_code=200, guards=ACTING)
@@ -48,13 +52,13 @@ async def run_chosen(request: HttpRequest, actor: Who) -> Response[str]:
     """Ask, try again, release, apply again or set aside what was chosen, and say for each what came of it."""
     tokens, act = await _posted_items(request)
     items = queries.read_items(tokens)
-    answer_invalid_with(request, CHECK, await _rehearsed(request, actor, items, act))
+    rows = await _rows(request, items)
+    answer_invalid_with(request, CHECK, await _rehearsed(request, actor, rows, act, asked=len(items)))
     form = await read_form(request, RunForm)
-    rows = await _rows(request, actor, items)
     leaving = [row.amount for row in rows if row.amount and row.kind is Kind.FAILED and row.what == "refund" and form.act is Act.REPAIR]
     await spend(request, *leaving)
-    there = {row.token for row in rows}
-    verdicts = await flows.run(actor, [item for item in items if item.token in there], act=form.act, reason=form.reason.strip())
+    waiting = [Item.read(row.token) for row in rows]
+    verdicts = await flows.run(actor, waiting, act=form.act, reason=form.reason.strip())
     page = queries.check_page(operating_of(request), rows, verdicts, act=form.act, asked=len(items), is_done=True)
     return render(request, CHECK, page)
 
@@ -65,20 +69,15 @@ async def _posted_items(request: HttpRequest) -> tuple[list[str], Act]:
     return tokens, Act.SET_ASIDE if data.get("act") == Act.SET_ASIDE else Act.REPAIR
 
 
-async def _rows(request: HttpRequest, actor: Actor, items: list[Item]) -> list[QueueRow]:
+async def _rows(request: HttpRequest, items: list[Item]) -> list[QueueRow]:
     # a transaction of its own: none stays open while providers are asked
-    operating = operating_of(request)
     async with unit_of_work(None) as session:
-        rows = await queries.chosen_rows(session, operating, items)
-        await note_look(session, actor, visit=operating.visit, merchants=[row.merchant_id for row in rows], what=SEEN)
-    return rows
+        return await queries.chosen_rows(session, operating_of(request), items)
 
 
-async def _rehearsed(request: HttpRequest, actor: Actor, items: list[Item], act: Act) -> CheckPage:
-    rows = await _rows(request, actor, items)
-    there = {row.token for row in rows}
-    verdicts = await flows.rehearse(actor, [item for item in items if item.token in there], act=act)
-    return queries.check_page(operating_of(request), rows, verdicts, act=act, asked=len(items))
+async def _rehearsed(request: HttpRequest, actor: Actor, rows: list[QueueRow], act: Act, *, asked: int) -> CheckPage:
+    verdicts = await flows.rehearse(actor, [Item.read(row.token) for row in rows], act=act)
+    return queries.check_page(operating_of(request), rows, verdicts, act=act, asked=asked)
 
 
 @get("/operator/merchants/{merchant_id:str}/payments/{payment_id:str}", name="operator:payment", guards=VISITING)

@@ -1,5 +1,7 @@
 """Rehearsals of what an operator may do about what waits, and setting something aside. One transaction each, no network."""
 
+from uuid import UUID
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,8 +24,6 @@ from app.payouts import queries as payouts
 from app.payouts.domain import PayoutId, PayoutStatus
 from app.psp.domain import Outcome
 
-OBJECTS = {Kind.UNANSWERED: "attempt", Kind.OPERATION: "operation", Kind.FAILED: "operation", Kind.WEBHOOK: "job", Kind.PAYOUT: "payout"}
-"""What the audit trail calls the object of each kind; the others are payments."""
 JOB = "payments.apply_psp_event"
 _SET_ASIDE = text(
     "insert into set_aside (merchant_id, kind, object_id, reason, by_name, at) values (:merchant, :kind, :id, :reason, :name, :at)"
@@ -32,8 +32,18 @@ _SET_ASIDE = text(
 
 
 async def note(session: AsyncSession, actor: Actor, item: Item, *, what: str, reason: str) -> None:
-    """Write into the merchant's audit trail what an operator is about to do, and why."""
-    await note_act(session, actor, object_type=OBJECTS.get(item.kind, "payment"), object_id=item.id, what=what, reason=reason)
+    """Write into the merchant's audit trail what an operator is about to do with which payment or payout, and why."""
+    noun, about = ("payout", item.id) if item.kind is Kind.PAYOUT else ("payment", await payment_of(session, item))
+    await note_act(session, actor, object_type=noun, object_id=about, what=what, reason=reason)
+
+
+async def payment_of(session: AsyncSession, item: Item) -> UUID:
+    """The payment that an item is about."""
+    if item.kind in {Kind.OPERATION, Kind.FAILED}:
+        return (await retries.operation(session, merchant_id=item.merchant_id, operation_id=item.id)).payment_id
+    if item.kind is Kind.UNANSWERED:
+        return (await attempts.attempt(session, merchant_id=item.merchant_id, attempt_id=AttemptId(item.id))).payment_id
+    return (await payments.payment(session, merchant_id=item.merchant_id, payment_id=PaymentId(item.id))).id
 
 
 async def to_try_again(session: AsyncSession, item: Item) -> Again:
@@ -113,15 +123,7 @@ async def set_aside(session: AsyncSession, actor: Actor, item: Item, *, reason: 
     if item.kind not in SETTABLE:
         raise StillNeedsAnAnswer("It is asked about until it is known; only then can it be left as it is.")
     here = at(actor, item.merchant_id, "payments.read")
-    await _exists(session, item)
     values = {"merchant": item.merchant_id, "kind": item.kind, "id": item.id, "reason": reason, "name": actor.name, "at": now()}
     await session.execute(_SET_ASIDE, values)
     await note(session, here, item, what="set_aside", reason=reason)
     return "It leaves the queue as it is; nothing moves"
-
-
-async def _exists(session: AsyncSession, item: Item) -> None:
-    if item.kind is Kind.FAILED:
-        await retries.operation(session, merchant_id=item.merchant_id, operation_id=item.id)
-    else:
-        await payments.payment(session, merchant_id=item.merchant_id, payment_id=PaymentId(item.id))
