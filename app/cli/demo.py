@@ -189,7 +189,7 @@ def sow(here: Installation, *, days: int, compared: bool = True) -> None:
         from app.seed import OPERATOR, plant
 
         known = asyncio.run(plant(simulator_url=here.simulator_url, days=days, compared=compared))
-        for person in known["people"]:
+        for person in msgspec.convert(known["people"], list[dict[str, str]]):
             if person["role"] == OPERATOR:
                 appoint(here.urls.owner, person["email"])
     elif "api_keys" in known:

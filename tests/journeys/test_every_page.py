@@ -167,31 +167,34 @@ async def visit_every_page(chrome: Browser, house: House, *, width: int) -> str:
         return "\n".join(filter(None, map(told, wrong)))
 
 
-OPERATORS = {
-    "merchant_id": "select merchant_id from payment where status = 'conflicted'",
-    "payment_id": "select id from payment where status = 'conflicted'",
-}
-BEYOND = ("/operator/queue?merchant=zzzz", "/operator/jobs?job=zzzz", "/operator/merchants?q=zzzz", "/operator/visits?status=over")
+IN_DOUBT = "select merchant_id, id from payment where status = 'conflicted'"
+NOTHING_THERE = ("/operator/queue?merchant=zzzz", "/operator/jobs?job=zzzz")
 """Lists of the console that find nothing."""
 
 
 async def visit_the_console(chrome: Browser, house: House, *, width: int) -> str:
     """What is wrong with the pages of those who run the platform: without a visit, and during one, with something to look at."""
     mara = next(person for person in house.people if person.role == "operator")
-    values = {name: public_id(PREFIXES[name], house.query(sql)[0][0]) for name, sql in OPERATORS.items()}  # type: ignore[arg-type]
-    paths = [fill(path, values) for path, _, audience in pages() if audience == "operator"]
+    merchant, payment = house.query(IN_DOUBT)[0]
+    values = {"merchant_id": public_id("mer", merchant), "payment_id": public_id("pay", payment)}  # type: ignore[arg-type]
+    paths = [fill(path, values) for path, _, audience in pages() if audience == "operator" and not path.endswith("/check")]
+    house.query("update operator_visit set closed_at = now() where closed_at is null")
     async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}, color_scheme="light") as window:
         page = window.page
         await window.sign_in(mara, at="/operator")
         wrong = await look_at(window, ["/operator"], width=width)
-        await page.goto("/operator")
         await page.get_by_label("Reason").fill("Looking at every page of the console")
         await page.get_by_role("button", name="Open the visit").click()
         await page.get_by_role("button", name="End the visit").wait_for()
         await page.goto("/operator/queue")
         chosen = await page.locator("#queue-rows input[name=item]").evaluate_all("boxes => boxes.map(box => 'item=' + box.value).join('&')")
         assert chosen.count("item=") >= 3, "the demo has something waiting"
-        wrong |= await look_at(window, [*paths, *BEYOND, f"/operator/queue/check?{chosen}"], width=width)
+        paths.append(f"/operator/queue/check?{chosen}")
+        beside = await window.beside()
+        looks = [look_at(tab, paths[half::2], width=width) for half, tab in enumerate((window, beside))]
+        wrong |= {path: texts for found in await asyncio.gather(*looks) for path, texts in found.items()}
+        if width == WIDE:
+            wrong |= await look_at(window, NOTHING_THERE, width=width, dark=False)
         return told(wrong)
 
 
