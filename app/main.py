@@ -17,6 +17,7 @@ from app.inbox import pages as inbox
 from app.ledger import pages as ledger
 from app.ops import pages as ops
 from app.ops.console import pages as console
+from app.ops.queue import pages as queue
 from app.orders import api as orders_api
 from app.orders import pages as orders
 from app.payments import api as payments_api
@@ -80,6 +81,7 @@ FEATURES = (
     inbox,
     ops,
     console,
+    queue,
 )
 
 

@@ -38,7 +38,7 @@ async def request_approval(
     session: AsyncSession, actor: Actor, *, act: Act, object_id: UUID, instruction: Mapping[str, object], amount: Money, reason: str
 ) -> Approval:
     """Ask others to agree to an act exactly as it is described."""
-    if actor.kind is not ActorKind.USER or actor.id is None:
+    if actor.kind not in {ActorKind.USER, ActorKind.OPERATOR} or actor.id is None:
         raise SecondPersonNeeded("Only a person can ask for an approval.")
     needed = await queries.approvers_needed(session, actor, act=act, amount=amount)
     permission, _ = await queries.policy(session, actor, act=act)

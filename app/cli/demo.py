@@ -20,6 +20,7 @@ import psycopg
 from app.cli import installation as installations
 from app.cli.installation import Installation
 from app.cli.migrate import upgrade
+from app.cli.operators import appoint
 from app.cli.output import step
 from app.cli.processes import RELAY, SCHEDULER, worker_command
 from app.cli.strays import forget, remember, stop_strays
@@ -185,9 +186,12 @@ def sow(here: Installation, *, days: int, compared: bool = True) -> None:
     """Make so many days of demo data in an empty house, and write down how to use it."""
     known = msgspec.json.decode(here.demo_file.read_bytes()) if here.demo_file.exists() else {}
     if days and is_empty(here.urls.owner):
-        from app.seed import plant
+        from app.seed import OPERATOR, plant
 
         known = asyncio.run(plant(simulator_url=here.simulator_url, days=days, compared=compared))
+        for person in msgspec.convert(known["people"], list[dict[str, str]]):
+            if person["role"] == OPERATOR:
+                appoint(here.urls.owner, person["email"])
     elif "api_keys" in known:
         from app.seed import point_webhooks
 
@@ -254,9 +258,11 @@ def welcome(here: Installation, seconds: float) -> str:
     known = msgspec.json.decode(here.demo_file.read_bytes())
     command = str(Path(sys.executable).with_name("countinghouse")) + ("" if here.data == installations.DATA else f" --data {here.data}")
     lines = ["", click.style(f"Countinghouse is ready after {seconds:.1f} s: {here.web_url}", bold=True)]
-    for person in known.get("people", [])[:1]:
-        lines.append(f"  Sign in          {person['email']}   {person['password']}")
-        lines.append(f"  Second factor    {command} code {person['email']}")
+    people = known.get("people", [])
+    for label, shown in (("Sign in", people[:1]), ("Operator", [each for each in people if each["role"] == "operator"])):
+        for person in shown:
+            lines.append(f"  {label:<16} {person['email']}   {person['password']}")
+            lines.append(f"  Second factor    {command} code {person['email']}")
     lines += [
         f"  Everybody else   {here.demo_file}",
         f"  PSP simulator    {here.simulator_url}",

@@ -34,7 +34,7 @@ def add(settled: dict[str, Path], email: str) -> None:
       countinghouse operator add mara@platform.example
     """
     with attached(settled["data"]):
-        _change(_ADD, (now(), normalised(email)))
+        appoint(settings().owner_database_url or settings().database_url, email)
     emit({"operator": email}, f"{email} runs the platform now; the console is at /operator.")
 
 
@@ -49,11 +49,16 @@ def remove(settled: dict[str, Path], email: str) -> None:
       countinghouse operator remove mara@platform.example
     """
     with attached(settled["data"]):
-        _change(_REMOVE, (normalised(email),))
+        _change(settings().owner_database_url or settings().database_url, _REMOVE, (normalised(email),))
     emit({"operator": None}, f"{email} no longer runs the platform.")
 
 
-def _change(statement: str, values: tuple[object, ...]) -> None:
-    with psycopg.connect(settings().owner_database_url or settings().database_url) as connection:
+def appoint(owner_url: str, email: str) -> None:
+    """Write, as the owner of the database, that a person runs the platform."""
+    _change(owner_url, _ADD, (now(), normalised(email)))
+
+
+def _change(owner_url: str, statement: str, values: tuple[object, ...]) -> None:
+    with psycopg.connect(owner_url) as connection:
         if connection.execute(statement.encode(), values).fetchone() is None:
             raise PersonNotFound("Nobody with this e-mail address is here, or they run nothing.")

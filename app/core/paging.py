@@ -103,20 +103,37 @@ async def fetch_page(
         statement = statement.where(tuple_(*keys) < here if downwards else tuple_(*keys) > here)
     statement = statement.order_by(*(key.desc() if downwards else key.asc() for key in keys)).limit(size + 1)
     rows = list((await session.execute(statement)).all())
+    return page_of(rows, [key.key for key in keys], cursor=cursor, size=size)
+
+
+def page_of(rows: list[Any], names: Sequence[str], *, cursor: Cursor | None, size: int = PAGE_SIZE) -> Page[Any]:
+    """A page made of rows as they were read in the cursor's direction, one more than the page shows where there is one."""
+    backwards = cursor is not None and cursor.backwards
     more, rows = len(rows) > size, rows[:size]
     if backwards:
         rows.reverse()
-    return _page(rows, keys, has_next=more or backwards, has_previous=(more if backwards else cursor is not None))
-
-
-def _page(rows: list[Any], keys: Sequence[InstrumentedAttribute[Any]], *, has_next: bool, has_previous: bool) -> Page[Any]:
-    def pointer(row: Any, *, backwards: bool) -> str:
-        return Cursor(tuple(_plain(getattr(row, key.key)) for key in keys), backwards).encode()
-
     if not rows:
         return Page([])
+    has_next, has_previous = more or backwards, more if backwards else cursor is not None
     return Page(
         rows,
-        pointer(rows[-1], backwards=False) if has_next else None,
-        pointer(rows[0], backwards=True) if has_previous else None,
+        _pointer(rows[-1], names, backwards=False) if has_next else None,
+        _pointer(rows[0], names, backwards=True) if has_previous else None,
     )
+
+
+def _pointer(row: Any, names: Sequence[str], *, backwards: bool) -> str:
+    return Cursor(tuple(_plain(getattr(row, name)) for name in names), backwards).encode()
+
+
+def place(after: str | None, *readers: Callable[[str], object]) -> tuple[Cursor | None, list[object]]:
+    """Where a page of a function of the database starts: the cursor, and its values as the function takes them; nothing at the first page."""
+    if not after:
+        return None, [None] * len(readers)
+    cursor = Cursor.decode(after)
+    if len(cursor.values) != len(readers):
+        raise MalformedCursor("Go back to the first page of the list.")
+    try:
+        return cursor, [reader(_word(str(value))) for reader, value in zip(readers, cursor.values, strict=True)]
+    except ValueError:
+        raise MalformedCursor("Go back to the first page of the list.") from None

@@ -51,6 +51,7 @@ class Payment(Base):
         Index("ix_payment_provider_reference", "merchant_id", "provider_reference"),
         Index("ix_payment_last4", "merchant_id", "last4", "id"),
         Index("ix_payment_unknown", "updated_at", postgresql_where=text("status = 'unknown'")),
+        Index("ix_payment_conflicted", "updated_at", postgresql_where=text("status = 'conflicted'")),
         Index("ix_payment_late_success", "merchant_id", "id", postgresql_where=text("failure_code = 'late_success'")),
         Index(
             "ix_payment_expiry",
@@ -171,6 +172,7 @@ class PaymentOperation(Base):
         CheckConstraint(OPERATION.check_sql("status"), name="status"),
         CheckConstraint("amount_minor > 0", name="amount_is_positive"),
         Index("ix_payment_operation_unknown", "merchant_id", "id", postgresql_where=text("status = 'unknown'")),
+        Index("ix_payment_operation_failed", "updated_at", "id", postgresql_where=text("status = 'failed'")),
         Index("uq_payment_operation_number", "merchant_id", "payment_id", "kind", "number", unique=True),
         Index("uq_payment_operation_attempt", "merchant_id", "attempt_id", unique=True),
     )

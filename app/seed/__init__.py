@@ -39,7 +39,7 @@ from app.reconciliation.invariants import service as invariants
 from app.reconciliation.runs import service as runs
 from app.reconciliation.sources import service as sources
 from app.reports import flows as reports
-from app.seed import access, payouts
+from app.seed import access, payouts, waiting
 from app.sellers import service as sellers
 from app.sellers.domain import FeeTerms
 from app.tenancy import service as tenancy
@@ -48,6 +48,8 @@ from app.wallets import flows as wallets
 
 DAYS = 30
 MAIL = "countinghouse.example"
+OPERATOR = "operator"
+"""The role of somebody who runs the platform; that they do is said by the owner of the database, not here."""
 
 PEOPLE = (
     ("ines.okafor", "Ines Okafor", Role.OWNER),
@@ -117,10 +119,11 @@ async def plant(*, simulator_url: str, days: int = DAYS, compared: bool = True) 
     try:
         # early enough for the bank accounts to have cooled off on the first day
         with travel(timedelta(days=-days - 4, hours=-1)):
-            people, halden, halden_key = await _open_merchant("Halden & Rowe", PEOPLE, simulator_url)
-            others, northlight, northlight_key = await _open_merchant(
+            people, (halden, _), halden_key = await _open_merchant("Halden & Rowe", PEOPLE, simulator_url)
+            others, (northlight, northlight_test), northlight_key = await _open_merchant(
                 "Northlight Coffee", (("nora.berg", "Nora Berg", Role.OWNER),), simulator_url
             )
+            mara = await _add_person("", "mara.voss", "Mara Voss", OPERATOR)
             await payouts.open_payouts(
                 halden.merchant_id,
                 owner=halden.who(Role.OWNER),
@@ -137,11 +140,12 @@ async def plant(*, simulator_url: str, days: int = DAYS, compared: bool = True) 
         )
         if compared:
             await reconcile(halden, simulator_url, planted=PLANTED)
+            await _bad_day(northlight, northlight_test, dice, simulator_url)
         for house in (halden, northlight):
             await reports.count_again(house.merchant_id)
     finally:
         await dispose()
-    return {"people": [_entry(person) for person in people + others], "api_keys": [*halden_key, *northlight_key]}
+    return {"people": [_entry(person) for person in [*people, *others, mara]], "api_keys": [*halden_key, *northlight_key]}
 
 
 def _entry(person: Person) -> dict[str, str]:
@@ -150,7 +154,7 @@ def _entry(person: Person) -> dict[str, str]:
 
 async def _open_merchant(
     name: str, people: Sequence[tuple[str, str, Role]], simulator_url: str
-) -> tuple[list[Person], House, list[dict[str, str]]]:
+) -> tuple[list[Person], list[House], list[dict[str, str]]]:
     """A merchant and its sandbox: people, connection, sellers, fees and an API key in each."""
     known = [await _add_person(name, *person) for person in people]
     owner = known[0]
@@ -179,7 +183,7 @@ async def _open_merchant(
         houses.append(house)
         mode, connection = "test" if is_sandbox else "live", public_id("con", house.connection_id)
         keys.append({"merchant": name, "mode": mode, "id": public_id("mer", merchant_id), "connection": connection, "key": key})
-    return known, houses[0], keys
+    return known, houses, keys
 
 
 def _acting(owner: Actor, person: Person, is_sandbox: bool) -> Actor:
@@ -187,7 +191,7 @@ def _acting(owner: Actor, person: Person, is_sandbox: bool) -> Actor:
     return msgspec.structs.replace(owner, id=person.id, name=person.name, permissions=permissions)
 
 
-async def _add_person(merchant: str, handle: str, name: str, role: Role) -> Person:
+async def _add_person(merchant: str, handle: str, name: str, role: str) -> Person:
     password, totp_secret, email = f"demo-{randomness.token_urlsafe(9)}", pyotp.random_base32(), f"{handle}@{MAIL}"
     async with unit_of_work(None) as session:
         row = await identity.create_person(session, email=email, name=name, password=password, totp_secret=totp_secret)
@@ -294,6 +298,17 @@ async def _today(house: House, dice: random.Random) -> None:
     await _pay(house, await _order(house, dice, 903), token=HELD)
     await _pay(house, await _order(house, dice, 904), token=None)
     await _order(house, dice, 905)
+
+
+async def _bad_day(house: House, test: House, dice: random.Random, simulator_url: str) -> None:
+    """What an operator finds waiting."""
+    await waiting.leave_for_operators(
+        house.who(Role.OWNER),
+        order=lambda: _order(house, dice, dice.randrange(1_000, 9_000)),
+        test=test.who(Role.OWNER),
+        test_order=lambda: _order(test, dice, dice.randrange(1_000, 9_000)),
+        simulator_url=simulator_url,
+    )
 
 
 PLANTED = "amount,fee,duplicate,dispute,unknown_type,bank_stray"

@@ -168,6 +168,8 @@ async def _shown(request: HttpRequest, error: Exception, problem: Problem, heade
         return _to_sign_in(request, problem)
     if isinstance(error, StepUpRequired):
         return _step_up(request, error)
+    if isinstance(error, PermissionMissing) and request.scope["path"] == "/" and _has_only_the_console(request):
+        return rendering.redirect(request, "/operator", hard=True)
     if isinstance(error, AppError):
         again = await rendering.invalid_answer(request, error)
         if again is not None:
@@ -181,6 +183,12 @@ async def _shown(request: HttpRequest, error: Exception, problem: Problem, heade
         status=problem.status,
         headers=dict(headers),
     )
+
+
+def _has_only_the_console(request: HttpRequest) -> bool:
+    """Whoever runs the platform and works for no merchant has another start page."""
+    web = request.state.web
+    return bool(web.is_operator) and web.merchant is None
 
 
 def _headers(request: HttpRequest, error: Exception, problem: Problem) -> dict[str, str]:

@@ -145,6 +145,7 @@ _BY_NOUN: dict[str, dict[str, Status]] = {
     "wallet": {"available": _done("Available"), "pending": _neutral("Pending")},
     "ledger": {"unbalanced": _wrong("Unbalanced"), "balanced": _done("Balanced")},
     "merchant": {"live": _done("Live"), "sandbox": _waiting("Test", "flask-conical")},
+    "visit": {"open": _waiting("Open now", "eye"), "closed": _neutral("Over", "check")},
     "session": {"current": _done("This session")},
     "approval": {
         "pending": _waiting("Needs approval", "hourglass"),

@@ -50,31 +50,6 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
                     WHERE v.id = p_visit AND v.closed_at IS NULL AND v.opened_at <= p_now AND v.expires_at > p_now)
 $$
 """
-DEAD_JOBS = """
-CREATE FUNCTION operator_dead_jobs(p_visit uuid, p_now timestamptz, p_most integer)
-RETURNS TABLE (merchant_id uuid, merchant text, event_id uuid, actor text, topic text, attempts bigint, error text, first_at timestamptz, last_at timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT j.merchant_id, m.name, j.event_id, j.actor, j.topic, j.attempts, coalesce(j.error, ''), j.first_at, j.last_at
-      FROM job_run j JOIN merchant m ON m.id = j.merchant_id
-     WHERE j.state = 'dead' AND operator_visit_open(p_visit, p_now)
-     ORDER BY j.last_at DESC LIMIT p_most
-$$
-"""
-UNKNOWN = """
-CREATE FUNCTION operator_unknown(p_visit uuid, p_now timestamptz, p_most integer)
-RETURNS TABLE (merchant_id uuid, merchant text, noun text, id uuid, currency text, amount_minor bigint, since timestamptz)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT x.merchant_id, m.name, x.noun, x.id, x.currency, x.amount_minor, x.updated_at
-      FROM ((SELECT p.merchant_id, 'payment' AS noun, p.id, p.currency, p.amount_minor, p.updated_at FROM payment p
-              WHERE p.status = 'unknown' ORDER BY p.updated_at LIMIT p_most)
-            UNION ALL
-            (SELECT o.merchant_id, 'payout', o.id, o.currency, o.amount_minor, o.updated_at FROM payout o
-              WHERE o.status = 'unknown' ORDER BY o.updated_at LIMIT p_most)) x
-      JOIN merchant m ON m.id = x.merchant_id
-     WHERE operator_visit_open(p_visit, p_now)
-     ORDER BY x.updated_at LIMIT p_most
-$$
-"""
 
 
 def upgrade() -> None:
@@ -267,8 +242,6 @@ def _operators() -> None:
     for function, signature in (
         (OPERATOR, "operator_standing(uuid, timestamptz)"),
         (OPEN, "operator_visit_open(uuid, timestamptz)"),
-        (DEAD_JOBS, "operator_dead_jobs(uuid, timestamptz, integer)"),
-        (UNKNOWN, "operator_unknown(uuid, timestamptz, integer)"),
     ):
         op.execute(function)
         definer(op, signature)
@@ -276,8 +249,6 @@ def _operators() -> None:
 
 def downgrade() -> None:
     for signature in (
-        "operator_unknown(uuid, timestamptz, integer)",
-        "operator_dead_jobs(uuid, timestamptz, integer)",
         "operator_visit_open(uuid, timestamptz)",
         "operator_standing(uuid, timestamptz)",
     ):

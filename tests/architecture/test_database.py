@@ -138,7 +138,11 @@ WHO_IS_IT = {
     *("api_key_holders", "api_client_merchant", "visitor", "standing", "psp_connection_merchant"),
     *("works_elsewhere", "invitation_merchant", "sso_provider_merchant", "sso_provider_of_domain"),
 }
-OPERATORS = {"operator_standing", "operator_visit_open", "operator_dead_jobs", "operator_unknown"}  # across merchants, only during a visit
+# across merchants, only during a visit; each list is read onwards and backwards
+OPERATORS = {
+    *("operator_standing", "operator_visit_open", "operator_queue_counts", "operator_note_look"),
+    *(f"operator_{what}{way}" for what in ("queue", "dead_jobs", "merchants") for way in ("", "_back")),
+}
 WHOSE_TURN = {
     "attempts_due",
     "audit_chains",

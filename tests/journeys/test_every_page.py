@@ -172,6 +172,37 @@ async def visit_every_page(chrome: Browser, house: House, *, width: int) -> str:
         return "\n".join(filter(None, map(told, wrong)))
 
 
+IN_DOUBT = "select merchant_id, id from payment where status = 'conflicted'"
+NOTHING_THERE = ("/operator/queue?merchant=zzzz", "/operator/jobs?job=zzzz")
+"""Lists of the console that find nothing."""
+
+
+async def visit_the_console(chrome: Browser, house: House, *, width: int) -> str:
+    """What is wrong with the pages of those who run the platform: without a visit, and during one, with something to look at."""
+    mara = next(person for person in house.people if person.role == "operator")
+    merchant, payment = house.query(IN_DOUBT)[0]
+    values = {"merchant_id": public_id("mer", merchant), "payment_id": public_id("pay", payment)}  # type: ignore[arg-type]
+    paths = [fill(path, values) for path, _, audience in pages() if audience == "operator" and not path.endswith("/check")]
+    house.query("update operator_visit set closed_at = now() where closed_at is null")
+    async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}, color_scheme="light") as window:
+        page = window.page
+        await window.sign_in(mara, at="/operator")
+        wrong = await look_at(window, ["/operator"], width=width)
+        await page.get_by_label("Reason").fill("Looking at every page of the console")
+        await page.get_by_role("button", name="Open the visit").click()
+        await page.get_by_role("button", name="End the visit").wait_for()
+        await page.goto("/operator/queue")
+        chosen = await page.locator("#queue-rows input[name=item]").evaluate_all("boxes => boxes.map(box => 'item=' + box.value).join('&')")
+        assert chosen.count("item=") >= 3, "the demo has something waiting"
+        paths.append(f"/operator/queue/check?{chosen}")
+        beside = await window.beside()
+        looks = [look_at(tab, paths[half::2], width=width) for half, tab in enumerate((window, beside))]
+        wrong |= {path: texts for found in await asyncio.gather(*looks) for path, texts in found.items()}
+        if width == WIDE:
+            wrong |= await look_at(window, NOTHING_THERE, width=width, dark=False)
+        return told(wrong)
+
+
 async def visit_the_way_in(chrome: Browser, house: House, *, width: int) -> str:
     """What is wrong with the pages before the sign-in."""
     before = {
@@ -196,6 +227,9 @@ class TestEveryPage:
     async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House) -> None:
         assert await visit_every_page(chrome, house, width=WIDE) == ""
 
+    async def test_so_do_the_pages_of_those_who_run_the_platform(self, chrome: Browser, house: House) -> None:
+        assert await visit_the_console(chrome, house, width=WIDE) == ""
+
     async def test_so_do_the_pages_before_the_sign_in(self, chrome: Browser, house: House) -> None:
         assert await visit_the_way_in(chrome, house, width=WIDE) == ""
 
@@ -205,6 +239,9 @@ class TestEveryPageOnAPhone:
 
     async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House) -> None:
         assert await visit_every_page(chrome, house, width=PHONE) == ""
+
+    async def test_so_do_the_pages_of_those_who_run_the_platform(self, chrome: Browser, house: House) -> None:
+        assert await visit_the_console(chrome, house, width=PHONE) == ""
 
     async def test_so_do_the_pages_before_the_sign_in(self, chrome: Browser, house: House) -> None:
         assert await visit_the_way_in(chrome, house, width=PHONE) == ""

@@ -4,34 +4,22 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from litestar import Litestar
+from bs4 import BeautifulSoup
 
 from app.core import clock
 from app.core.clock import now
 from app.core.db import unit_of_work
-from app.core.embedded import Urls
-from app.core.ids import PersonId, new_id
-from app.ops.console import queries
-from app.psp.domain import Outcome, Result
+from app.core.ids import new_id, public_id
+from app.ops.console import queries, service
+from app.ops.console.schemas import JobFilter
+from app.ops.queue import queries as queue
+from app.ops.queue.schemas import QueueFilter
 from app.web.sessions import Operating
+from tests.ops.conftest import REASON, trail
 from tests.support.console import OpenAs, rows, soup
-from tests.support.factories.identity import make_operator, make_person
+from tests.support.factories.identity import totp_code
 from tests.support.factories.tenancy import Tenant, make_tenant
-from tests.support.shop import ScriptedPsp, Shop
 from tests.support.web import Browser, text_of
-
-REASON = "Ticket 4711: jobs stuck since the outage"
-
-
-@pytest.fixture
-async def operator(app: Litestar, database: Urls, superuser: psycopg.Connection) -> Browser:
-    async with unit_of_work(None) as session:
-        person = await make_person(session, name="Mara Voss")
-    make_operator(superuser, person.id)
-    browser = Browser(app)
-    await browser.adopt(PersonId(person.id))
-    await browser.get("/operator")
-    return browser
 
 
 def bury(superuser: psycopg.Connection, tenant: Tenant) -> str:
@@ -44,15 +32,6 @@ def bury(superuser: psycopg.Connection, tenant: Tenant) -> str:
     )
     superuser.commit()
     return str(event)
-
-
-def trail(superuser: psycopg.Connection, tenant: Tenant) -> list[tuple[str, str, str, str]]:
-    superuser.commit()
-    found = superuser.execute(
-        "select actor_kind, actor_name, action, reason from audit_entry where merchant_id = %s and actor_kind = 'operator' order by id",
-        [tenant.id],
-    ).fetchall()
-    return [(str(kind), str(name), str(action), str(reason)) for kind, name, action, reason in found]
 
 
 class TestVisit:
@@ -76,8 +55,13 @@ class TestVisit:
     ) -> None:
         bury(superuser, tenant)
         async with unit_of_work(None) as session:
-            assert (await queries.dead_jobs(session, Operating())).jobs == []
-            assert (await queries.dead_jobs(session, Operating(visit=new_id(), reason="x", until=now()))).jobs == []
+            assert (await queries.dead_jobs(session, Operating(), chosen=JobFilter())).jobs.items == []
+            shut = Operating(visit=new_id(), reason="x", until=now())
+            assert (await queries.dead_jobs(session, shut, chosen=JobFilter())).jobs.items == []
+            assert (await queries.merchants(session, shut, q="", after=None)).merchants.items == []
+            assert (await queue.queue(session, shut, chosen=QueueFilter(), after=None)).waiting == 0
+            await service.note_look(session, tenant.actor(), visit=shut.visit, merchants=[public_id("mer", tenant.id)], what="anything")
+        assert trail(superuser, tenant) == []
 
     async def test_the_application_makes_nobody_an_operator(self, tenant: Tenant) -> None:
         from sqlalchemy import text
@@ -97,8 +81,6 @@ class TestActs:
         await operator.post("/operator/visits", {"reason": REASON, "minutes": "15"})
         shown = rows(soup(await operator.get("/operator/jobs")), "#dead-rows")
         assert len(shown) == 1
-        from app.core.ids import public_id
-
         form = {"merchant": public_id("mer", tenant.id), "event": event, "job": "send_webhook"}
         assert (await operator.post("/operator/jobs/discard", form)).status_code == 422, "it needs a reason of its own"
         assert (await operator.post("/operator/jobs/requeue", form)).status_code == 303
@@ -115,9 +97,6 @@ class TestActs:
     async def test_a_stale_factor_is_asked_for_and_the_act_goes_on_as_the_operator(
         self, operator: Browser, tenant: Tenant, superuser: psycopg.Connection
     ) -> None:
-        from app.core.ids import public_id
-        from tests.support.factories.identity import totp_code
-
         event = bury(superuser, tenant)
         await operator.post("/operator/visits", {"reason": REASON, "minutes": "15"})
         superuser.execute("update web_session set factor_at = now() - interval '1 hour'")
@@ -127,22 +106,41 @@ class TestActs:
         assert (await operator.post("/operator/jobs/requeue", form | {"step_up_code": totp_code()})).status_code == 303
         assert [entry[:1] + entry[2:3] for entry in trail(superuser, tenant)] == [("operator", "jobs.requeued")]
 
-    async def test_an_unknown_outcome_is_found_and_asked_about(
-        self, operator: Browser, shop: Shop, psp: ScriptedPsp, superuser: psycopg.Connection
-    ) -> None:
-        psp.answers("authorise", Result(outcome=Outcome.UNKNOWN))
-        paid = await shop.pay()
-        await operator.post("/operator/visits", {"reason": REASON, "minutes": "15"})
-        page = soup(await operator.get("/operator/unknown"))
-        (form,) = page.select("#unknown-rows form")
-        fields = {str(box["name"]): str(box["value"]) for box in form.select("input") if box["name"] != "csrf_token"}
-        before = len(psp.calls)
-        assert (await operator.post("/operator/unknown/ask", fields)).status_code == 303
-        assert len(psp.calls) > before, f"the PSP was asked about {paid.payment_id}"
-        said = [entry[2] for entry in trail(superuser, shop.tenant)]
-        assert said == ["operator.saw_unknown_outcomes", "operator.asked_psp"]
-
-    async def test_the_place_looks_like_another_one(self, operator: Browser) -> None:
+    async def test_the_place_looks_like_another_one_and_is_where_an_operator_starts(self, operator: Browser) -> None:
+        start = await operator.get("/")
+        assert (start.status_code, start.headers["location"]) == (303, "/operator")
         page = soup(await operator.get("/operator"))
         assert page.select_one("aside.side.inverse") is not None
         assert "Platform operations" in text_of(await operator.get("/operator"))
+
+
+class TestLists:
+    async def test_they_turn_onwards_and_back_and_are_filtered(
+        self, operator: Browser, tenant: Tenant, superuser: psycopg.Connection
+    ) -> None:
+        await make_tenant(name="Another house")
+        for _ in range(27):
+            bury(superuser, tenant)
+        await operator.post("/operator/visits", {"reason": REASON, "minutes": "15"})
+        whose = f"merchant={public_id('mer', tenant.id)}"
+        first = soup(await operator.get(f"/operator/jobs?{whose}"))
+        onwards = first.select_one("a[rel=next]")
+        assert onwards is not None
+        second = soup(await operator.get(str(onwards["href"])))
+        assert (len(rows(first, "#dead-rows")), len(rows(second, "#dead-rows"))) == (25, 2)
+        back = second.select_one("a[rel=prev]")
+        assert back is not None
+        again = soup(await operator.get(str(back["href"])))
+        assert ids_in(again) == ids_in(first)
+        assert ids_in(first).isdisjoint(ids_in(second))
+        assert not rows(soup(await operator.get(f"/operator/jobs?{whose}&job=other")), "#dead-rows")
+        assert (await operator.get("/operator/jobs?after=nonsense")).status_code == 422
+        assert rows(soup(await operator.get("/operator/merchants?q=another%20HOUSE")), "#merchant-rows")
+        assert not rows(soup(await operator.get("/operator/merchants?q=nobody")), "#merchant-rows")
+        (mine,) = [row for row in rows(soup(await operator.get("/operator/visits?status=open")), "#visit-rows") if REASON in row]
+        assert "Mara Voss" in mine
+        assert not rows(soup(await operator.get("/operator/visits?who=nobody@example.test")), "#visit-rows")
+
+
+def ids_in(page: BeautifulSoup) -> set[str]:
+    return {str(box["value"]) for box in page.select("#dead-rows input[name=event]")}

@@ -2,15 +2,16 @@
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
 from app.core.db import unit_of_work
 from app.core.ids import MerchantId, parse_id
-from app.ops.console import flows, queries, service
-from app.ops.console.schemas import AskForm, JobForm, VisitForm
+from app.ops.console import queries, service
+from app.ops.console.schemas import JobFilter, JobForm, VisitFilter, VisitForm
 from app.web.context import HttpRequest
-from app.web.forms import read_form
+from app.web.forms import Values, parse_form, read_form
 from app.web.guards import operator
 from app.web.rendering import answer_invalid_with, redirect, render
 from app.web.sessions import Operating, Visitor
@@ -25,8 +26,17 @@ def _visitor(request: HttpRequest) -> Visitor:
     return visitor
 
 
-def _operating(request: HttpRequest) -> Operating:
+def operating_of(request: HttpRequest) -> Operating:
+    """The visit of whoever asks."""
     return _visitor(request).operating or Operating()
+
+
+def query_of(request: HttpRequest) -> Values:
+    """The address's parameters, each with all its values."""
+    found: Values = {}
+    for name, value in request.query_params.multi_items():
+        found.setdefault(name, []).append(str(value))
+    return found
 
 
 @get("/operator", name="operator:console", guards=[operator()])
@@ -53,11 +63,12 @@ async def close_visit(request: HttpRequest, session: Session) -> Response[str]:
 
 
 @get("/operator/jobs", name="operator:jobs", guards=VISITING)
-async def show_dead_jobs(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
+async def list_dead_jobs(request: HttpRequest, session: Session, actor: Who, after: FromQuery[str | None] = None) -> Response[str]:
     """Jobs that were given up, of all merchants."""
-    page = await queries.dead_jobs(session, _operating(request))
-    merchants = [MerchantId(parse_id("mer", row.merchant_id)) for row in page.jobs]
-    await service.note_look(session, actor, merchants=merchants, what="dead_jobs", reason=page.reason)
+    operating = operating_of(request)
+    page = await queries.dead_jobs(session, operating, chosen=parse_form(query_of(request), JobFilter), after=after)
+    seen = [row.merchant_id for row in page.jobs.items]
+    await service.note_look(session, actor, visit=operating.visit, merchants=seen, what="dead_jobs")
     return render(request, "operator/jobs.html", page)
 
 
@@ -68,14 +79,14 @@ async def requeue_job(request: HttpRequest, actor: Who) -> Response[str]:
     merchant_id = MerchantId(parse_id("mer", form.merchant))
     async with unit_of_work(merchant_id) as session:
         here = service.at(actor, merchant_id, "jobs.repair")
-        await service.requeue_job(session, here, event=form.event, job=form.job, reason=_operating(request).reason or "")
+        await service.requeue_job(session, here, event=form.event, job=form.job, reason=operating_of(request).reason or "")
     return redirect(request, "/operator/jobs", toast="It is tried again")
 
 
 @post("/operator/jobs/discard", name="operator:discard", status_code=200, guards=ACTING)
 async def discard_job(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
     """Set a dead job aside for good."""
-    answer_invalid_with(request, "operator/jobs.html", await queries.dead_jobs(session, _operating(request)))
+    answer_invalid_with(request, "operator/jobs.html", await queries.dead_jobs(session, operating_of(request), chosen=JobFilter()))
     form = await read_form(request, JobForm)
     merchant_id = MerchantId(parse_id("mer", form.merchant))
     async with unit_of_work(merchant_id) as own:
@@ -84,22 +95,23 @@ async def discard_job(request: HttpRequest, session: Session, actor: Who) -> Res
     return redirect(request, "/operator/jobs", toast="Set aside")
 
 
-@get("/operator/unknown", name="operator:unknown", guards=VISITING)
-async def show_unknown(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
-    """Payments and payouts of which nobody knows yet how they ended."""
-    page = await queries.unknown_outcomes(session, _operating(request))
-    merchants = [MerchantId(parse_id("mer", row.merchant_id)) for row in page.rows]
-    await service.note_look(session, actor, merchants=merchants, what="unknown_outcomes", reason=page.reason)
-    return render(request, "operator/unknown.html", page)
+@get("/operator/merchants", name="operator:merchants", guards=VISITING)
+async def list_merchants(
+    request: HttpRequest, session: Session, actor: Who, q: FromQuery[str] = "", after: FromQuery[str | None] = None
+) -> Response[str]:
+    """Everybody who works with the platform, with what waits at each."""
+    operating = operating_of(request)
+    page = await queries.merchants(session, operating, q=q, after=after)
+    seen = [row.id for row in page.merchants.items]
+    await service.note_look(session, actor, visit=operating.visit, merchants=seen, what="merchants")
+    return render(request, "operator/merchants.html", page)
 
 
-@post("/operator/unknown/ask", name="operator:ask", status_code=200, guards=ACTING)
-async def ask_now(request: HttpRequest, actor: Who) -> Response[str]:
-    """Ask the PSP or the bank now."""
-    form = await read_form(request, AskForm)
-    merchant_id, reason = MerchantId(parse_id("mer", form.merchant)), _operating(request).reason or ""
-    await flows.ask(actor, merchant_id=merchant_id, noun=form.noun, item=form.id, reason=reason)
-    return redirect(request, "/operator/unknown", toast="Asked; what was found out is recorded")
+@get("/operator/visits", name="operator:visits", guards=[operator()])
+async def list_visits(request: HttpRequest, session: Session, after: FromQuery[str | None] = None) -> Response[str]:
+    """What every operator looked for, and when."""
+    chosen = parse_form(query_of(request), VisitFilter)
+    return render(request, "operator/visits.html", await queries.visits(session, chosen=chosen, after=after))
 
 
-ROUTES = [show_console, open_visit, close_visit, show_dead_jobs, requeue_job, discard_job, show_unknown, ask_now]
+ROUTES = [show_console, open_visit, close_visit, list_visits, list_merchants, list_dead_jobs, requeue_job, discard_job]

@@ -2,14 +2,16 @@
 
 from datetime import datetime
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
 
-from app.core.money import Money
+from app.core.paging import Page
 
 
 class VisitRow(msgspec.Struct, frozen=True, kw_only=True):
+    who: str
     reason: str
     opened_at: datetime
     ends_at: datetime
@@ -25,9 +27,31 @@ class ConsolePage(msgspec.Struct, frozen=True, kw_only=True):
     choices: list[tuple[int, str]]
 
 
+class VisitFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which visits are shown: of one operator by e-mail address, those that are open, those that are over."""
+
+    who: Annotated[str, msgspec.Meta(max_length=320)] = ""
+    status: Literal["", "open", "over"] = ""
+
+    def href(self, after: str) -> str:
+        """The address of another page of the same list."""
+        return _href("/operator/visits", {"who": self.who, "status": self.status, "after": after})
+
+
+class VisitListPage(msgspec.Struct, frozen=True, kw_only=True):
+    visits: Page[VisitRow]
+    filter: VisitFilter
+
+    @property
+    def choices(self) -> list[tuple[str, str]]:
+        """Which visits can be asked for."""
+        return [("", "Open or over"), ("open", "Open now"), ("over", "Over")]
+
+
 class DeadJobRow(msgspec.Struct, frozen=True, kw_only=True):
     merchant_id: str
     merchant: str
+    is_sandbox: bool
     event_id: str
     actor: str
     topic: str
@@ -37,27 +61,45 @@ class DeadJobRow(msgspec.Struct, frozen=True, kw_only=True):
     last_at: datetime
 
 
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead jobs are shown: of one merchant (its id, or a part of its name), of one kind."""
+
+    merchant: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    job: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+    def href(self, after: str) -> str:
+        """The address of another page of the same list."""
+        return _href("/operator/jobs", {"merchant": self.merchant, "job": self.job, "after": after})
+
+
 class DeadJobsPage(msgspec.Struct, frozen=True, kw_only=True):
-    jobs: list[DeadJobRow]
+    jobs: Page[DeadJobRow]
+    filter: JobFilter
     reason: str
-    until: datetime | None
-    may_be_more: bool
 
 
-class UnknownRow(msgspec.Struct, frozen=True, kw_only=True):
-    merchant_id: str
-    merchant: str
-    noun: Literal["payment", "payout"]
+class MerchantRow(msgspec.Struct, frozen=True, kw_only=True):
     id: str
-    amount: Money
+    name: str
+    is_sandbox: bool
+    status: str
     since: datetime
+    people: int
+    connections: int
+    unknown: int
+    dead: int
+    queue_href: str
+    jobs_href: str
 
 
-class UnknownPage(msgspec.Struct, frozen=True, kw_only=True):
-    rows: list[UnknownRow]
+class MerchantListPage(msgspec.Struct, frozen=True, kw_only=True):
+    merchants: Page[MerchantRow]
+    q: str
     reason: str
-    until: datetime | None
-    may_be_more: bool
+
+    def href(self, after: str) -> str:
+        """The address of another page of the same list."""
+        return _href("/operator/merchants", {"q": self.q, "after": after})
 
 
 class VisitForm(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +114,5 @@ class JobForm(msgspec.Struct, frozen=True, kw_only=True):
     reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
-class AskForm(msgspec.Struct, frozen=True, kw_only=True):
-    merchant: str
-    noun: Literal["payment", "payout"]
-    id: str
+def _href(base: str, values: dict[str, str]) -> str:
+    return base + "?" + urlencode({name: value for name, value in values.items() if value})

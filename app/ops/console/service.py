@@ -5,16 +5,17 @@ from datetime import timedelta
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit
 from app.core.actors import Actor
 from app.core.clock import now
-from app.core.db import enter_merchant
-from app.core.ids import MerchantId, PersonId, new_id
+from app.core.ids import MerchantId, PersonId, new_id, parse_id
 from app.ops import service
 from app.ops.models import OperatorVisit
+
+_LOOK = text("select operator_note_look(:visit, :now, :what, cast(:merchants as uuid[]), cast(:entries as uuid[]), cast(:actor as jsonb))")
 
 
 async def open_visit(session: AsyncSession, *, person_id: PersonId, reason: str, minutes: int) -> OperatorVisit:
@@ -34,20 +35,13 @@ async def close_visit(session: AsyncSession, *, person_id: PersonId) -> None:
     await session.execute(mine.where(OperatorVisit.expires_at > now()).values(closed_at=now()))
 
 
-async def note_look(session: AsyncSession, actor: Actor, *, merchants: Iterable[MerchantId], what: str, reason: str) -> None:
-    """Write into each merchant's audit trail that an operator saw something of it, and why."""
-    for merchant_id in sorted(set(merchants)):
-        await enter_merchant(session, merchant_id)
-        await audit.record(
-            session,
-            actor,
-            action=f"operator.saw_{what}",
-            object_type="merchant",
-            object_id=merchant_id,
-            reason=reason,
-            merchant_id=merchant_id,
-        )
-    await enter_merchant(session, None)
+async def note_look(session: AsyncSession, actor: Actor, *, visit: UUID | None, merchants: Iterable[str], what: str) -> None:
+    """Write into each merchant's audit trail that an operator saw something of it, and the visit's reason why. Takes public ids."""
+    seen = [parse_id("mer", merchant) for merchant in sorted(set(merchants))]
+    who = {"id": actor.id, "name": actor.name, "address": actor.address, "factor_at": actor.factor_at, "request_id": actor.request_id}
+    values = {"visit": visit, "now": now(), "what": what, "merchants": seen, "entries": [new_id() for _ in seen]}
+    if seen:
+        await session.execute(_LOOK, values | {"actor": msgspec.json.encode(who).decode()})
 
 
 async def note_act(session: AsyncSession, actor: Actor, *, object_type: str, object_id: UUID, what: str, reason: str) -> None:

@@ -56,6 +56,7 @@ _LOOKS: dict[str, _Look] = {
 _BY = {
     ActorKind.API_KEY: "API key “{}”",
     ActorKind.API_CLIENT: "OAuth client “{}”",
+    ActorKind.OPERATOR: "By {}, who runs the platform",
     ActorKind.PSP: "Told by {}",
     ActorKind.WORKER: "By the job “{}”",
     ActorKind.SYSTEM: "By {}",
