@@ -271,12 +271,12 @@ class InvariantRow(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     milliseconds: int
     is_sound: bool
-    results: list[tuple[str, list[Finding]]]
+    results: list[tuple[str, list[Finding], list[str]]]
 
     @property
     def broken(self) -> int:
         """How many do not hold."""
-        return sum(bool(found) for _, found in self.results)
+        return sum(bool(found) for _, found, _ in self.results)
 
 
 class InvariantPage(msgspec.Struct, kw_only=True):
