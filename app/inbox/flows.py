@@ -101,10 +101,10 @@ async def _reject_credentials(actor: Actor, *, item: str, digest: str, reason: s
 
 
 async def _approve_write_off(actor: Actor, *, item: str, digest: str, reason: str) -> str:
-    minor, _, currency = digest.partition(":")
+    minor, currency, parts = digest.split(":", 2)
     async with unit_of_work(actor.merchant) as session:
-        await breaks.approve(session, actor, break_id=reconciliation.break_id(item), seen=Money(int(minor), currency))
-    return "Written off"
+        await breaks.approve(session, actor, break_id=reconciliation.break_id(item), seen=Money(int(minor), currency), seen_parts=parts)
+    return "Moved" if parts else "Written off"
 
 
 async def _reject_write_off(actor: Actor, *, item: str, digest: str, reason: str) -> str:

@@ -235,6 +235,8 @@ class BreakPage(msgspec.Struct, kw_only=True):
     alone_up_to: Money | None
     candidates: list[Candidate]
     steps: list[StepRow]
+    asked_parts: str
+    asked_for: str
     requested_by_you: bool
     can_be_undone: bool
     is_linked: bool
