@@ -68,6 +68,7 @@ class PayoutPolicy(Base):
     first_payouts: Mapped[int] = mapped_column(server_default=text("0"))
     change_hours: Mapped[int] = mapped_column(server_default=text("0"))
     capture_percent: Mapped[int | None]
+    max_hold_days: Mapped[int] = mapped_column(server_default=text("90"))
     updated_at: Mapped[datetime]
 
 
@@ -183,6 +184,7 @@ class PayoutHold(Base):
     """Something that stops payouts of a seller, to a destination, or one of them, until it is released or its time is over.
 
     One with an amount stops none: it keeps so much of the seller's money from being paid out, as what one payment brought.
+    ``kept_at`` is when somebody last said that it has to stand.
     """
 
     __tablename__ = "payout_hold"
@@ -217,6 +219,7 @@ class PayoutHold(Base):
     placed_by_name: Mapped[str]
     placed_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
+    kept_at: Mapped[datetime | None]
     released_by_name: Mapped[str | None]
     released_at: Mapped[datetime | None]
 
