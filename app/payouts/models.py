@@ -331,11 +331,12 @@ class CalendarOverride(Base):
 
 
 class PayoutSchedule(Base):
-    """When a seller is paid out by itself, in one currency."""
+    """When a seller is paid out by itself, in one currency. With a bank account of its own it pays to that one or not at all."""
 
     __tablename__ = "payout_schedule"
     __table_args__ = (
         ForeignKeyConstraint(["merchant_id", "seller_id"], ["seller.merchant_id", "seller.id"]),
+        ForeignKeyConstraint(["merchant_id", "bank_account_id"], ["bank_account.merchant_id", "bank_account.id"]),
         CheckConstraint(SCHEDULE.check_sql("status"), name="status"),
         CheckConstraint(f"interval in ({', '.join(repr(value.value) for value in Interval)})", name="interval"),
         CheckConstraint(f"rule in ({', '.join(repr(value.value) for value in BusinessDayRule)})", name="rule"),
@@ -348,6 +349,7 @@ class PayoutSchedule(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     seller_id: Mapped[UUID]
     currency: Mapped[str]
+    bank_account_id: Mapped[UUID | None]
     interval: Mapped[str]
     weekly_days: Mapped[list[str]]
     monthly_days: Mapped[list[str]]
