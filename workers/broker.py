@@ -21,6 +21,7 @@ from psycopg.types.json import Json
 from app.core.db import dispose
 from app.core.settings import settings
 from workers import tries
+from workers.claims import RememberingBroker
 from workers.jobs import JOBS, Message, TryAgain, give_back_all, run_job
 from workers.routes import Queue, queue_of
 
@@ -83,7 +84,7 @@ def connect(url: str, *, takes: bool = False) -> dramatiq.Broker:
     scheme = urlsplit(url).scheme
     if scheme in ("postgresql", "postgres"):
         hasty = f"{'&' if urlsplit(url).query else '?'}options={quote('-c synchronous_commit=off')}" if takes else ""
-        broker: dramatiq.Broker = PostgresBroker(url=f"{url}{hasty}", results=False, middleware=middleware(), **HEARTBEAT)
+        broker: dramatiq.Broker = RememberingBroker(url=f"{url}{hasty}", results=False, middleware=middleware(), **HEARTBEAT)
         return broker
     if scheme in ("amqp", "amqps"):
         return RabbitmqBroker(url=url, confirm_delivery=True, middleware=middleware())

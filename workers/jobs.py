@@ -46,7 +46,7 @@ _running: dict["asyncio.Task[object]", bool] = {}
 """The jobs that are under way, and whether each was told to go back."""
 
 
-INFRASTRUCTURE = frozenset({"__init__", "broker", "jobs", "main", "processes", "relay", "routes", "scheduler", "tries"})
+INFRASTRUCTURE = frozenset({"__init__", "broker", "claims", "jobs", "main", "processes", "relay", "routes", "scheduler", "tries"})
 
 
 def load_jobs() -> None:

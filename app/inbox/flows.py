@@ -14,8 +14,11 @@ from app.core.money import Money
 from app.inbox.domain import NothingWaits, RefusalNeedsReason
 from app.payments.refund_requests import flows as refunds
 from app.payouts import queries as payout_queries
+from app.payouts.queries import holds as long_holds
 from app.payouts.queries import lists as payouts
+from app.payouts.queries.details import hold_id
 from app.payouts.service import approvals as payout_approvals
+from app.payouts.service import holds
 from app.psp import queries as psp
 from app.psp.domain import CredentialChangeId
 from app.psp.service import connections
@@ -88,6 +91,18 @@ async def _reject_account(actor: Actor, *, item: str, digest: str, reason: str) 
     return "Refused; nothing changed"
 
 
+async def _release_hold(actor: Actor, *, item: str, digest: str, reason: str) -> str:
+    async with unit_of_work(actor.merchant) as session:
+        await holds.release_hold(session, actor, hold_id=hold_id(item), reason=reason)
+    return "Released"
+
+
+async def _keep_hold(actor: Actor, *, item: str, digest: str, reason: str) -> str:
+    async with unit_of_work(actor.merchant) as session:
+        await holds.keep_hold(session, actor, hold_id=hold_id(item), reason=reason)
+    return "It stands on; it is asked about again"
+
+
 async def _approve_credentials(actor: Actor, *, item: str, digest: str, reason: str) -> str:
     async with unit_of_work(actor.merchant) as session:
         await connections.approve_change(session, actor, change_id=CredentialChangeId(parse_id("chg", item)), digest=digest)
@@ -101,10 +116,10 @@ async def _reject_credentials(actor: Actor, *, item: str, digest: str, reason: s
 
 
 async def _approve_write_off(actor: Actor, *, item: str, digest: str, reason: str) -> str:
-    minor, _, currency = digest.partition(":")
+    minor, currency, parts = digest.split(":", 2)
     async with unit_of_work(actor.merchant) as session:
-        await breaks.approve(session, actor, break_id=reconciliation.break_id(item), seen=Money(int(minor), currency))
-    return "Written off"
+        await breaks.approve(session, actor, break_id=reconciliation.break_id(item), seen=Money(int(minor), currency), seen_parts=parts)
+    return "Moved" if parts else "Written off"
 
 
 async def _reject_write_off(actor: Actor, *, item: str, digest: str, reason: str) -> str:
@@ -129,6 +144,7 @@ KINDS = {
             refunds.approve,
             refunds.reject,
         ),
+        _kind("hold", "Holds that stand long", {"payouts.approve"}, long_holds.waiting, _release_hold, _keep_hold),
         _kind("bank_account", "Bank accounts", {"payouts.approve"}, bank_accounts.waiting, _approve_account, _reject_account),
         _kind("credentials", "Credentials", {"connections.write"}, psp.waiting_changes, _approve_credentials, _reject_credentials),
         _kind("write_off", "Write-offs", {"reconciliation.approve"}, break_queries.waiting, _approve_write_off, _reject_write_off),

@@ -68,6 +68,7 @@ class PayoutPolicy(Base):
     first_payouts: Mapped[int] = mapped_column(server_default=text("0"))
     change_hours: Mapped[int] = mapped_column(server_default=text("0"))
     capture_percent: Mapped[int | None]
+    max_hold_days: Mapped[int] = mapped_column(server_default=text("90"))
     updated_at: Mapped[datetime]
 
 
@@ -183,6 +184,7 @@ class PayoutHold(Base):
     """Something that stops payouts of a seller, to a destination, or one of them, until it is released or its time is over.
 
     One with an amount stops none: it keeps so much of the seller's money from being paid out, as what one payment brought.
+    ``kept_at`` is when somebody last said that it has to stand.
     """
 
     __tablename__ = "payout_hold"
@@ -217,6 +219,7 @@ class PayoutHold(Base):
     placed_by_name: Mapped[str]
     placed_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
+    kept_at: Mapped[datetime | None]
     released_by_name: Mapped[str | None]
     released_at: Mapped[datetime | None]
 
@@ -328,11 +331,12 @@ class CalendarOverride(Base):
 
 
 class PayoutSchedule(Base):
-    """When a seller is paid out by itself, in one currency."""
+    """When a seller is paid out by itself, in one currency. With a bank account of its own it pays to that one or not at all."""
 
     __tablename__ = "payout_schedule"
     __table_args__ = (
         ForeignKeyConstraint(["merchant_id", "seller_id"], ["seller.merchant_id", "seller.id"]),
+        ForeignKeyConstraint(["merchant_id", "bank_account_id"], ["bank_account.merchant_id", "bank_account.id"]),
         CheckConstraint(SCHEDULE.check_sql("status"), name="status"),
         CheckConstraint(f"interval in ({', '.join(repr(value.value) for value in Interval)})", name="interval"),
         CheckConstraint(f"rule in ({', '.join(repr(value.value) for value in BusinessDayRule)})", name="rule"),
@@ -345,6 +349,7 @@ class PayoutSchedule(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     seller_id: Mapped[UUID]
     currency: Mapped[str]
+    bank_account_id: Mapped[UUID | None]
     interval: Mapped[str]
     weekly_days: Mapped[list[str]]
     monthly_days: Mapped[list[str]]

@@ -19,6 +19,7 @@ from app.payments import flows as payments
 from app.psp.domain import Outcome
 from app.reconciliation import queries, service
 from app.reconciliation.arrivals import service as arrivals
+from app.reconciliation.balances import flows as balances
 from app.reconciliation.breaks import queries as breaks
 from app.reconciliation.domain.arrivals import MAX_FILE, ArrivalStatus, Origin
 from app.reconciliation.domain.feeds import FetchOutcome
@@ -26,6 +27,7 @@ from app.reconciliation.domain.lines import Tally
 from app.reconciliation.drops import flows as drops
 from app.reconciliation.feeds import service as feeds
 from app.reconciliation.invariants import service as invariants
+from app.reconciliation.invariants.queries import Proof
 from app.reconciliation.runs import service as runs
 
 log = structlog.get_logger()
@@ -175,8 +177,14 @@ async def compare_one(merchant_id: MerchantId) -> None:
     if await _ask(merchant_id, undecided):
         async with unit_of_work(merchant_id) as session:
             await runs.compare(session, actor)
-    async with unit_of_work(merchant_id) as session:
-        await invariants.check(session, actor)
+    await prove(actor)
+
+
+async def prove(actor: Actor) -> Proof:
+    """Ask every provider what it owes, then check every invariant of a merchant and keep what was found."""
+    told = await balances.ask(merchant_id=actor.merchant)
+    async with unit_of_work(actor.merchant) as session:
+        return await invariants.check(session, actor, balances=told)
 
 
 async def _ask(merchant_id: MerchantId, attempts: list[AttemptId]) -> int:

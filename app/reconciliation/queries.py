@@ -23,6 +23,8 @@ from app.reconciliation.models.arrivals import Arrival
 SOURCE, FILE, BREAK, FUNDING, ARRIVAL = "rsc", "rfi", "brk", "bnk", "rar"
 CONNECTION, SOURCE_OWNER = "connection", "source"
 """How the ledger knows the owners of what providers owe, and of what waits in suspense."""
+RUN_SOURCE = "run"
+"""How it knows what a run wrote."""
 NO_SOURCE = "There is no source with this id for this merchant."
 NO_ARRIVAL = "There is no arrival with this id for this merchant."
 NO_BREAK = "There is no break with this id for this merchant."

@@ -152,8 +152,9 @@ LANGUAGE sql STABLE SET enable_nestloop = off AS $$
      AND abs(l.day - p.day) = 1 AND date_trunc('month', l.day) <> date_trunc('month', p.day)
 $$;
 
--- Conversions that are off the usual rate of their batch by more than the band; what is usual takes three. ``minor`` is what it brought more.
-CREATE FUNCTION recon_rates_off(p_merchant uuid, p_band_bps bigint) RETURNS TABLE (item_id uuid, source_id uuid, reference text, currency text, minor bigint)
+-- What each conversion brought more or less than the usual rate of its batch would have; what is usual takes three. Outside of the band somebody has to look.
+CREATE FUNCTION recon_rates(p_merchant uuid, p_band_bps bigint)
+  RETURNS TABLE (item_id uuid, source_id uuid, reference text, currency text, minor bigint, is_off boolean)
 LANGUAGE sql STABLE AS $$
   WITH converted AS (
     SELECT i.id, i.source_id, i.batch_ref, i.currency, i.net_currency, i.gross_minor, i.net_minor + i.fee_minor AS got, coalesce(i.parent_ref, i.ext_id) AS reference,
@@ -163,8 +164,8 @@ LANGUAGE sql STABLE AS $$
   usual AS (
     SELECT source_id, batch_ref, currency, net_currency, percentile_disc(0.5) WITHIN GROUP (ORDER BY rate) AS rate FROM converted
      GROUP BY 1, 2, 3, 4 HAVING count(*) >= 3)
-  SELECT c.id, c.source_id, c.reference, c.net_currency, (c.got - round(c.gross_minor * u.rate))::bigint FROM converted c
-    JOIN usual u USING (source_id, batch_ref, currency, net_currency) WHERE abs(c.rate - u.rate) * 10000 > u.rate * p_band_bps
+  SELECT c.id, c.source_id, c.reference, c.net_currency, (c.got - round(c.gross_minor * u.rate))::bigint, abs(c.rate - u.rate) * 10000 > u.rate * p_band_bps
+    FROM converted c JOIN usual u USING (source_id, batch_ref, currency, net_currency)
      -- a minor unit of rounding is no rate
-     AND abs(c.got - round(c.gross_minor * u.rate)) > 1
+   WHERE abs(c.got - round(c.gross_minor * u.rate)) > 1
 $$;

@@ -102,6 +102,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("seller_id", sa.Uuid(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("bank_account_id", sa.Uuid(), nullable=True),
         sa.Column("interval", sa.Text(), nullable=False),
         sa.Column("weekly_days", JSONB(), nullable=False),
         sa.Column("monthly_days", JSONB(), nullable=False),
@@ -127,6 +128,11 @@ def upgrade() -> None:
         sa.CheckConstraint("status in ('active', 'paused')", name=op.f("ck_payout_schedule_status")),
         sa.CheckConstraint(
             "min_minor >= 1 and keep_minor >= 0 and coalesce(max_minor, min_minor) >= min_minor", name=op.f("ck_payout_schedule_amounts")
+        ),
+        sa.ForeignKeyConstraint(
+            ["merchant_id", "bank_account_id"],
+            ["bank_account.merchant_id", "bank_account.id"],
+            name=op.f("fk_payout_schedule_merchant_id_bank_account_id_bank_account"),
         ),
         sa.ForeignKeyConstraint(
             ["merchant_id", "seller_id"], ["seller.merchant_id", "seller.id"], name=op.f("fk_payout_schedule_merchant_id_seller_id_seller")

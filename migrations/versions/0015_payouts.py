@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.Column("first_payouts", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("change_hours", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("capture_percent", sa.BigInteger(), nullable=True),
+        sa.Column("max_hold_days", sa.BigInteger(), server_default=sa.text("90"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("merchant_id", "currency", name=op.f("pk_payout_policy")),
     )
@@ -290,6 +291,7 @@ def upgrade() -> None:
         sa.Column("placed_by_name", sa.Text(), nullable=False),
         sa.Column("placed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("kept_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("released_by_name", sa.Text(), nullable=True),
         sa.Column("released_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("(scope = 'destination') = (bank_account_id is not null)", name=op.f("ck_payout_hold_of_destination")),

@@ -33,11 +33,12 @@ WRITTEN_ONCE = ("recon_line", "recon_file_part", "recon_resolution", "recon_run"
 KINDS = {
     "settlement.assigned": "Settlement line assigned",
     "settlement.fee_corrected": "PSP fee corrected",
+    "settlement.rate_booked": "Conversion gain or loss",
     "reconciliation.resolved": "Break resolved",
 }
 FUNCTIONS = (
     "recon_turned_days(uuid)",
-    "recon_rates_off(uuid, bigint)",
+    "recon_rates(uuid, bigint)",
     "recon_bank_breaks(uuid, date, integer, bigint)",
     "recon_rematch_payouts(uuid, timestamptz, integer)",
     "recon_payout_pairs(uuid)",
@@ -218,6 +219,7 @@ def upgrade() -> None:
         sa.Column("clear_key", sa.Text(), nullable=False),
         sa.Column("posted_key", sa.Text(), nullable=True),
         sa.Column("posted_fee_minor", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("posted_rate_minor", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("posted_times", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
@@ -254,6 +256,7 @@ def upgrade() -> None:
         sa.Column("owner_id", sa.Uuid(), nullable=True),
         sa.Column("owner_name", sa.Text(), nullable=True),
         sa.Column("requested_by", sa.Uuid(), nullable=True),
+        sa.Column("requested_parts", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("approved_by", sa.Uuid(), nullable=True),
         sa.Column("opened_on", sa.Date(), nullable=False),
         sa.Column("due_on", sa.Date(), nullable=False),

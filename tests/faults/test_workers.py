@@ -1,13 +1,22 @@
 """A worker that is asked to stop finishes what it began, or gives it back; either way the job is done once."""
 
+import os
+import signal
+import time
+from typing import LiteralString
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from app.cli.processes import RELAY, worker_command
 from app.core.ids import new_id
 from tests.faults.house import House, Process, until
 from tests.support.rabbitmq import RabbitMissing, running_rabbit
+from workers import broker as brokers
+from workers.claims import RememberingBroker
+from workers.jobs import Message
+from workers.routes import queue_of
 
 JOB = "orders.expire_due"
 # the failpoint holds up every job: with few threads, events that other tests still cause would stand before the one that is watched
@@ -62,3 +71,47 @@ class TestStopped:
                 stops_in_the_middle(house, published, {"BROKER_URL": rabbit.url})
         except RabbitMissing as missing:
             pytest.skip(str(missing))
+
+
+class TestDatabaseStopped:
+    def test_a_worker_that_lives_on_gets_what_it_had_taken(self, house: House) -> None:
+        """PostgreSQL is stopped at once while a worker has a message in hand: it has it again while it lives, not only when it ends."""
+        brokers.prepare(house.server.urls.broker)
+        broker = brokers.connect(house.server.urls.broker)
+        assert isinstance(broker, RememberingBroker)
+        broker.forgotten_seconds = 0.5
+        self.sql(house, "delete from dramatiq.queue")
+        names = set()
+        for _ in range(2):
+            message = brokers.envelope(JOB, Message(event_id=new_id(), topic="clock.orders_due"))
+            brokers.send(broker, [message])
+            names.add(message.message_id)
+        consumer = broker.consume(queue_of(JOB), prefetch=4, timeout=10)
+        begun = next(consumer)
+        assert begun is not None
+        house.sql("checkpoint")  # the taking is on disk, as it is a moment later anyway
+        pid = house.server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGQUIT)  # what `pg_ctl stop -m immediate` does
+        until(lambda: house.server.pid is None, "PostgreSQL did not stop")
+        house.server.revive()
+        consumer.close()  # what Dramatiq does with a reader that lost its connection: what it had in hand is gone
+        consumer = broker.consume(queue_of(JOB), prefetch=4, timeout=10)
+        found: list[str] = []
+        deadline = time.monotonic() + 20
+        while not found and time.monotonic() < deadline:
+            broker._look_at = 0.0
+            found += [message.message_id for message in [next(consumer)] if message is not None]
+        assert found == list(names - {begun.message_id})
+        consumer.ack(begun)
+        broker.settle(broker.pool, all_of_it=True)
+        assert [str(row[0]) for row in self.sql(house, "delete from dramatiq.queue returning message_id")] == found
+        consumer.close()
+        broker.close()
+
+    @staticmethod
+    def sql(house: House, statement: LiteralString) -> list[tuple[object, ...]]:
+        """What the broker's own database says."""
+        with psycopg.connect(house.server.urls.broker, autocommit=True) as connection:
+            done = connection.execute(statement)
+            return done.fetchall() if done.description else []

@@ -8,14 +8,16 @@ from psycopg import Connection
 
 from app.core.clock import now, travel
 from app.core.db import unit_of_work
-from app.core.ids import PaymentId
+from app.core.ids import PaymentId, public_id
 from app.core.money import Money
+from app.inbox import flows as inbox
 from app.ledger.domain import InsufficientFunds
 from app.payouts import flows
 from app.payouts.domain import PayoutHoldId, PayoutStatus, PolicyInvalid
 from app.payouts.domain.approvals import Limits
 from app.payouts.domain.schedules import Amounts, Interval, Plan
 from app.payouts.models import PayoutHold
+from app.payouts.queries import holds as long_holds
 from app.payouts.service import holds, policies, schedules
 from app.sellers.domain.bank_accounts import BankAccountId
 from tests.payouts.conftest import Books, later
@@ -127,3 +129,33 @@ class TestInstant:
         with travel(timedelta(minutes=2)):
             assert sum(await asyncio.gather(*(flows.run_schedules() for _ in range(3)))) == 1
         assert superuser.execute("select count(*) from payout").fetchone() == (1,)
+
+
+class TestHoldsThatStandLong:
+    async def test_somebody_says_whether_it_still_has_to_stand(self, till: Till) -> None:
+        async with unit_of_work(till.merchant_id) as session:
+            await policies.set_limits(session, till.actor, currency="EUR", limits=Limits(max_hold_days=30))
+            hold = await holds.place_hold(session, till.actor, seller_id=till.shop.anna, reason="Papers are missing")
+        held = await till.request(10_000)
+        seen = []
+        for days in (29, 31, 62):
+            with travel(timedelta(days=days)):
+                waiting = [each for kind, found in await inbox.waiting(till.approver) if kind.name == "hold" for each in found]
+                seen.append([(each.id, each.reason, each.may_decide) for each in waiting])
+                if waiting:
+                    kind, shown = await inbox.item(till.approver, kind="hold", item=waiting[0].id)
+                    await inbox.decide(
+                        till.approver, kind=kind, shown=shown, digest=shown.digest, approve=days == 62, reason="Still missing"
+                    )
+        waits = [(public_id("poh", hold.id), "Papers are missing", True)]
+        assert seen == [[], waits, waits]
+        assert await till.status(held) == P.PENDING_APPROVAL
+
+    async def test_without_a_rule_ninety_days_and_never_none(self, till: Till) -> None:
+        async with unit_of_work(till.merchant_id) as session:
+            await holds.place_hold(session, till.actor, seller_id=till.shop.anna, reason="Papers are missing")
+            with pytest.raises(PolicyInvalid):
+                await policies.set_limits(session, till.actor, currency="EUR", limits=Limits(max_hold_days=0))
+            for days, expected in ((89, 0), (91, 1)):
+                with travel(timedelta(days=days)):
+                    assert len(await long_holds.waiting(session, till.approver)) == expected

@@ -16,14 +16,18 @@ from app.payouts.domain.schedules import Amounts, Interval, Plan, ScheduleInvali
 from app.payouts.models import PayoutSchedule
 from app.payouts.queries.calendars import bank_days
 from app.payouts.service import schedules
+from app.sellers.domain.bank_accounts import BankAccountId
 from tests.payouts.conftest import Books
+from tests.support.factories.bank_accounts import FRENCH, make_account
 from tests.support.factories.payouts import Till
 from tests.support.factories.wallets import let_days_pass
 
 DAILY = Plan(interval=Interval.DAILY, cutoff="18:00")
 
 
-async def set_up(till: Till, plan: Plan = DAILY, *, delay_days: int = 0, **amounts: int) -> PayoutSchedule:
+async def set_up(
+    till: Till, plan: Plan = DAILY, *, delay_days: int = 0, account_id: BankAccountId | None = None, **amounts: int
+) -> PayoutSchedule:
     async with unit_of_work(till.merchant_id) as session:
         return await schedules.set_schedule(
             session,
@@ -34,6 +38,7 @@ async def set_up(till: Till, plan: Plan = DAILY, *, delay_days: int = 0, **amoun
             amounts=Amounts(**amounts),
             delay_days=delay_days,
             calendars=["WEEKDAYS"],
+            account_id=account_id,
         )
 
 
@@ -42,6 +47,22 @@ def runs(superuser: Connection) -> list[tuple[object, ...]]:
 
 
 class TestRun:
+    async def test_kept_to_an_account_it_does_not_follow_a_change(self, till: Till, superuser: Connection) -> None:
+        (first,) = superuser.execute("select id from bank_account where status = 'active' and seller_id = %s", [till.shop.anna]).fetchall()
+        schedule = await set_up(till, account_id=BankAccountId(first[0]))
+        second = await make_account(till.actor, till.shop.anna, number=FRENCH)
+        assert schedule.next_run_at is not None
+        with travel(schedule.next_run_at + timedelta(minutes=1)):
+            assert await flows.run_schedules() == 0
+        ((_, said),) = runs(superuser)
+        assert str(said).startswith("Not paid: It pays only to the account it was set for")
+        with pytest.raises(ScheduleInvalid):
+            await set_up(till, account_id=BankAccountId(first[0]))
+        schedule = await set_up(till, account_id=second)
+        assert schedule.next_run_at is not None
+        with travel(schedule.next_run_at + timedelta(days=3)):
+            assert await flows.run_schedules() == 1
+
     async def test_pays_what_is_there_at_the_cut_off_and_plans_the_next_day(self, till: Till, books: Books, superuser: Connection) -> None:
         schedule = await set_up(till, keep_minor=10_000)
         assert await flows.run_schedules() == 0

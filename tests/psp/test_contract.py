@@ -9,10 +9,12 @@ from app.core.ids import new_id
 from app.core.money import Money
 from app.psp.adapters import ADAPTERS
 from app.psp.domain import Instruction, Outcome, PspAdapter, PspEvent, Result, SignatureRejected
+from tests.psp import contract_balance
 from tests.psp.benches import BENCHES, SimulatedBench
 from tests.psp.contract import CHECKS
 from tests.support.simulator import SimulatedAccount
 
+assert contract_balance, "its checks are part of the contract"
 pytestmark = pytest.mark.usefixtures("short_deadline")
 
 

@@ -18,7 +18,7 @@ from app.payouts.domain.port import BankWord
 from app.payouts.models import Payout
 from app.payouts.service import policies, records, sending
 from app.reconciliation.breaks import service as breaks
-from app.reconciliation.domain.breaks import ResolutionImpossible
+from app.reconciliation.domain.breaks import Policy, ResolutionImpossible
 from app.reconciliation.domain.journals import Target
 from app.reconciliation.domain.lines import LineKind
 from app.reconciliation.invariants import service as invariants
@@ -223,7 +223,8 @@ async def test_what_the_bank_does_otherwise_is_a_break_of_its_kind(counter: Coun
     (found,) = desk.query("select id from recon_break where kind = 'fee'")
     async with unit_of_work(desk.shop.merchant_id) as session:
         parts = {Target.BANK_FEE: Money(90_000, "EUR")}
-        await breaks.adjust(session, desk.shop.actor, break_id=found[0], parts=parts, reason="Yearly")  # type: ignore[arg-type]
+        alone = Policy(write_off_alone_minor=90_000)
+        await breaks.adjust(session, desk.shop.actor, break_id=found[0], parts=parts, reason="Yearly", policy=alone)  # type: ignore[arg-type]
     assert (desk.balance("5140"), desk.balance("1900")) == (90_900, 18_023)
 
 

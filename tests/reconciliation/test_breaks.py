@@ -20,6 +20,7 @@ from app.reconciliation.domain.breaks import (
     ResolutionImpossible,
     business_days_after,
     business_days_between,
+    parts_text,
 )
 from app.reconciliation.domain.choices import subset_of
 from app.reconciliation.domain.journals import Target
@@ -76,6 +77,24 @@ class TestWritingOff:
         found = await do(desk, breaks.approve, found.id, who=other.id, seen=Money(3_000, "EUR"))
         assert (found.status, desk.balance("5900")) == ("resolved", 3_000)
         assert history(desk) == ["request", "approve"]
+
+    async def test_a_large_rest_cannot_be_called_something_else_alone(self, desk: Desk) -> None:
+        parts = {Target.CHARGEBACK_LOSS: Money(2_000, "EUR"), Target.PSP_FEE: Money(1_000, "EUR")}
+        found = await do(desk, breaks.adjust, await short(desk, 3_000), parts=parts, reason="They say so")
+        assert (found.status, desk.balance("5130"), desk.balance("5100")) == ("awaiting_approval", 0, 30)
+        with pytest.raises(NeedsSecondPerson):
+            await do(desk, breaks.approve, found.id, seen=Money(3_000, "EUR"), seen_parts=parts_text(found.requested_parts))
+        other = await make_member(desk.shop.tenant, Role.APPROVER)
+        with pytest.raises(ResolutionImpossible, match="Something else is asked for"):
+            await do(desk, breaks.approve, found.id, who=other.id, seen=Money(3_000, "EUR"))
+        seen = {"seen": Money(3_000, "EUR"), "seen_parts": "chargeback_loss=2000,psp_fee=1000"}
+        found = await do(desk, breaks.approve, found.id, who=other.id, **seen)
+        assert (found.status, desk.balance("5130"), desk.balance("5100"), desk.balance("5900")) == ("resolved", 2_000, 1_030, 0)
+        await do(desk, breaks.reopen, found.id, reason="They paid")
+        assert desk.balance("5130") == 0
+        # what is only parked where nobody can name it is no cost
+        unidentified = {Target.UNIDENTIFIED: Money(3_000, "EUR")}
+        assert (await do(desk, breaks.adjust, found.id, parts=unidentified, reason="Asked")).status == "resolved"
 
     async def test_the_database_refuses_a_sole_signature_too(self, desk: Desk, superuser: psycopg.Connection) -> None:
         found = await short(desk, 3_000)

@@ -15,7 +15,7 @@ from app.core.ids import new_id, public_id
 from app.ledger.seals import service as seals
 from app.reconciliation import flows
 from app.reconciliation.invariants import service as invariants
-from app.reconciliation.invariants.queries import AGAIN, IMPORT, INVARIANTS, SEAL, Proof
+from app.reconciliation.invariants.queries import AGAIN, BALANCE, IMPORT, INVARIANTS, SEAL, Proof
 from tests.reconciliation.conftest import Desk, line_of, settlement, statement
 from tests.support.console import soup, words
 from tests.support.web import Browser, text_of
@@ -58,7 +58,7 @@ async def test_everything_holds_whatever_is_open(desk: Desk) -> None:
     assert len(desk.breaks()) == 2
     proof = await prove(desk)
     assert [outcome for outcome in proof.invariants if not outcome.holds] == []
-    assert {outcome.name for outcome in proof.invariants} == {*(invariant.name for invariant in INVARIANTS), SEAL, IMPORT, AGAIN}
+    assert {outcome.name for outcome in proof.invariants} == {*(invariant.name for invariant in INVARIANTS), BALANCE, SEAL, IMPORT, AGAIN}
     assert {outcome.name.split(" ")[0] for outcome in proof.invariants} == {f"I{number}" for number in range(1, 13)}
 
 

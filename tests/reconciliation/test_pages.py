@@ -123,10 +123,19 @@ class TestResolving:
         assert "You asked for this" in said
         assert (await owner.post(f"{path}/approve", {"amount": "30", "amount_currency": "EUR"})).status_code == 403
         approver = await open_as(desk.shop.tenant, Role.APPROVER)
-        box = soup(await approver.get("/approvals?kind=write_off")).select_one("#approval-rows input[name=chosen]")
+        inbox = soup(await approver.get("/approvals?kind=write_off"))
+        box = inbox.select_one("#approval-rows input[name=chosen]")
         assert box is not None
         assert "Written off" in text_of(await approver.post("/approvals", {"chosen": str(box["value"])}))
         assert desk.balance("5900") == 3_000
+        await owner.follow(await owner.post(f"{path}/reopen", {"reason": "No"}))
+        moved = {"target": "bank_fee", "amount": "30", "amount_currency": "EUR", "reason": "As told"}
+        assert "You asked for this" in text_of(await owner.follow(await owner.post(f"{path}/adjust", moved)))
+        page = soup(await approver.get(path))
+        assert "Move €30.00 to Bank fees" in words(page)
+        seen = {str(field["name"]): str(field["value"]) for field in page.select("form[action$='/approve'] input[type=hidden]")}
+        assert "Resolved" in text_of(await approver.follow(await approver.post(f"{path}/approve", seen)))
+        assert (desk.balance("5900"), desk.balance("5140")) == (0, 3_000)
 
     async def test_a_suggestion_is_linked_by_a_person(self, owner: Browser, desk: Desk) -> None:
         await desk.take(10_000)

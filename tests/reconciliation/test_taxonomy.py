@@ -76,7 +76,7 @@ async def test_a_month_that_ends_elsewhere_is_no_difference(desk: Desk, time_zon
         assert await holds(desk)
 
 
-async def test_a_rate_outside_the_band_is_a_break(desk: Desk) -> None:
+async def test_a_rate_inside_the_band_is_booked_and_one_outside_is_a_break(desk: Desk) -> None:
     desk.superuser.execute("update recon_source set format = 'adyen' where id = %s", [desk.psp.id])
     desk.psp.format = "adyen"
     rates = {"PSP1": 9_000, "PSP2": 9_010, "PSP3": 9_050, "PSP4": 9_500}
@@ -94,6 +94,13 @@ async def test_a_rate_outside_the_band_is_a_break(desk: Desk) -> None:
     assert file.status == "imported", file.reason
     await desk.compare()
     assert [found for found in desk.breaks() if found[0] == "fx"] == [("fx", "PSP4", 490)]
+    # usual is 0.901: one brought 10 cents less, one 40 more
+    assert (desk.balance("5200"), desk.balance("4210")) == (10, -40)
+    assert await holds(desk)
+    # without the third, nothing is known of what is usual for it: only the change is booked
+    desk.superuser.execute("update recon_item set batch_ref = 'alone' where ext_id = 'MPSP3'")
+    await desk.compare()
+    assert (desk.balance("5200"), desk.balance("4210")) == (10, 0)
 
 
 async def test_a_file_that_should_have_come_is_missed_until_it_comes(desk: Desk) -> None:

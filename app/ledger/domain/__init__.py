@@ -126,6 +126,7 @@ class Kind(StrEnum):
     PAYOUT_FREED = "payout.freed"
     SETTLEMENT_ASSIGNED = "settlement.assigned"
     SETTLEMENT_FEE_CORRECTED = "settlement.fee_corrected"
+    SETTLEMENT_RATE_BOOKED = "settlement.rate_booked"
     BREAK_RESOLVED = "reconciliation.resolved"
     REVERSED = "ledger.reversed"
     ADJUSTED = "ledger.adjusted"

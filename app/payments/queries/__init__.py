@@ -1,10 +1,10 @@
 """Reads about payments."""
 
-from sqlalchemy import select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.ids import MerchantId, PaymentId
-from app.payments.domain import PaymentNotFound
+from app.core.ids import ConnectionId, MerchantId, PaymentId
+from app.payments.domain import PaymentNotFound, PaymentStatus
 from app.payments.models import Payment, PaymentOperation, PaymentPart
 from app.payments.schemas import PaymentView
 
@@ -31,6 +31,16 @@ async def operations(session: AsyncSession, *, merchant_id: MerchantId, payment_
     """The captures, voids and refunds of a payment, oldest first."""
     of_payment = (PaymentOperation.merchant_id == merchant_id, PaymentOperation.payment_id == payment_id)
     return list((await session.execute(select(PaymentOperation).where(*of_payment).order_by(PaymentOperation.id))).scalars())
+
+
+async def in_flight(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> dict[str, int]:
+    """What the provider may have taken or given back that nobody has heard of yet, in minor units of each currency."""
+    asked = case((Payment.status.in_((PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)), Payment.amount_minor), else_=0)
+    open_ones = Payment.capture_reserved_minor - Payment.captured_minor + Payment.refund_reserved_minor - Payment.refunded_minor
+    statement = select(Payment.currency, func.sum(asked + open_ones)).where(
+        Payment.merchant_id == merchant_id, Payment.connection_id == connection_id
+    )
+    return {str(currency): int(minor) for currency, minor in await session.execute(statement.group_by(Payment.currency))}
 
 
 async def payment_view(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId) -> PaymentView:

@@ -13,6 +13,8 @@ from app.payouts.domain import HoldKind, PolicyInvalid
 MAX_APPROVALS = 5
 DEFAULT_APPROVALS = 1
 """Without a rule of the merchant's own, one other person approves every payout."""
+MAX_HOLD_DAYS, MOST_HOLD_DAYS = 90, 730
+"""Without a rule of the merchant's own, a hold that stands so long is somebody's task: money that is owed cannot be kept for ever."""
 
 
 class Threshold(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     first_payouts: int = 0
     change_hours: int = 0
     capture_percent: int | None = None
+    max_hold_days: int = MAX_HOLD_DAYS
 
     @property
     def counts_together(self) -> bool:
@@ -115,9 +118,12 @@ def _text(minor: int, like: Money) -> str:
 def check_limits(limits: Limits) -> None:
     """Refuse limits that are negative or contradict each other."""
     amounts = (limits.min_minor, limits.max_minor, limits.fee_minor, limits.day_minor, limits.week_minor)
-    numbers = (limits.day_count, limits.first_payouts, limits.change_hours, limits.capture_percent)
+    numbers = (limits.day_count, limits.first_payouts, limits.change_hours, limits.capture_percent, limits.max_hold_days)
     if any(value is not None and not 0 <= value <= MAX_MINOR for value in (*amounts, *numbers)):
         raise PolicyInvalid("Limits are not negative.", fields={"min": "Limits are not negative."})
+    if not 1 <= limits.max_hold_days <= MOST_HOLD_DAYS:
+        detail = f"Use 1 to {MOST_HOLD_DAYS} days."
+        raise PolicyInvalid(detail, fields={"max_hold_days": detail})
     if limits.max_minor is not None and limits.max_minor < limits.min_minor:
         detail = "The most is less than the least."
         raise PolicyInvalid(detail, fields={"max": detail})

@@ -20,6 +20,7 @@ from app.payouts.queries import schedules as queries
 from app.payouts.schemas.schedules import OverrideForm, ScheduleForm, ScheduleFormPage
 from app.payouts.service import schedules as service
 from app.sellers import queries as sellers
+from app.sellers.queries import bank_accounts
 from app.web.context import HttpRequest
 from app.web.forms import parse_form, read_form
 from app.web.guards import requires
@@ -75,6 +76,7 @@ async def set_schedule(request: HttpRequest, session: NamedDependency[AsyncSessi
         amounts=form.amounts(),
         delay_days=form.delay_days,
         calendars=form.calendars,
+        account_id=bank_accounts.bank_account_id(form.account) if form.account else None,
     )
     return redirect(request, page.preview, toast="The schedule is set")
 

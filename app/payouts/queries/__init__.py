@@ -52,6 +52,7 @@ async def limits(session: AsyncSession, *, merchant_id: MerchantId, currency: st
         first_payouts=found.first_payouts,
         change_hours=found.change_hours,
         capture_percent=found.capture_percent,
+        max_hold_days=found.max_hold_days,
     )
 
 

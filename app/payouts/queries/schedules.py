@@ -16,6 +16,8 @@ from app.payouts.models import PayoutSchedule, PayoutScheduleRun
 from app.payouts.queries.calendars import bank_days
 from app.payouts.schemas.schedules import ScheduleForm, ScheduleFormPage, ScheduleListPage, ScheduleRow
 from app.sellers import queries as sellers
+from app.sellers.domain.bank_accounts import BankAccountId
+from app.sellers.queries import bank_accounts
 from app.wallets import queries as wallets
 
 MISSING = "There is no payout schedule with this id for this merchant."
@@ -88,8 +90,21 @@ async def schedule_form_page(
         schedule=None if row is None else ScheduleRow.of(row, seller.name),
         values=_values(plan, codes, row, currency),
         runs=next_runs(plan, days, after=now()),
+        accounts=await _accounts(session, merchant_id=merchant_id, seller_id=seller_id, currency=currency, row=row),
         history=[(run.run_on, run.outcome, public_id("po", run.payout_id) if run.payout_id else None) for run in past],
     )
+
+
+async def _accounts(
+    session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str, row: PayoutSchedule | None
+) -> list[tuple[str, str]]:
+    """The accounts a schedule may be kept to: the present one, and the one it has been kept to, should that be another."""
+    present = await bank_accounts.active_destination(session, merchant_id=merchant_id, seller_id=seller_id, currency=currency)
+    found = [] if present is None else [(public_id("ba", present.id), f"Only •••• {present.last4}")]
+    if row is not None and row.bank_account_id is not None and (present is None or row.bank_account_id != present.id):
+        kept = await bank_accounts.destination(session, merchant_id=merchant_id, account_id=BankAccountId(row.bank_account_id))
+        found.append((public_id("ba", kept.id), f"Only •••• {kept.last4}, which is not in use now: nothing is paid"))
+    return found
 
 
 def _values(plan: Plan, codes: Sequence[str], row: PayoutSchedule | None, currency: str) -> dict[str, object]:
@@ -106,6 +121,7 @@ def _values(plan: Plan, codes: Sequence[str], row: PayoutSchedule | None, curren
         "cutoff": plan.cutoff,
         "timezone": plan.timezone,
         "calendars": list(codes),
+        "account": "" if row is None or row.bank_account_id is None else public_id("ba", row.bank_account_id),
         "delay_days": 0 if row is None else row.delay_days,
         "minimum": amount(None if row is None else row.min_minor),
         "keep": amount(None if row is None else row.keep_minor),

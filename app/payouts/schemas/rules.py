@@ -7,7 +7,7 @@ import msgspec
 from app.core.ids import ConnectionId, parse_id
 from app.core.money import Money
 from app.payouts.domain import Rail
-from app.payouts.domain.approvals import MAX_APPROVALS, Limits, Threshold
+from app.payouts.domain.approvals import MAX_APPROVALS, MAX_HOLD_DAYS, MOST_HOLD_DAYS, Limits, Threshold
 from app.payouts.domain.calendars import CALENDARS
 from app.sellers.schemas.bank_accounts import AccountNumber
 
@@ -34,6 +34,7 @@ class LimitsForm(msgspec.Struct, kw_only=True):
     first_payouts: Count = 0
     change_hours: Annotated[int, msgspec.Meta(ge=0, le=720)] = 0
     capture_percent: Annotated[int, msgspec.Meta(ge=0, le=1000)] | None = None
+    max_hold_days: Annotated[int, msgspec.Meta(ge=1, le=MOST_HOLD_DAYS)] = MAX_HOLD_DAYS
 
     def limits(self) -> Limits:
         """As the rules take them."""
@@ -47,6 +48,7 @@ class LimitsForm(msgspec.Struct, kw_only=True):
             first_payouts=self.first_payouts,
             change_hours=self.change_hours,
             capture_percent=self.capture_percent,
+            max_hold_days=self.max_hold_days,
         )
 
 

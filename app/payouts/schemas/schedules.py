@@ -44,6 +44,7 @@ class ScheduleForm(msgspec.Struct, kw_only=True):
     minimum: Money | None = None
     keep: Money | None = None
     maximum: Money | None = None
+    account: Annotated[str, msgspec.Meta(max_length=40)] = ""
 
     def plan(self) -> Plan:
         """When it pays."""
@@ -149,6 +150,7 @@ class ScheduleFormPage(msgspec.Struct, frozen=True, kw_only=True):
     values: Mapping[str, object]
     runs: list[Run]
     history: list[tuple[date, str, str | None]]
+    accounts: list[tuple[str, str]]
     problem: str | None = None
 
     @property

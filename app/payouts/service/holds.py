@@ -132,15 +132,30 @@ async def apply(session: AsyncSession, actor: Actor, *, payout: Payout, reason: 
 
 async def release_hold(session: AsyncSession, actor: Actor, *, hold_id: PayoutHoldId, reason: str = "") -> PayoutHold:
     """End a hold; payouts that nothing else stops go on."""
-    statement = select(PayoutHold).where(PayoutHold.merchant_id == actor.merchant, PayoutHold.id == hold_id).with_for_update()
-    hold = (await session.execute(statement)).scalar_one_or_none()
-    if hold is None:
-        raise HoldNotFound("There is no hold with this id for this merchant.")
+    hold = await _locked(session, actor, hold_id)
     if hold.released_at is None:
         hold.released_at, hold.released_by_name = now(), actor.name
         await session.flush()
         await _audit(session, actor, hold, "released", reason)
         await _let_go_on(session, actor, hold, reason)
+    return hold
+
+
+async def keep_hold(session: AsyncSession, actor: Actor, *, hold_id: PayoutHoldId, reason: str) -> PayoutHold:
+    """Say that a hold that stands long has to stand on; whether it still has to is asked again after as many days."""
+    hold = await _locked(session, actor, hold_id)
+    if hold.released_at is None:
+        hold.kept_at = now()
+        await session.flush()
+        await _audit(session, actor, hold, "kept", reason)
+    return hold
+
+
+async def _locked(session: AsyncSession, actor: Actor, hold_id: PayoutHoldId) -> PayoutHold:
+    statement = select(PayoutHold).where(PayoutHold.merchant_id == actor.merchant, PayoutHold.id == hold_id).with_for_update()
+    hold = (await session.execute(statement)).scalar_one_or_none()
+    if hold is None:
+        raise HoldNotFound("There is no hold with this id for this merchant.")
     return hold
 
 

@@ -65,6 +65,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     amount: Money
     cause: Cause
     statement_text: str = ""
+    only_to: UUID | None = None
+    """The one account that may be paid to, when whoever asks does not want to follow a change."""
 
 
 async def request_payout(
@@ -92,6 +94,8 @@ async def request_all(session: AsyncSession, actor: Actor, *, currency: str, ask
     for ask in asks:
         try:
             account = usable(accounts.get(ask.seller_id), currency)
+            if ask.only_to not in (None, account.id):
+                raise DestinationNotUsable(f"It pays only to the account it was set for; the seller’s account is •••• {account.last4} now.")
             _check_amount(limits, ask.amount, available.get(ask.seller_id, 0))
             answers.append(_draft(actor, ask, account=account, limits=limits, funding_id=funding_id))
         except AppError as refused:

@@ -39,7 +39,8 @@ from app.payouts.queries.calendars import bank_days
 from app.payouts.service import requests
 from app.payouts.service.available import lock_wallets
 from app.sellers import queries as sellers
-from app.sellers.domain.bank_accounts import BankAccountNeedsPerson
+from app.sellers.domain.bank_accounts import BankAccountId, BankAccountNeedsPerson
+from app.sellers.queries import bank_accounts
 from app.wallets import queries as wallets
 
 _DUE = text("select merchant_id, id from payout_schedules_due(:moment, :most)")
@@ -55,8 +56,12 @@ async def set_schedule(
     amounts: Amounts,
     delay_days: int = 0,
     calendars: Sequence[str] = (),
+    account_id: BankAccountId | None = None,
 ) -> PayoutSchedule:
-    """Set when a seller is paid out in a currency. Whoever set it counts as the requester of its payouts, and cannot approve them."""
+    """Set when a seller is paid out in a currency. Whoever set it counts as the requester of its payouts, and cannot approve them.
+
+    With an account it pays to that one or not at all: should the seller's account change, somebody has to look at the schedule first.
+    """
     exponent(currency)
     if actor.id is None:
         raise BankAccountNeedsPerson("A person sets a schedule.")
@@ -66,18 +71,30 @@ async def set_schedule(
         detail = f"Use 0 to {MAX_DELAY_DAYS} bank days."
         raise ScheduleInvalid(detail, fields={"delay_days": detail})
     await sellers.seller(session, merchant_id=actor.merchant, seller_id=seller_id)
+    if account_id is not None:
+        await _check_account(session, actor.merchant, seller_id=seller_id, currency=currency, account_id=account_id)
     codes = check_codes(calendars or [calendar_of(currency)])
     coming = await _next(session, actor.merchant, plan, codes)
     values = _values(plan, amounts) | {"delay_days": delay_days, "calendars": codes, "status": ScheduleStatus.ACTIVE, **_planned(coming)}
-    values |= {"edited_by": actor.id, "edited_by_name": actor.name, "updated_at": now()}
+    values |= {"bank_account_id": account_id, "edited_by": actor.id, "edited_by_name": actor.name, "updated_at": now()}
     row = upsert(PayoutSchedule).values(
         merchant_id=actor.merchant, id=new_id(), seller_id=seller_id, currency=currency, created_at=now(), **values
     )
     statement = row.on_conflict_do_update(index_elements=["merchant_id", "seller_id", "currency"], set_=values).returning(PayoutSchedule)
     schedule = (await session.execute(statement, execution_options={"populate_existing": True})).scalar_one()
     after = {"currency": currency, **_values(plan, amounts), "delay_days": delay_days, "calendars": codes}
+    after["account"] = public_id("ba", account_id) if account_id else None
     await audit.record(session, actor, action="payout.schedule_set", object_type="seller", object_id=seller_id, after=after)
     return schedule
+
+
+async def _check_account(
+    session: AsyncSession, merchant_id: MerchantId, *, seller_id: SellerId, currency: str, account_id: BankAccountId
+) -> None:
+    account = await bank_accounts.active_destination(session, merchant_id=merchant_id, seller_id=seller_id, currency=currency)
+    if account is None or account.id != account_id:
+        detail = "This is not the seller’s account now. Choose the present one, or whichever it is."
+        raise ScheduleInvalid(detail, fields={"account": detail})
 
 
 def _values(plan: Plan, amounts: Amounts) -> dict[str, object]:
@@ -208,7 +225,10 @@ async def _pay(
         seller_id = SellerId(schedule.seller_id)
         minor = payable(max(0, available.get(seller_id, 0) - limits.fee_minor), recent=recent.get(seller_id, 0), amounts=_amounts(schedule))
         if minor:
-            asks.append((schedule, requests.Ask(seller_id=seller_id, amount=Money(minor, currency), cause=_cause(schedule))))
+            wanted = Money(minor, currency)
+            asks.append(
+                (schedule, requests.Ask(seller_id=seller_id, amount=wanted, cause=_cause(schedule), only_to=schedule.bank_account_id))
+            )
         else:
             least = Money(schedule.min_minor, currency).format()
             outcomes[schedule.id] = Outcome(None, f"Nothing to pay: less than {least} is free")

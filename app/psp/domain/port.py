@@ -50,6 +50,7 @@ class Capability(StrEnum):
     LOOKUP = "lookup"
     WEBHOOKS = "webhooks"
     REPORTS = "reports"
+    BALANCE = "balance"
 
 
 class ReportKind(StrEnum):
@@ -222,6 +223,33 @@ class ReportingAdapter(Protocol):
 
     async def fetch_report(self, kind: ReportKind, name: str, *, into: BinaryIO, most_bytes: int) -> Report:
         """Fetch one report, written as it comes; one with more bytes than may be is given up."""
+
+
+class Owed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider owes in one batch of its settlement, fees and refunds deducted: the open one that today's business goes into, or one
+    that is closed and on its way to the bank or there.
+    """
+
+    batch: str
+    amount: Money
+    is_open: bool = False
+
+
+class Balance(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider says it owes: every open batch, and the closed ones from the day on that was asked for; its reserve is not in it."""
+
+    outcome: Outcome
+    owed: tuple[Owed, ...] = ()
+    code: str | None = None
+    latency_ms: int = 0
+
+
+@runtime_checkable
+class BalanceAdapter(Protocol):
+    """An adapter whose provider can be asked what it owes."""
+
+    async def balance(self, *, since: date) -> Balance:
+        """Ask what is owed: every open batch, and those that were closed on a day or later."""
 
 
 class PspAdapter(Protocol):

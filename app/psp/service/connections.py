@@ -22,6 +22,7 @@ from app.psp.adapters import ADAPTERS
 from app.psp.domain import (
     CONNECTION,
     CREDENTIAL_CHANGE,
+    BalanceAdapter,
     Capability,
     ChangeIsStale,
     ChangeNeedsSecondPerson,
@@ -241,6 +242,12 @@ async def reporter_for(session: AsyncSession, *, merchant_id: MerchantId, connec
     if Capability.REPORTS not in adapter.capabilities or not isinstance(adapter, ReportingAdapter):
         raise ReportsNotOffered("This provider's reports cannot be fetched; hand its files in.")
     return adapter
+
+
+async def balance_adapter(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> BalanceAdapter | None:
+    """The adapter of a connection, ready to be asked after the transaction what its provider owes; nothing when the provider cannot be asked."""
+    adapter = await adapter_for(session, merchant_id=merchant_id, connection_id=connection_id)
+    return adapter if Capability.BALANCE in adapter.capabilities and isinstance(adapter, BalanceAdapter) else None
 
 
 def reporting_providers() -> list[str]:

@@ -180,6 +180,9 @@ class Api:
         match call.path:
             case ["account"]:
                 return 200, _encode({"object": "account", "name": call.account.name})
+            case ["balance"]:
+                since = parse_qs(call.query).get("since", ["1970-01-01"])[0]
+                return 200, _encode({"data": reports.owed(self.world, call.account.name, reports.day_of(since))})
             case ["payments" | "operations", object_id]:
                 return 200, _encode(views.view(self.world, self._object(call.account, object_id)))
             case ["payments" | "operations"]:

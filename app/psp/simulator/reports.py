@@ -4,7 +4,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 
 from app.psp.simulator.domain import Refusal
-from app.psp.simulator.settlements import SettlementLine, all_lines, bank_statement, credits, settlement_file
+from app.psp.simulator.settlements import SettlementLine, all_lines, bank_statement, batches, credits, settlement_file
 from app.psp.simulator.world import World
 
 MOST = 400
@@ -27,6 +27,16 @@ def offered(world: World, account: str, kind: str, since: date) -> list[str]:
             names.append(f"statement_{currency}_{day}.xml")
             day += timedelta(days=1)
     return names
+
+
+def owed(world: World, account: str, since: date) -> list[dict[str, object]]:
+    """What every batch of a day or later comes to, and the one of today, which is open still."""
+    return [
+        {"batch": batch, "amount": sum(line.net for line in some), "currency": some[0].currency, "is_open": day >= _today(world)}
+        for day, lines in sorted(_days(world, account).items())
+        if day >= min(since, _today(world))
+        for batch, some in batches(lines, account, day).items()
+    ]
 
 
 def report(world: World, account: str, name: str) -> str:

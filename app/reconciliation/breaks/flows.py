@@ -84,5 +84,6 @@ async def _take(session: AsyncSession, actor: Actor, step: Step, break_id: UUID)
             left = await service.left_over(session, actor, break_id=break_id)
             if step.target is None:
                 raise ResolutionImpossible("Choose the account.")
-            await service.move_all(session, actor, break_id=break_id, target=step.target, reason=step.reason)
-            return "Moved", left
+            found = await service.move_all(session, actor, break_id=break_id, target=step.target, reason=step.reason)
+            alone = found.status == BreakStatus.RESOLVED
+            return "Moved" if alone else "Needs approval by somebody else", left

@@ -20,9 +20,19 @@ from app.core.paging import Page, fetch_page
 from app.ledger.domain import Code, Line, Side
 from app.reconciliation import queries
 from app.reconciliation.domain import journals
-from app.reconciliation.domain.breaks import BREAK, RESOLVING, UNSETTLED, Action, BreakKind, BreakStatus, Policy, business_days_between
+from app.reconciliation.domain.breaks import (
+    BREAK,
+    RESOLVING,
+    UNSETTLED,
+    Action,
+    BreakKind,
+    BreakStatus,
+    Policy,
+    business_days_between,
+    parts_text,
+)
 from app.reconciliation.models import Break, Item, Resolution, Source
-from app.reconciliation.schemas import BreakPage, BreakRow, Candidate, PreviewLine, StepRow
+from app.reconciliation.schemas import TARGET_NAMES, BreakPage, BreakRow, Candidate, PreviewLine, StepRow
 from app.reconciliation.schemas.breaks import BreakFilter, BreakListPage
 from app.reconciliation.schemas.kinds import CAUSES, KIND_NAMES
 from app.reconciliation.sources import queries as sources
@@ -189,11 +199,22 @@ async def break_page(session: AsyncSession, actor: Actor, *, break_id: UUID) -> 
         alone_up_to=Money(policy.write_off_alone_minor, found.currency) if found.currency else None,
         candidates=await _candidates(session, row[3]) if found.other_id is None else [],
         steps=steps,
+        asked_parts=parts_text(found.requested_parts),
+        asked_for=asked_for(found, left) if left else "",
         requested_by_you=found.requested_by is not None and found.requested_by == actor.id,
         can_be_undone=BREAK.can(BreakStatus(found.status), "reopen"),
         is_linked=next((step.action for step in steps if step.action in CLOSED_BY), None) == CLOSED_BY[0],
         file=await sources.file_row(session, merchant_id=merchant_id, file_id=found.file_id) if found.file_id else None,
     )
+
+
+def asked_for(found: Break, left: Money) -> str:
+    """What a request wants done with what is left over."""
+    if not found.requested_parts:
+        return f"Write off {abs(left).format()}"
+    names = {str(target): name for target, name in TARGET_NAMES}
+    parts = [f"{abs(Money(minor, left.currency)).format()} to {names[target]}" for target, minor in found.requested_parts.items()]
+    return f"Move {' and '.join(parts)}"
 
 
 def preview(lines: Sequence[Line]) -> list[PreviewLine]:
@@ -324,7 +345,7 @@ async def overdue(session: AsyncSession, *, merchant_id: MerchantId) -> int:
 
 
 async def waiting(session: AsyncSession, actor: Actor) -> list[Waiting]:
-    """Write-offs that wait for a second person, oldest first: with what was left over when they were asked for."""
+    """Write-offs, and moves that come to the same, that wait for a second person, oldest first: with what was left over when they were asked for."""
     asked = (Resolution.merchant_id == Break.merchant_id) & (Resolution.break_id == Break.id) & (Resolution.action == Action.REQUEST)
     statement = select(Break, Resolution).join(Resolution, asked).ext(distinct_on(Break.id))
     mine = statement.where(Break.merchant_id == actor.merchant, Break.status == BreakStatus.AWAITING_APPROVAL)
@@ -337,10 +358,10 @@ def _waiting(actor: Actor, found: Break, asked: Resolution) -> Waiting:
     return Waiting(
         kind="write_off",
         id=shown,
-        title=f"Write off {abs(amount).format()}",
+        title=asked_for(found, amount),
         detail=KIND_NAMES[BreakKind(found.kind)][0],
         href=f"/reconciliation/breaks/{shown}",
-        digest=f"{amount.minor}:{amount.currency}",
+        digest=f"{amount.minor}:{amount.currency}:{parts_text(found.requested_parts)}",
         requested_by=asked.actor_name,
         requested_at=asked.at,
         may_decide=actor.can("reconciliation.approve") and actor.id != found.requested_by,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import or_, select, text, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit
@@ -13,7 +13,7 @@ from app.core.clock import now, today
 from app.core.ids import MerchantId, new_id
 from app.core.money import Money
 from app.ledger import service as ledger
-from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting, TransactionId
+from app.ledger.domain import AccountRef, Kind, Line, Owner, Posting, TransactionId
 from app.reconciliation import queries
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import (
@@ -25,6 +25,7 @@ from app.reconciliation.domain.breaks import (
     NeedsSecondPerson,
     Policy,
     ResolutionImpossible,
+    parts_text,
 )
 from app.reconciliation.domain.journals import TARGETS, Target, netted
 from app.reconciliation.models import Break, Item, Match, MatchItem, Pair, Resolution
@@ -71,44 +72,71 @@ async def write_off(session: AsyncSession, actor: Actor, *, break_id: UUID, reas
     if abs(left).minor <= (policy or Policy()).write_off_alone_minor:
         transaction = await _write_off(session, actor, found, left)
         return await _step(session, actor, found, "resolve", Action.WRITE_OFF, reason=reason, money=left, transaction=transaction)
+    return await _request(session, actor, found, left, {}, reason)
+
+
+async def _request(session: AsyncSession, actor: Actor, found: Break, left: Money, parts: Mapping[Target, Money], reason: str) -> Break:
     found.requested_by = actor.id
+    found.requested_parts = {str(target): money.minor for target, money in parts.items()}
     return await _step(session, actor, found, "request", Action.REQUEST, reason=reason, money=left)
 
 
-async def approve(session: AsyncSession, actor: Actor, *, break_id: UUID, seen: Money) -> Break:
-    """Agree to somebody else's write-off, of exactly the amount that was shown."""
+async def approve(session: AsyncSession, actor: Actor, *, break_id: UUID, seen: Money, seen_parts: str = "") -> Break:
+    """Agree to what somebody else asked for: exactly the amount, and the accounts, that were shown."""
     found = await _locked(session, actor, break_id)
     if actor.id is None or actor.id == found.requested_by:
-        raise NeedsSecondPerson("You asked for this write-off; somebody else has to approve it.")
+        raise NeedsSecondPerson("You asked for this; somebody else has to approve it.")
     left = await _left_over(session, found)
     if left != seen:
         raise ResolutionImpossible(f"{left.format()} is left over now, not {seen.format()}. Look again, then approve.")
     BREAK.next(BreakStatus(found.status), "approve")
+    if parts_text(found.requested_parts) != seen_parts:
+        raise ResolutionImpossible("Something else is asked for now. Look again, then approve.")
     found.approved_by = actor.id
-    transaction = await _write_off(session, actor, found, left)
+    if found.requested_parts:
+        parts = {Target(name): Money(minor, left.currency) for name, minor in found.requested_parts.items()}
+        transaction = await _adjust(session, actor, found, left, parts)
+    else:
+        transaction = await _write_off(session, actor, found, left)
     return await _step(session, actor, found, "approve", Action.APPROVE, money=left, transaction=transaction)
 
 
 async def reject(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str) -> Break:
-    """Refuse or withdraw a write-off; the break is open again."""
+    """Refuse or withdraw what was asked for; the break is open again."""
     found = await _locked(session, actor, break_id)
-    found.requested_by = None
+    found.requested_by = found.requested_parts = None
     return await _step(session, actor, found, "reject", Action.REJECT, reason=reason)
 
 
-async def adjust(session: AsyncSession, actor: Actor, *, break_id: UUID, parts: Mapping[Target, Money], reason: str) -> Break:
-    """Move what is left over where it belongs: to one account, or split over several that come to the same sum."""
+async def adjust(
+    session: AsyncSession, actor: Actor, *, break_id: UUID, parts: Mapping[Target, Money], reason: str, policy: Policy | None = None
+) -> Break:
+    """Move what is left over where it belongs: to one account, or split over several that come to the same sum.
+
+    What becomes a cost or an income is a write-off by another name: above the same limit a second person has to agree first.
+    """
     found = await _locked(session, actor, break_id)
-    place, left = await _place(session, found), await _left_over(session, found)
+    left = await _left_over(session, found)
+    _check_parts(parts, left)
+    booked = sum(abs(money).minor for target, money in parts.items() if target is not Target.UNIDENTIFIED)
+    if booked > (policy or Policy()).write_off_alone_minor:
+        return await _request(session, actor, found, left, parts, reason)
+    transaction = await _adjust(session, actor, found, left, parts)
+    action = Action.SPLIT if len(parts) > 1 else Action.ADJUST
+    return await _step(session, actor, found, "resolve", action, reason=reason, money=left, transaction=transaction)
+
+
+def _check_parts(parts: Mapping[Target, Money], left: Money) -> None:
     if sum(part.minor for part in parts.values()) != left.minor or any(part.currency != left.currency for part in parts.values()):
         raise ResolutionImpossible(f"The parts have to come to {left.format()}.", fields={"amount": f"Together {left.format()}."})
     if any(part.minor and part.is_negative != left.is_negative for part in parts.values()):
         # a part against the others would let any sum be moved between two accounts on the occasion of a small one
         raise ResolutionImpossible("Every part has to have the sign of what is left over.", fields={"amount": f"Parts of {left.format()}."})
-    lines = adjustment(place, found, parts)
-    transaction = await _post(session, actor, found, lines, "adjust")
-    action = Action.SPLIT if len(parts) > 1 else Action.ADJUST
-    return await _step(session, actor, found, "resolve", action, reason=reason, money=left, transaction=transaction)
+
+
+async def _adjust(session: AsyncSession, actor: Actor, found: Break, left: Money, parts: Mapping[Target, Money]) -> TransactionId:
+    _check_parts(parts, left)
+    return await _post(session, actor, found, adjustment(await _place(session, found), found, parts), "adjust")
 
 
 def adjustment(place: Place, found: Break, parts: Mapping[Target, Money]) -> list[Line]:
@@ -222,7 +250,7 @@ async def reopen(session: AsyncSession, actor: Actor, *, break_id: UUID, reason:
     if last.action == Action.LINK:
         action = Action.UNLINK
         await _undo_link(session, found)
-    found.requested_by = found.approved_by = None
+    found.requested_by = found.approved_by = found.requested_parts = None
     return await _step(session, actor, found, "reopen", action, reason=reason, transaction=transaction)
 
 
@@ -238,38 +266,6 @@ async def _undo_link(session: AsyncSession, found: Break) -> None:
     await session.execute(update(Item).where(*posted, Item.side == "psp").values(posted_key=Item.clear_key))
     for item in (await session.execute(select(Item).where(*posted, Item.side == "bank"))).scalars():
         item.posted_key = msgspec.json.encode({item.clear_key: item.net_minor}).decode()
-
-
-_ROUNDED = text("""
-select b.id, b.currency, b.minor, i.side, i.source_id, coalesce(i.batch_ref, i.ext_id) as batch, i.posted_key, o.clear_key as other_key, s.connection_id
-  from recon_break b join recon_item i on i.merchant_id = b.merchant_id and i.id = b.item_id join recon_item o on o.merchant_id = b.merchant_id and o.id = b.other_id
-  join recon_source s on s.merchant_id = b.merchant_id and s.id = case i.side when 'bank' then o.source_id else i.source_id end
- where b.merchant_id = :merchant and b.kind = 'rounding' and b.status = 'open' and i.posted_key is not null order by b.currency, i.source_id, batch, b.id for update of b
-""")
-
-
-async def settle_rounding(session: AsyncSession, actor: Actor, *, policy: Policy) -> int:
-    """Write off what rounding leaves, by rule, as long as a batch's roundings stay under the cap; returns how many breaks that settled."""
-    rows = list(await session.execute(_ROUNDED, {"merchant": actor.merchant}))
-    sums: dict[tuple[UUID, str, str], int] = {}
-    for row in rows:
-        batch = (row.source_id, row.batch, row.currency)
-        sums[batch] = sums.get(batch, 0) + abs(row.minor)
-    small = [row for row in rows if sums[row.source_id, row.batch, row.currency] <= policy.rounding_cap_minor]
-    postings = []
-    for row in small:
-        psp = Owner(CONNECTION, row.connection_id)
-        place = psp.account(Code.SETTLEMENT_IN_TRANSIT if row.side == "bank" else Code.PSP_RECEIVABLE)
-        lines = netted(journals.write_off(place, row.other_key, Money(-row.minor, row.currency)))
-        postings.append(_posting(actor, row.id, lines, f"rounding:{new_id()}"))
-    transactions = await ledger.post(session, merchant_id=actor.merchant, postings=postings)
-    for row, transaction in zip(small, transactions, strict=True):
-        money = Money(-row.minor, row.currency)
-        session.add(_resolution(actor, row.id, Action.WRITE_OFF, "Rounding, by rule", money, transaction))
-    ids = [row.id for row in small]
-    closed = update(Break).where(Break.merchant_id == actor.merchant, Break.id.in_(ids))
-    await session.execute(closed.values(status=BreakStatus.RESOLVED, closed_at=now()))
-    return len(small)
 
 
 async def left_over(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Money:
@@ -316,7 +312,8 @@ async def _write_off(session: AsyncSession, actor: Actor, found: Break, left: Mo
     return await _post(session, actor, found, netted(journals.write_off(place.account, place.key, left)), "writeoff")
 
 
-def _posting(actor: Actor, break_id: UUID, lines: Sequence[Line], event_key: str) -> Posting:
+def posting(actor: Actor, break_id: UUID, lines: Sequence[Line], event_key: str) -> Posting:
+    """What a resolution writes into the ledger."""
     return Posting(
         kind=Kind.BREAK_RESOLVED,
         source_type=BREAK_SOURCE,
@@ -330,8 +327,8 @@ def _posting(actor: Actor, break_id: UUID, lines: Sequence[Line], event_key: str
 
 async def _post(session: AsyncSession, actor: Actor, found: Break, lines: Sequence[Line], what: str) -> TransactionId:
     # a break that was reopened may be written off again: each time is an event of its own, guarded by the break's state
-    posting = _posting(actor, found.id, lines, f"{what}:{new_id()}")
-    (transaction,) = await ledger.post(session, merchant_id=actor.merchant, postings=[posting])
+    written = posting(actor, found.id, lines, f"{what}:{new_id()}")
+    (transaction,) = await ledger.post(session, merchant_id=actor.merchant, postings=[written])
     return transaction
 
 
@@ -362,16 +359,17 @@ async def _keep(
     money: Money | None = None,
     transaction: TransactionId | None = None,
 ) -> None:
-    session.add(_resolution(actor, found.id, action, reason, money, transaction))
+    session.add(resolution(actor, found.id, action, reason, money, transaction))
     await session.flush()
     after = {"status": found.status, "amount": money.decimal() if money else None, "transaction": transaction}
     name = f"reconciliation.break_{action}"
     await audit.record(session, actor, action=name, object_type="recon_break", object_id=found.id, after=after, reason=reason or None)
 
 
-def _resolution(
+def resolution(
     actor: Actor, break_id: UUID, action: Action, reason: str, money: Money | None, transaction: TransactionId | None
 ) -> Resolution:
+    """A line of a break's record; nobody changes it afterwards."""
     return Resolution(
         merchant_id=actor.merchant,
         id=new_id(),

@@ -1,5 +1,6 @@
 """Breaks: what the sources do not agree on, how fast somebody has to look, and what may be done about it."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from enum import StrEnum
 
@@ -103,6 +104,11 @@ class BulkAction(StrEnum):
     MOVE = "move"
 
 
+def parts_text(parts: Mapping[str, int] | None) -> str:
+    """Where a request wants what is left over to go, as one word to compare with what was seen; nothing when it is written off."""
+    return ",".join(f"{target}={minor}" for target, minor in sorted((parts or {}).items()))
+
+
 MONEY_ACTIONS = frozenset({BulkAction.WRITE_OFF, BulkAction.MOVE})
 MOST_AT_ONCE = 100
 
@@ -147,6 +153,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     rounding_cap_minor: int = 100
     """What rounding may come to per currency before a person looks at all of it."""
     write_off_alone_minor: int = 2_500
+    """What one person may turn into a cost or an income, by writing it off or by moving it there."""
     settle_days: int = 4
     """Days after which money the PSP has not reported is missing."""
     fx_band_bps: int = 200
@@ -229,7 +236,7 @@ class NothingChosen(Invalid):
 
 
 class NeedsSecondPerson(Forbidden):
-    """Who asked for a write-off may not approve it."""
+    """Who asked for a write-off, or for what comes to the same, may not approve it."""
 
     code = "reconciliation_needs_second_person"
     title = "Somebody else has to approve this"

@@ -27,6 +27,7 @@ PSP_FEE = AccountRef(Code.PSP_FEE)
 BANK_FEE = AccountRef(Code.BANK_FEE)
 PSP_MARKUP = AccountRef(Code.PSP_MARKUP)
 CURRENCY_POSITION = AccountRef(Code.CURRENCY_POSITION)
+CURRENCY_GAIN, CURRENCY_LOSS = AccountRef(Code.CURRENCY_GAIN), AccountRef(Code.CURRENCY_LOSS)
 WRITE_OFF = AccountRef(Code.RECONCILIATION_WRITE_OFF)
 GAIN = AccountRef(Code.RECONCILIATION_GAIN)
 
@@ -95,6 +96,14 @@ def reassign(line: Reported, *, psp: Owner, before: str) -> list[Line]:
 def correct_fee(*, psp: Owner, fee: Money, key: str) -> list[Line]:
     """The provider took more (positive) or less than was booked (3a)."""
     return [signed(PSP_FEE, fee), signed(psp.account(Code.PSP_RECEIVABLE), -fee, key)]
+
+
+def rate(brought: Money, *, before: Money) -> list[Line]:
+    """A conversion brought more (positive) or less than at the usual rate, and before it was thought to have brought something else: the
+    currency position stands at the usual rate, the rest is a gain (4210) or a loss (5200).
+    """
+    result, was = (CURRENCY_LOSS if money.is_negative else CURRENCY_GAIN for money in (brought, before))
+    return [signed(CURRENCY_POSITION, brought - before), signed(result, -brought), signed(was, before)]
 
 
 def receive(*, bank: Owner, parts: Mapping[tuple[AccountRef, str | None], Money]) -> list[Line]:

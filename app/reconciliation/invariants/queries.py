@@ -17,6 +17,7 @@ from app.reconciliation.schemas import Finding, InvariantPage, InvariantRow
 
 MOST = 100
 SEAL = "I10 the seal of the book is whole and signed here"
+BALANCE = "I5 what the provider says it owes is what the books say"
 IMPORT = "I11 reading a file again changes nothing"
 AGAIN = "I12 comparing again changes nothing"
 SHOWN = 10
@@ -148,6 +149,7 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     name: str
     violations: list[Finding]
+    notes: list[str] = []
 
     @property
     def holds(self) -> bool:
@@ -200,12 +202,19 @@ async def merchants(session: AsyncSession, *, merchant_id: MerchantId | None = N
 
 def merged(parts: Sequence[Proof]) -> Proof:
     """Several proofs as one: an invariant holds when it does in all of them."""
-    found: dict[str, list[Finding]] = {}
+    found: dict[str, Outcome] = {}
     for outcome in (outcome for proof in parts for outcome in proof.invariants):
-        found.setdefault(outcome.name, []).extend(outcome.violations)
-    outcomes = [Outcome(name=name, violations=violations) for name, violations in sorted(found.items(), key=lambda each: _number(each[0]))]
+        whole = found.setdefault(outcome.name, Outcome(name=outcome.name, violations=[], notes=[]))
+        whole.violations += outcome.violations
+        whole.notes += outcome.notes
+    outcomes = sorted(found.values(), key=lambda outcome: _number(outcome.name))
     took = sum(proof.milliseconds for proof in parts)
     return Proof(is_sound=all(outcome.holds for outcome in outcomes), milliseconds=took, invariants=outcomes)
+
+
+def nobody_asked() -> Proof:
+    """What is known of the providers' balances without asking: nothing."""
+    return Proof(is_sound=True, milliseconds=0, invariants=[Outcome(name=BALANCE, violations=[], notes=["No provider was asked."])])
 
 
 def _number(name: str) -> int:
@@ -221,5 +230,5 @@ async def invariant_page(session: AsyncSession, *, merchant_id: MerchantId) -> I
 
 def _row(row: InvariantCheck) -> InvariantRow:
     proof = msgspec.convert(row.proof, Proof)
-    results = [(outcome.name, outcome.violations) for outcome in proof.invariants]
+    results = [(outcome.name, outcome.violations, outcome.notes) for outcome in proof.invariants]
     return InvariantRow(at=row.checked_at, by=row.checked_by, milliseconds=proof.milliseconds, is_sound=proof.is_sound, results=results)

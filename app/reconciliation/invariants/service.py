@@ -32,10 +32,10 @@ select (select count(*) from recon_pair where merchant_id = :merchant) as pairs,
 """)
 
 
-async def check(session: AsyncSession, actor: Actor) -> Proof:
-    """Check every invariant of a merchant and keep what was found."""
+async def check(session: AsyncSession, actor: Actor, *, balances: Proof | None = None) -> Proof:
+    """Check every invariant of a merchant and keep what was found, beside what its providers said before they owe."""
     asked = await queries.prove(session, merchant_id=actor.merchant)
-    proof = queries.merged([asked, await trial(session, actor)])
+    proof = queries.merged([asked, balances or queries.nobody_asked(), await trial(session, actor)])
     session.add(
         InvariantCheck(merchant_id=actor.merchant, id=new_id(), checked_at=now(), checked_by=actor.name, proof=msgspec.to_builtins(proof))
     )

@@ -160,6 +160,7 @@ class Item(Base):
     clear_key: Mapped[str]
     posted_key: Mapped[str | None]
     posted_fee_minor: Mapped[int] = mapped_column(server_default=text("0"))
+    posted_rate_minor: Mapped[int] = mapped_column(server_default=text("0"))
     posted_times: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime]
 
@@ -302,6 +303,7 @@ class Break(Base):
     owner_id: Mapped[UUID | None]
     owner_name: Mapped[str | None]
     requested_by: Mapped[UUID | None]
+    requested_parts: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     approved_by: Mapped[UUID | None]
     opened_on: Mapped[date]
     due_on: Mapped[date]

@@ -177,18 +177,18 @@ async def write_off_break(
 async def approve_write_off(
     request: HttpRequest, break_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
-    """Approve a write-off somebody else asked for."""
+    """Approve what somebody else asked for."""
     await _refusing(request, session, actor, break_id)
     form = await read_form(request, ApproveForm)
-    await breaks.approve(session, actor, break_id=queries.break_id(break_id), seen=form.amount)
-    return _done(request, break_id, f"{abs(form.amount).format()} written off")
+    await breaks.approve(session, actor, break_id=queries.break_id(break_id), seen=form.amount, seen_parts=form.parts)
+    return _done(request, break_id, f"{abs(form.amount).format()} {'moved' if form.parts else 'written off'}")
 
 
 @post(f"{BASE}/breaks/{{break_id:str}}/reject", name="reconciliation:reject", status_code=200, guards=[requires(APPROVE, fresh=True)])
 async def reject_write_off(
     request: HttpRequest, break_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
-    """Refuse a write-off."""
+    """Refuse what somebody asked for."""
     form = await read_form(request, ReasonForm)
     await breaks.reject(session, actor, break_id=queries.break_id(break_id), reason=form.reason)
     return _done(request, break_id, "Refused; the break is open again")
@@ -201,8 +201,8 @@ async def adjust_break(
     """Move what is left over where it belongs, in one or two parts."""
     await _refusing(request, session, actor, break_id)
     parts, reason = _parts(await read_form(request, AdjustForm))
-    await breaks.adjust(session, actor, break_id=queries.break_id(break_id), parts=parts, reason=reason)
-    return _done(request, break_id, "Moved")
+    found = await breaks.adjust(session, actor, break_id=queries.break_id(break_id), parts=parts, reason=reason)
+    return _done(request, break_id, "Moved" if found.status == "resolved" else "Somebody else has to approve this now")
 
 
 def _parts(form: AdjustForm) -> tuple[dict[Target, Money], str]:

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
 from app.core.ids import public_id
+from app.reconciliation import flows
 from app.reconciliation.invariants import queries as invariant_queries
-from app.reconciliation.invariants import service as invariants
 from app.reconciliation.runs import queries as run_queries
 from app.reconciliation.runs import service as runs
 from app.web.context import HttpRequest
@@ -57,9 +57,9 @@ async def show_invariants(request: HttpRequest, session: NamedDependency[AsyncSe
 
 
 @post(f"{BASE}/invariants", name="reconciliation:prove", status_code=200, guards=[requires(WRITE)])
-async def check_invariants(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
-    """Prove it now."""
-    proof = await invariants.check(session, actor)
+async def check_invariants(request: HttpRequest, actor: NamedDependency[Actor]) -> Response[str]:
+    """Prove it now, and ask the providers first."""
+    proof = await flows.prove(actor)
     return redirect(request, f"{BASE}/invariants", toast="Everything holds" if proof.is_sound else "Something does not hold")
 
 

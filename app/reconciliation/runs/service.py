@@ -19,7 +19,6 @@ from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting
 from app.payouts.domain import BANK
 from app.reconciliation import queries
 from app.reconciliation.banks import service as banks
-from app.reconciliation.breaks import service as breaks
 from app.reconciliation.domain import journals
 from app.reconciliation.domain.breaks import SLA_DAYS, Policy, business_days_after, business_days_before
 from app.reconciliation.domain.choices import Loose, choices
@@ -27,13 +26,13 @@ from app.reconciliation.domain.journals import BANK_FEE, Reported, netted
 from app.reconciliation.domain.lines import LineKind
 from app.reconciliation.domain.sums import Sums
 from app.reconciliation.models import Run, Source
-from app.reconciliation.queries import CONNECTION, SOURCE_OWNER
+from app.reconciliation.queries import CONNECTION, RUN_SOURCE, SOURCE_OWNER
+from app.reconciliation.rules import service as rules
 
 RULES_VERSION = 1
 MINUTES = 10
 LINES_AT_ONCE = 1_000
 LINES_PER_TRANSACTION = 250
-RUN = "run"
 
 _STEPS = {
     "expected": text("select recon_expect(:merchant, :at)"),
@@ -98,7 +97,7 @@ with wanted as materialized (
   select * from recon_wanted_breaks(:merchant, :today, :fee_minor, :fee_bps, :rounding, :settle_days, :bank_days)
   union all select * from recon_bank_breaks(:merchant, :today, :bank_days, :bank_fee)
   union all select 'cutoff', 'item:' || item_id, source_id, item_id, other_id, reference, currency, minor from recon_turned_days(:merchant) where not is_explained
-  union all select 'fx', 'item:' || item_id, source_id, item_id, null, reference, currency, minor from recon_rates_off(:merchant, :fx_band)
+  union all select 'fx', 'item:' || item_id, source_id, item_id, null, reference, currency, minor from recon_rates(:merchant, :fx_band) where is_off
   union all select 'file_missing', 'due:' || source, source, null, null, name, '', 0 from jsonb_to_recordset(cast(:missing as jsonb)) as t(source uuid, name text)),
 cleared as (
   update recon_break b set status = 'cleared', closed_at = :at
@@ -184,9 +183,10 @@ async def compare(
     done("bank")
     run_id = new_id()
     await _Books(session, actor, run_id, policy).write()
+    await rules.book_rates(session, actor, run_id=run_id, policy=policy)
     done("books")
     await _find_breaks(session, merchant_id, policy, began)
-    await breaks.settle_rounding(session, actor, policy=policy)
+    await rules.settle_rounding(session, actor, policy=policy)
     await banks.settle_by_rule(session, actor, at=began)
     done("breaks")
     return await _record(session, actor, run_id, began, policy)
@@ -292,7 +292,7 @@ class _Books:
         self.postings.append(
             Posting(
                 kind=kind,
-                source_type=RUN,
+                source_type=RUN_SOURCE,
                 source_id=self.run_id,
                 event_key=f"{what}:{self.number}",
                 effective_on=self.on,

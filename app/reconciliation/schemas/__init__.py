@@ -235,6 +235,8 @@ class BreakPage(msgspec.Struct, kw_only=True):
     alone_up_to: Money | None
     candidates: list[Candidate]
     steps: list[StepRow]
+    asked_parts: str
+    asked_for: str
     requested_by_you: bool
     can_be_undone: bool
     is_linked: bool
@@ -271,12 +273,12 @@ class InvariantRow(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     milliseconds: int
     is_sound: bool
-    results: list[tuple[str, list[Finding]]]
+    results: list[tuple[str, list[Finding], list[str]]]
 
     @property
     def broken(self) -> int:
         """How many do not hold."""
-        return sum(bool(found) for _, found in self.results)
+        return sum(bool(found) for _, found, _ in self.results)
 
 
 class InvariantPage(msgspec.Struct, kw_only=True):

@@ -87,9 +87,10 @@ class ReasonForm(msgspec.Struct, kw_only=True):
 
 
 class ApproveForm(msgspec.Struct, kw_only=True):
-    """The amount that was shown to whoever approves."""
+    """The amount, and where it would go, that were shown to whoever approves."""
 
     amount: Money
+    parts: str = ""
 
 
 class ChosenForm(msgspec.Struct, kw_only=True):

@@ -10,7 +10,7 @@ import msgspec
 from app.psp import domain
 from app.psp.adapters.simulated import translate
 from app.psp.adapters.simulated.client import Client
-from app.psp.domain import Capability, Instruction, PspEvent, Report, ReportKind, ReportList, Result
+from app.psp.domain import Balance, Capability, Instruction, PspEvent, Report, ReportKind, ReportList, Result
 
 CAPABILITIES = frozenset(Capability)
 
@@ -79,6 +79,10 @@ class Adapter:
     async def fetch_event_object(self, event: PspEvent) -> Result:
         """Fetch the present state of what an event is about."""
         return translate.found(await self._client.get(f"/v1/operations/{quote(event.provider_reference, safe='')}"))
+
+    async def balance(self, *, since: date) -> Balance:
+        """Ask what is owed, a batch a day and currency."""
+        return translate.balance(await self._client.get(f"/v1/balance?since={since}"))
 
     async def list_reports(self, kind: ReportKind, *, since: date) -> ReportList:
         """Ask which reports of finished days there are."""

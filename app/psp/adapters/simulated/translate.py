@@ -11,10 +11,12 @@ from app.core.logs import redact
 from app.core.money import Money
 from app.core.outbound import Answer
 from app.psp.domain import (
+    Balance,
     EventKind,
     Instruction,
     MethodSummary,
     Outcome,
+    Owed,
     ProviderStatus,
     PspEvent,
     Report,
@@ -122,6 +124,17 @@ class _Reports(msgspec.Struct):
     data: list[_Report]
 
 
+class _Owed(msgspec.Struct):
+    batch: str
+    amount: int
+    currency: str
+    is_open: bool
+
+
+class _Balance(msgspec.Struct):
+    data: list[_Owed]
+
+
 class _Error(msgspec.Struct):
     error: _Decline
 
@@ -136,6 +149,7 @@ class _Event(msgspec.Struct):
 _object = msgspec.json.Decoder(_Object)
 _list = msgspec.json.Decoder(_List)
 _reports = msgspec.json.Decoder(_Reports)
+_balance = msgspec.json.Decoder(_Balance)
 _error = msgspec.json.Decoder(_Error)
 _event = msgspec.json.Decoder(_Event)
 
@@ -215,6 +229,21 @@ def account(answer: Answer) -> Result:
     if answer.failure is None and answer.status == 200:
         return Result(outcome=Outcome.SUCCEEDED, evidence=_evidence(answer, "", None), latency_ms=answer.latency_ms)
     return result(answer)
+
+
+def balance(answer: Answer) -> Balance:
+    """Read what the provider owes; an answer that cannot be read is no balance of nothing."""
+    if answer.failure is None and answer.status == 200:
+        try:
+            owed = tuple(
+                Owed(batch=each.batch, amount=_money(each.amount, each.currency), is_open=each.is_open)
+                for each in _balance.decode(answer.body).data
+            )
+        except (msgspec.MsgspecError, Invalid):
+            return Balance(outcome=Outcome.UNKNOWN, code="malformed_answer", latency_ms=answer.latency_ms)
+        return Balance(outcome=Outcome.SUCCEEDED, owed=owed, latency_ms=answer.latency_ms)
+    refused = result(answer)
+    return Balance(outcome=refused.outcome, code=refused.code, latency_ms=answer.latency_ms)
 
 
 def report_list(answer: Answer) -> ReportList:
