@@ -3,7 +3,7 @@
 ``requires("payments.refund")``              a signed-in person or an API key with that permission
 ``requires("payments.refund", fresh=True)``  people must also have shown their second factor lately, as the permission says
 ``may_export()``                             who may take files away; each taking is an entry of the audit trail
-``signed_in()``                              any person with both factors, whatever the role
+``signed_in()``                              any person with both factors, whatever the role; with ``own``, not by a merchant's provider's word
 ``password_proven()``                        the pages between the password and the second factor
 ``operator()``                               people who run the platform; with ``visiting``, while a visit with its reason is open
 ``public()``                                 everybody; ``public(machine=True)`` for callers that are not browsers (no form token)
@@ -22,7 +22,7 @@ from app.core.db import unit_of_work
 from app.core.errors import AppError, Forbidden, NotFound
 from app.web import csrf, step_up
 from app.web.context import HttpRequest
-from app.web.sessions import Visitor
+from app.web.sessions import MERCHANTS_PROVIDER, Visitor
 
 
 class NotSignedIn(AppError):
@@ -66,9 +66,10 @@ class Guard:
         noted: bool = False,
         machine: bool = False,
         visiting: bool = False,
+        own: bool = False,
     ) -> None:
         self.audience, self.permission, self.fresh, self.noted = audience, permission, fresh, noted
-        self.machine, self.visiting = machine, visiting
+        self.machine, self.visiting, self.own = machine, visiting, own
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         request = cast(HttpRequest, connection)
@@ -86,7 +87,7 @@ class Guard:
             actor = self._admit_operator(request, visitor)
         if self.permission is not None:
             _require(actor, visitor, self.permission)
-        if self.fresh and visitor is not None:
+        if visitor is not None and (self.fresh or (self.own and visitor.factor == MERCHANTS_PROVIDER)):
             await step_up.demand(request, actor, visitor, permission=self.permission)
             if self.audience == "operator":
                 # a step-up makes the person anew
@@ -130,9 +131,9 @@ def may_export() -> Guard:
     return Guard("permission", permission="reports.export", fresh=True, noted=True)
 
 
-def signed_in(*, fresh: bool = False) -> Guard:
-    """Any person who has shown both factors."""
-    return Guard("signed_in", fresh=fresh)
+def signed_in(*, fresh: bool = False, own: bool = False) -> Guard:
+    """Any person who has shown both factors; with ``own``, a factor of their own: the account is good at other merchants, too."""
+    return Guard("signed_in", fresh=fresh, own=own)
 
 
 def operator(*, visiting: bool = False, fresh: bool = False) -> Guard:

@@ -14,16 +14,17 @@ depends_on = None
 TIME = sa.DateTime(timezone=True)
 
 # A session that a merchant's provider opened is good for that merchant and its sandbox. Where single sign-on is enforced, people of its
-# proven domains come in that way only; but for one owner, who gets in when the provider does not.
+# proven domains come in that way only; but for one owner, who gets in when the provider does not. Asked with every page, so its plan is kept.
 ADMITS = """
 CREATE FUNCTION session_admits(p_bound_merchant uuid, p_bound_provider uuid, p_person uuid, p_email text, p_merchant uuid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
-    SELECT (p_bound_merchant IS NULL OR p_bound_merchant = p_merchant)
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (p_bound_merchant IS NULL OR p_bound_merchant = p_merchant)
        AND NOT EXISTS (SELECT FROM sso_provider e
                          JOIN sso_domain d ON d.merchant_id = e.merchant_id AND d.provider_id = e.id AND d.proven_at IS NOT NULL
                         WHERE e.merchant_id = p_merchant AND e.enforced AND d.domain = split_part(p_email, '@', 2)
-                          AND e.id IS DISTINCT FROM p_bound_provider AND e.break_glass_id IS DISTINCT FROM p_person)
-$$
+                          AND e.id IS DISTINCT FROM p_bound_provider AND e.break_glass_id IS DISTINCT FROM p_person);
+END $$
 """
 
 # Somebody who is about to sign in names a provider or an e-mail domain: whose it is must be known before anything of it can be read.

@@ -115,6 +115,20 @@ class TestTheWay:
         assert (answer.status_code, browser.session_cookie) == (422, None)
         assert "Nobody in this team is connected" in text_of(answer)
         assert superuser.execute("select count(*) from person where email like %s", [f"{account}@%"]).fetchone() == (0,)
+        await newcomer("stranger@elsewhere.test")
+        again = await sign_in(browser, acme, provider, account)
+        assert (again.status_code, "Nobody in this team is connected" in text_of(again)) == (422, True), "whose an address is, is not told"
+
+    async def test_who_is_signed_in_connects_an_account_with_any_address(
+        self, provider: SsoProvider, acme: ForeignProvider, browser: Browser, superuser: psycopg.Connection
+    ) -> None:
+        person = await newcomer("consultant@private.test")
+        await browser.adopt(PersonId(person.id))
+        answer = await sign_in(browser, acme, provider, "stranger")
+        assert answer.headers["location"] == "/security/sso/confirm"
+        assert "consultant@private.test" in text_of(await browser.follow(answer))
+        assert (await browser.post("/security/sso/confirm")).status_code == 200
+        assert superuser.execute("select person_id, subject from sso_identity").fetchall() == [(person.id, "stranger")]
 
     async def test_two_first_sign_ins_at_one_moment_end_in_one_account(
         self, provider: SsoProvider, acme: ForeignProvider, open_browser: OpenBrowser, superuser: psycopg.Connection
@@ -167,8 +181,8 @@ class TestWalls:
         await own.adopt(PersonId(person.id), merchant_id=other.id)
         assert other.live.name in (await own.get("/team")).text, "the positive control"
         # what is the person's everywhere asks for a factor of their own
-        refused = await browser.post("/security/recovery-codes")
-        assert (refused.status_code, "Confirm it is you" in refused.text) == (403, True)
+        for refused in (await browser.get("/security"), await browser.post("/security/recovery-codes")):
+            assert (refused.status_code, "Confirm it is you" in refused.text) == (403, True)
         answer = await browser.post("/security/recovery-codes", {"step_up_code": totp_code()})
         assert answer.status_code == 200
         found = await teams.visitor(browser.session_cookie or "")

@@ -74,7 +74,7 @@ def _page(request: HttpRequest) -> PasskeyPage:
     return PasskeyPage(name=device(request.headers.get("user-agent", "")))
 
 
-@get("/security/passkeys/new", name="passkeys:new", guards=[signed_in()])
+@get("/security/passkeys/new", name="passkeys:new", guards=[signed_in(own=True)])
 async def show_new(request: HttpRequest) -> Response[str]:
     """The form for another passkey or security key."""
     return render(request, "identity/passkey.html", _page(request), fragment="identity/_passkey.html")

@@ -159,13 +159,13 @@ async def sign_out(request: HttpRequest, session: NamedDependency[AsyncSession])
     return response
 
 
-@get("/security", name="identity:security", guards=[signed_in()])
+@get("/security", name="identity:security", guards=[signed_in(own=True)])
 async def show_security(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """One's own account: factors, recovery codes, open sessions."""
     return render(request, "identity/security.html", await queries.security(session, visitor_of(request)))
 
 
-@post("/security/sessions/{session_id:str}/end", name="identity:end_session", status_code=200, guards=[signed_in()])
+@post("/security/sessions/{session_id:str}/end", name="identity:end_session", status_code=200, guards=[signed_in(own=True)])
 async def end_session(request: HttpRequest, session_id: FromPath[str], session: NamedDependency[AsyncSession]) -> Response[str]:
     """End one of one's own sessions."""
     visitor = visitor_of(request)
@@ -173,7 +173,7 @@ async def end_session(request: HttpRequest, session_id: FromPath[str], session: 
     return redirect(request, "/security", toast="The session has ended")
 
 
-@post("/security/sessions/end-others", name="identity:end_other_sessions", status_code=200, guards=[signed_in()])
+@post("/security/sessions/end-others", name="identity:end_other_sessions", status_code=200, guards=[signed_in(own=True)])
 async def end_other_sessions(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """End all of one's sessions but this one."""
     visitor = visitor_of(request)
@@ -192,14 +192,14 @@ async def renew_recovery_codes(request: HttpRequest, session: NamedDependency[As
     return render(request, "identity/recovery_codes.html", page, fragment="identity/_recovery_codes.html")
 
 
-@get("/security/password", name="identity:password", guards=[signed_in()])
+@get("/security/password", name="identity:password", guards=[signed_in(own=True)])
 async def show_password(request: HttpRequest) -> Response[str]:
     """The form for a new password."""
     page = PasswordPage(email=visitor_of(request).person.email)
     return render(request, "identity/password.html", page, fragment="identity/_password.html")
 
 
-@post("/security/password", name="identity:change_password", status_code=200, guards=[signed_in()])
+@post("/security/password", name="identity:change_password", status_code=200, guards=[signed_in(own=True)])
 async def change_password(request: HttpRequest) -> Response[str]:
     """A new password, with the old one and a code; all other sessions end."""
     visitor = visitor_of(request)

@@ -84,7 +84,7 @@ async def begin(request: HttpRequest, provider: FromPath[str], next: FromQuery[s
     return await _begin(request, provider, after=safe_path(next), connecting=False)
 
 
-@get("/security/providers/{provider:str}/connect", name="providers:connect", guards=[signed_in()])
+@get("/security/providers/{provider:str}/connect", name="providers:connect", guards=[signed_in(own=True)])
 async def connect(request: HttpRequest, provider: FromPath[str]) -> Response[str]:
     """Go to a provider to prove an account there that is to be connected to one's own."""
     return await _begin(request, provider, after="/security/providers", connecting=True)
@@ -113,14 +113,14 @@ async def arrive(request: HttpRequest, outcome: flows.Outcome, *, confirm: str) 
     return redirect(request, f"{step}?next={quote(outcome.next_path, safe='/')}", hard=True)
 
 
-@get("/security/providers", name="providers:list", guards=[signed_in()])
+@get("/security/providers", name="providers:list", guards=[signed_in(own=True)])
 async def show_connections(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """The accounts of sign-in providers that are connected to one's own."""
     rows = await queries.identities(session, _visitor(request).person_id)
     return render(request, "identity/providers.html", ConnectionsPage(rows=rows, providers=queries.choices()))
 
 
-@get(CONFIRM, name="providers:confirm_form", guards=[signed_in()])
+@get(CONFIRM, name="providers:confirm_form", guards=[signed_in(own=True)])
 async def show_confirm(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """Both sides are proven; whether to connect them is asked."""
     waiting = await queries.waiting_link(session, browser_of(request))

@@ -26,13 +26,16 @@ async def still_there(key: str) -> Provider | None:
         return None if row is None else as_provider(row)
 
 
-async def finish(provider_id: UUID, answer: ProviderAnswer, *, browser: str, place: Place) -> ways.Outcome:
-    """Let somebody in with what their team's provider proves: into that team, and nowhere else."""
+async def finish(provider_id: UUID, answer: ProviderAnswer, *, browser: str, place: Place, signed_in: bool) -> ways.Outcome:
+    """Let somebody in with what their team's provider proves: into that team, and nowhere else.
+
+    Whoever is signed in here already is asked whether to connect an account that is nobody's yet.
+    """
     asked = await provider(provider_id)
     attempt, proof = await ways.take_up(asked, answer, browser=browser, place=place)
     async with unit_of_work(None) as session:
         row = await queries.open_provider(session, provider_id)
-        person_id = await service.admit(session, row, proof)
+        person_id = await service.admit(session, row, proof, signed_in=signed_in)
         if person_id is None:
             await attempts.keep_for_linking(session, attempt, proof)
             return ways.Outcome(next_path=attempt.next_path)

@@ -56,7 +56,8 @@ async def finish(request: HttpRequest, provider: FromPath[str]) -> Response[str]
     provider_id = provider_id_of(provider)
     answer_invalid_with(request, TROUBLE, ProviderTroublePage(provider=(await flows.provider(provider_id)).name))
     answer = provider_pages.answer_of(request)
-    outcome = await flows.finish(provider_id, answer, browser=browser_of(request), place=place_of(request))
+    here = request.state.actor is not None
+    outcome = await flows.finish(provider_id, answer, browser=browser_of(request), place=place_of(request), signed_in=here)
     return await provider_pages.arrive(request, outcome, confirm=CONFIRM)
 
 
@@ -79,7 +80,7 @@ async def show_farewell(request: HttpRequest, kept: FromQuery[str] = "") -> Resp
     return await provider_pages.part_from(request, provider, id_token=id_token)
 
 
-@get(CONFIRM, name="admissions:confirm_form", guards=[signed_in()])
+@get(CONFIRM, name="admissions:confirm_form", guards=[signed_in(own=True)])
 async def show_confirm(request: HttpRequest, session: Session) -> Response[str]:
     """Both sides are proven; whether to connect them is asked."""
     page = await queries.confirm_page(session, browser_of(request), account=visitor_of(request).person.email)

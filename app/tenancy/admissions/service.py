@@ -25,14 +25,17 @@ from app.tenancy.sso.queries import provider_id_of
 _HOUSE = "Single sign-on"
 
 
-async def admit(session: AsyncSession, row: SsoProvider, proof: Proof) -> PersonId | None:
+async def admit(session: AsyncSession, row: SsoProvider, proof: Proof, *, signed_in: bool) -> PersonId | None:
     """Whose sign-in at a merchant's provider this is, as a member of the team; joined by the merchant's rule where it lets them.
 
-    Nobody when the address belongs to a person here who has not connected the account: an address alone proves nothing.
+    Nobody when the account waits to be connected: by whoever is signed in, or by the person here whose address it has, since an address
+    alone proves nothing. Whether there is such a person is told for proven domains only; a provider can claim any address.
     """
     known = await queries.identity(session, row, proof.subject)
     if known is None:
-        if proof.email_verified and await people.someone(session, proof.email) is not None:
+        if signed_in:
+            return None
+        if await _is_of_proven_domain(session, row, proof) and await people.someone(session, proof.email) is not None:
             return None
         await _require_role(session, row, proof)
         person = await ways.make_person(session, proof)
@@ -69,8 +72,7 @@ async def _join(session: AsyncSession, row: SsoProvider, proof: Proof, person_id
 async def _require_role(session: AsyncSession, row: SsoProvider, proof: Proof) -> Role | UUID:
     """The role in which the rule lets somebody join; refused for addresses that are not verified or not of a proven domain."""
     role = role_for(read_rules(row.role_rules), row.default_role, proof.claims)
-    proven = proof.email_verified and domain_of(proof.email) in await queries.proven_domains(session, row)
-    if role is None or role == Role.OWNER or not proven:
+    if role is None or role == Role.OWNER or not await _is_of_proven_domain(session, row, proof):
         raise ProviderSignInRefused(_nobody(row))
     chosen = roles.chosen(role)
     try:
@@ -78,6 +80,10 @@ async def _require_role(session: AsyncSession, row: SsoProvider, proof: Proof) -
     except RoleNotFound:
         raise ProviderSignInRefused("The role you would join in does not exist any more. Tell an owner of the team.") from None
     return chosen
+
+
+async def _is_of_proven_domain(session: AsyncSession, row: SsoProvider, proof: Proof) -> bool:
+    return proof.email_verified and domain_of(proof.email) in await queries.proven_domains(session, row)
 
 
 def _nobody(row: SsoProvider) -> str:

@@ -42,14 +42,14 @@ async def approve(request: HttpRequest, reset_id: FromPath[str], session: Sessio
     return redirect(request, LIST, toast="It happens in 24 hours unless somebody cancels it")
 
 
-@post("/factor-resets/{reset_id:str}/cancel", name="resets:cancel", status_code=200, guards=[signed_in()])
+@post("/factor-resets/{reset_id:str}/cancel", name="resets:cancel", status_code=200, guards=[signed_in(own=True)])
 async def cancel(request: HttpRequest, reset_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """Stop a reset: an admin, or the person it is about."""
     await service.cancel(session, actor, reset_id=path_id("frs", reset_id, otherwise=ResetNotFound()))
     return redirect(request, LIST if actor.can("team.write") else f"{LIST}/mine", toast="The reset is cancelled")
 
 
-@get("/factor-resets/mine", name="resets:mine", guards=[signed_in()])
+@get("/factor-resets/mine", name="resets:mine", guards=[signed_in(own=True)])
 async def show_mine(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
     """Resets that are about the person asking."""
     return render(request, TEMPLATE, await queries.resets(session, actor, mine=True))
