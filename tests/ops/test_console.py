@@ -59,7 +59,7 @@ class TestVisit:
             shut = Operating(visit=new_id(), reason="x", until=now())
             assert (await queries.dead_jobs(session, shut, chosen=JobFilter())).jobs.items == []
             assert (await queries.merchants(session, shut, q="", after=None)).merchants.items == []
-            assert (await queue.queue(session, shut, chosen=QueueFilter(), after=None)).waiting == 0
+            assert (await queue.queue(session, shut, chosen=QueueFilter(), after=None)).waiting == "0"
             await service.note_look(session, tenant.actor(), visit=shut.visit, merchants=[public_id("mer", tenant.id)], what="anything")
         assert trail(superuser, tenant) == []
 

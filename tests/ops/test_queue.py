@@ -132,6 +132,10 @@ class TestWalls:
         token = f"conflicted.{public_id('mer', shop.merchant_id)}.{public_id('qi', paid.payment_id)}"
         assert await run(visiting, [token]) == []
         assert psp.made("void") == 0
+        psp.answers("authorise", SILENCE)
+        unknown = await shop.pay()
+        other = f"conflicted.{public_id('mer', shop.merchant_id)}.{public_id('qi', unknown.payment_id)}"
+        assert await run(visiting, [other]) == [], "it waits for another reason than the one that is named"
         answer = await visiting.get("/operator/queue/check?item=made.up.thing")
         assert answer.status_code == 422
 

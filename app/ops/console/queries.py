@@ -28,6 +28,7 @@ from app.ops.models import OperatorVisit
 from app.web.sessions import Operating, Visitor
 
 LENGTHS = [(15, "15 minutes"), (30, "30 minutes"), (60, "An hour")]
+COUNTED = 1_000
 Keys = Mapping[str, tuple[str, Callable[[str], object]]]
 """The columns a list is sorted by, each with the argument that continues it and how its value is read from an address."""
 
@@ -51,6 +52,11 @@ def whose(merchant: str) -> dict[str, object]:
         return {"merchant": parse_id("mer", merchant), "name": None}
     except MalformedId:
         return {"merchant": None, "name": merchant.strip() or None}
+
+
+def counted(number: int) -> str:
+    """A number as the database counted it, which stops after a thousand."""
+    return f"{number:,}" if number <= COUNTED else f"{COUNTED:,}+"
 
 
 async def console(session: AsyncSession, visitor: Visitor) -> ConsolePage:
@@ -126,8 +132,8 @@ def _merchant(row: Row[Any]) -> MerchantRow:
         since=row.since,
         people=row.people,
         connections=row.connections,
-        unknown=row.unknown,
-        dead=row.dead,
+        unknown=counted(row.unknown),
+        dead=counted(row.dead),
         queue_href="/operator/queue?" + urlencode({"merchant": merchant_id}),
         jobs_href="/operator/jobs?" + urlencode({"merchant": merchant_id}),
     )

@@ -86,8 +86,8 @@ class MerchantRow(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     people: int
     connections: int
-    unknown: int
-    dead: int
+    unknown: str
+    dead: str
     queue_href: str
     jobs_href: str
 

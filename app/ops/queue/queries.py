@@ -12,7 +12,7 @@ from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import PaymentId, public_id
 from app.core.money import Money
-from app.ops.console.queries import Keys, turn, whose
+from app.ops.console.queries import Keys, counted, turn, whose
 from app.ops.queue.domain import LABELS, MEANINGS, MOST_AT_ONCE, Act, Item, Kind, Verdict
 from app.ops.queue.schemas import AGES, CheckedRow, CheckPage, OperatorPaymentPage, QueueFilter, QueuePage, QueueRow
 from app.payments.queries.details import payment_detail_page
@@ -34,7 +34,7 @@ async def queue(session: AsyncSession, operating: Operating, *, chosen: QueueFil
     return QueuePage(
         rows=rows.map(_row),
         filter=chosen,
-        waiting=sum(row.waiting for row in counts),
+        waiting=counted(sum(_by_kind(counts).values())),
         oldest=min((row.oldest for row in counts), default=None),
         tabs=_tabs(counts, chosen),
         providers=[(name, name) for name in sorted({row.provider for row in counts} | ({chosen.provider} - {""}))],
@@ -43,11 +43,15 @@ async def queue(session: AsyncSession, operating: Operating, *, chosen: QueueFil
     )
 
 
-def _tabs(counts: Sequence[Row[Any]], chosen: QueueFilter) -> list[tuple[str, str, bool, int]]:
-    waiting = {kind: sum(row.waiting for row in counts if row.kind == kind) for kind in Kind}
-    everything = ("Everything", chosen.href(kind=None), not chosen.kind, sum(waiting.values()))
+def _tabs(counts: Sequence[Row[Any]], chosen: QueueFilter) -> list[tuple[str, str, bool, str]]:
+    waiting = _by_kind(counts)
+    everything = ("Everything", chosen.href(kind=None), not chosen.kind, counted(sum(waiting.values())))
     shown = [kind for kind in Kind if waiting[kind] or kind == chosen.kind]
-    return [everything, *((LABELS[kind], chosen.href(kind=kind), chosen.kind == kind, waiting[kind]) for kind in shown)]
+    return [everything, *((LABELS[kind], chosen.href(kind=kind), chosen.kind == kind, counted(waiting[kind])) for kind in shown)]
+
+
+def _by_kind(counts: Sequence[Row[Any]]) -> dict[Kind, int]:
+    return {kind: sum(row.waiting for row in counts if row.kind == kind) for kind in Kind}
 
 
 async def chosen_rows(session: AsyncSession, operating: Operating, items: Sequence[Item]) -> list[QueueRow]:

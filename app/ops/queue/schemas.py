@@ -58,9 +58,9 @@ class QueuePage(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: Page[QueueRow]
     filter: QueueFilter
-    waiting: int
+    waiting: str
     oldest: datetime | None
-    tabs: list[tuple[str, str, bool, int]]
+    tabs: list[tuple[str, str, bool, str]]
     providers: list[tuple[str, str]]
     ages: list[tuple[str, str]]
     reason: str
