@@ -15,6 +15,7 @@ from typing import Any
 import dramatiq
 import psycopg
 from dramatiq.broker import MessageProxy
+from dramatiq.common import dq_name
 from dramatiq.errors import BrokerConnectionError
 from dramatiq.message import Message
 from dramatiq_postgres import PostgresBroker
@@ -165,7 +166,7 @@ class RememberingConsumer(PostgresConsumer):  # type: ignore[misc] # the package
                 cursor.execute(_CLAIM, (self.queue_name, limit, self.broker.worker_id))
                 rows = cursor.fetchall()
         except psycopg.OperationalError as lost:
-            raise BrokerConnectionError(str(lost)) from lost
+            raise _gone(lost) from lost
         messages = [(Message.decode(payload.encode()), moment) for payload, moment in rows]
         self.broker.memory.take((message.message_id, moment) for message, moment in messages)
         self.buffer += [message for message, _ in messages]
@@ -188,8 +189,11 @@ class RememberingConsumer(PostgresConsumer):  # type: ignore[misc] # the package
         self.broker.memory.forget(message.message_id for message in kept)
 
     def close(self) -> None:
-        """What was taken and not handed on is lost with this reader, and given back before long."""
-        self.broker.memory.forget(message.message_id for message in self.buffer)
+        """What was taken and not handed on is lost with this reader, and so is what waited for its time; both are given back before long."""
+        lost = [message.message_id for message in self.buffer]
+        if self.queue_name == dq_name(self.queue_name):
+            lost += self.in_processing
+        self.broker.memory.forget(lost)
         self.buffer.clear()
         super().close()
 
@@ -200,7 +204,7 @@ class RememberingConsumer(PostgresConsumer):  # type: ignore[misc] # the package
             self.broker.maybe_maintenance(connection)
             self.broker.give_back_forgotten(connection)
         except psycopg.OperationalError as lost:
-            raise BrokerConnectionError(str(lost)) from lost
+            raise _gone(lost) from lost
         self._settle(connection)
         return connection
 
@@ -208,7 +212,11 @@ class RememberingConsumer(PostgresConsumer):  # type: ignore[misc] # the package
         try:
             self.broker.settle(connection)
         except psycopg.OperationalError as lost:
-            raise BrokerConnectionError(str(lost)) from lost
+            raise _gone(lost) from lost
+
+
+def _gone(error: psycopg.Error) -> BrokerConnectionError:
+    return BrokerConnectionError(str(error))  # type: ignore[no-untyped-call]
 
 
 def _columns(takings: Sequence[Taking]) -> tuple[list[str], list[datetime]]:

@@ -37,6 +37,8 @@ KINDS = {
     "reconciliation.resolved": "Break resolved",
 }
 FUNCTIONS = (
+    "recon_book_plain(uuid, uuid, date, bigint, bigint, text, uuid, text)",
+    "recon_collect_due(uuid, bigint, bigint, integer)",
     "recon_turned_days(uuid)",
     "recon_rates(uuid, bigint)",
     "recon_bank_breaks(uuid, date, integer, bigint)",
@@ -446,6 +448,7 @@ def upgrade() -> None:
     run_sql(op, "recon_match")
     run_sql(op, "recon_bank")
     run_sql(op, "recon_lines")
+    run_sql(op, "recon_books")
     # files are copied into a table of the transaction, where row security, which COPY does not obey, need not stand
     op.execute(f"DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO {APP}', current_database()); END $$")
     due(op, "recon_sources_due", table="recon_source", where="t.created_at <= moment", order="t.merchant_id, t.id")

@@ -6,6 +6,7 @@ from typing import Any
 import dramatiq
 import psycopg
 import pytest
+from dramatiq.common import dq_name
 from psycopg.types.json import Jsonb
 
 from app.core.embedded import Urls
@@ -36,8 +37,8 @@ def taken(consumer: RememberingConsumer, most: int = 5) -> list[dramatiq.Message
     return [message for _ in range(most) if (message := next(consumer)) is not None]
 
 
-def reader(broker: dramatiq.Broker, *, prefetch: int = 4) -> RememberingConsumer:
-    return broker.consume(QUEUE, prefetch=prefetch, timeout=10)  # type: ignore[return-value]
+def reader(broker: dramatiq.Broker, *, prefetch: int = 4, queue: str = QUEUE) -> RememberingConsumer:
+    return broker.consume(queue, prefetch=prefetch, timeout=10)  # type: ignore[return-value]
 
 
 def long_ago(queue: psycopg.Connection[Any], broker: RememberingBroker) -> None:
@@ -70,6 +71,23 @@ def test_what_a_lost_reader_had_in_hand_comes_back_and_what_is_under_way_does_no
     broker.settle(broker.pool, all_of_it=True)
     assert left(queue) == []
     second.close()
+
+
+def test_what_waited_for_its_time_comes_back_too(broker: RememberingBroker, queue: psycopg.Connection[Any]) -> None:
+    (name,) = put(broker, 1)
+    consumer = reader(broker)
+    (message,) = taken(consumer, most=1)
+    broker.enqueue(message, delay=1)
+    consumer.ack(message)
+    later = reader(broker, queue=dq_name(QUEUE))
+    queue.execute("update dramatiq.queue set available_at = now()")
+    assert [found.message_id for found in taken(later, most=1)] == [name]
+    later.close()
+    long_ago(queue, broker)
+    again = reader(broker, queue=dq_name(QUEUE))
+    assert [found.message_id for found in taken(again)] == [name]
+    again.close()
+    consumer.close()
 
 
 def test_an_end_that_the_server_forgot_is_told_again(broker: RememberingBroker, queue: psycopg.Connection[Any]) -> None:

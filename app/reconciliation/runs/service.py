@@ -33,6 +33,8 @@ RULES_VERSION = 1
 MINUTES = 10
 LINES_AT_ONCE = 1_000
 LINES_PER_TRANSACTION = 250
+PLAIN_AT_ONCE = 20
+"""Transactions that are posted in one call."""
 
 _STEPS = {
     "expected": text("select recon_expect(:merchant, :at)"),
@@ -41,19 +43,12 @@ _STEPS = {
 }
 _LOOSE = text("select id, side, currency, minor, day from recon_unpaired(:merchant)")
 _REMATCH_BATCHES = text("select recon_rematch(:merchant, 'batch', :at, :version, cast(:sums as jsonb))")
-_DUE_LINES = text("""
-select * from (
-  select i.id, i.source_id, i.kind, i.currency, i.gross_minor, i.net_currency, i.fee_minor, i.net_minor, i.batch_ref, i.ext_id, i.posted_key,
-         i.posted_fee_minor, k.key, s.connection_id, 'batch:' || i.source_id || ':' || i.batch_ref || '/' || i.net_currency as batch_key,
-         case when k.ledger_fee is null then 0 when i.currency <> i.net_currency then -k.ledger_fee
-              when k.ledger_fee = 0 or (abs(i.fee_minor - k.ledger_fee) <= :fee_minor and abs(i.fee_minor - k.ledger_fee) * 10000 <= abs(i.gross_minor) * :fee_bps)
-              then i.fee_minor - k.ledger_fee else 0 end as fee_due
-    from recon_item i join recon_line_keys(:merchant) k on k.item_id = i.id
-    join recon_source s on s.merchant_id = i.merchant_id and s.id = i.source_id
-   where i.merchant_id = :merchant and i.side = 'psp' and i.kind not in ('batch', 'payout') and i.batch_ref is not null and i.net_minor <> 0) due
- where posted_key is distinct from key or posted_fee_minor <> fee_due
- order by source_id, batch_ref, net_currency, ext_id, id
-""")
+_COLLECT = text("select recon_collect_due(:merchant, :fee_minor, :fee_bps, :lines)")
+_BOOK_PLAIN = text("select recon_book_plain(:merchant, :run, :on, :after, :through, :actor_kind, :actor_id, :request_id)")
+_PLAIN_BOOKED = text(
+    "update recon_item i set posted_key = d.key, posted_times = posted_times + 1 from recon_due d where d.is_plain and i.merchant_id = :merchant and i.id = d.id"
+)
+_DUE_LINES = text("select * from recon_due where not is_plain order by source_id, batch_ref, net_currency, ext_id, id")
 _DUE_RECEIPTS = text("""
 with paired as (
   select b.id as bank, t.id as batch, t.clear_key, t.source_id as batch_source, case when count(*) over (partition by m.id) > 1 and
@@ -264,8 +259,8 @@ class _Books:
     async def write(self) -> None:
         """Write everything that is due."""
         self.sources = {source.id: source for source in await queries.sources(self.session, merchant_id=self.merchant_id)}
-        limits = {"fee_minor": self.policy.fee_tolerance_minor, "fee_bps": self.policy.fee_tolerance_bps}
-        async for rows in self._some(_DUE_LINES, limits):
+        await self._book_plain()
+        async for rows in self._some(_DUE_LINES, {}):
             for (_, batch), lines in groupby(rows, key=lambda row: (row.source_id, row.batch_key)):
                 self._settle(batch, list(lines))
             await self._post([row.id for row in rows], [row.key for row in rows], [row.fee_due for row in rows])
@@ -273,6 +268,18 @@ class _Books:
             for row in rows:
                 self._receive(row)
             await self._post([row.id for row in rows], [row.key for row in rows], [0] * len(rows))
+
+    async def _book_plain(self) -> None:
+        """Lines that nothing is special about, nearly all of them, become journals within the database; the others are left for one by one."""
+        limits = {"fee_minor": self.policy.fee_tolerance_minor, "fee_bps": self.policy.fee_tolerance_bps, "lines": LINES_PER_TRANSACTION}
+        last = int(await self.session.scalar(_COLLECT, {"merchant": self.merchant_id, **limits}) or 0)
+        values = {"merchant": self.merchant_id, "run": self.run_id, "on": self.on, "actor_kind": self.actor.kind.value}
+        values |= {"actor_id": self.actor.id, "request_id": self.actor.request_id or None}
+        for after in range(0, last, PLAIN_AT_ONCE):
+            async with ledger.refusals():
+                await self.session.execute(_BOOK_PLAIN, {**values, "after": after, "through": after + PLAIN_AT_ONCE})
+        if last:
+            await self.session.execute(_PLAIN_BOOKED, {"merchant": self.merchant_id})
 
     async def _some(self, statement: object, values: dict[str, int]) -> AsyncIterator[Sequence[Row[tuple[object, ...]]]]:
         result = await self.session.stream(statement, {"merchant": self.merchant_id, **values})  # type: ignore[call-overload]
