@@ -46,6 +46,8 @@ async def test_somebody_new_makes_an_account_sets_up_a_factor_and_is_in(owner: B
     assert tenant.live.name in text_of(page) and EMAIL in text_of(page)
     form = {"key": key_of(link), "name": "Lena Hoffmann", "password": PASSWORD}
     assert (await browser.post("/invitation/join", form | {"password": "short"})).status_code == 422
+    named = await browser.post("/invitation/join", form | {"password": f"{tenant.live.name}, {tenant.live.name}"})
+    assert (named.status_code, "made of your name" in named.text) == (422, True), "what the merchant is called is no password"
     answer = await browser.post("/invitation/join", form)
     assert answer.headers["location"] == "/sign-in/enrol"
     assert (await browser.get("/team")).headers["location"].startswith("/sign-in/enrol"), "nothing opens before the second factor"
