@@ -18,7 +18,7 @@ from app.core.settings import settings
 from app.identity.domain import initials
 from app.identity.models import Person
 from app.tenancy import domain
-from app.tenancy.domain import LIMITABLE, PERMISSIONS, MemberNotFound, MerchantNotFound, Role
+from app.tenancy.domain import ACTING_PERMISSIONS, ACTING_ROLES, LIMITABLE, PERMISSIONS, MemberNotFound, MerchantNotFound, Role
 from app.tenancy.models import MemberLimit, Membership, Merchant, MerchantRole
 from app.tenancy.roles import queries as roles
 from app.tenancy.rules.queries import CURRENCIES
@@ -41,14 +41,16 @@ _VISITOR = text(
     "select v.*, standing(v.person_id, coalesce("
     "(select (m ->> 'id')::uuid from jsonb_array_elements(v.memberships) m where m ->> 'id' = v.merchant_id::text),"
     " (v.memberships -> 0 ->> 'id')::uuid)) as standing,"
-    " operator_standing(v.person_id, :now) as operating from visitor(:digest, :now, :idle) v"
+    " operator_standing(v.person_id, :now) as operating, person_acts(v.person_id, :roles, :permissions) as acts"
+    " from visitor(:digest, :now, session_idle(:digest, :now, :acting, :reading, :roles, :permissions)) v"
 )
 
 
 async def visitor(token: str) -> Visitor | None:
     """Who holds this session cookie, in which merchant, with which permissions; nobody when the session has ended."""
-    idle = timedelta(minutes=settings().session_idle_minutes)
-    row = await call(_VISITOR, {"digest": digest(token), "now": now(), "idle": idle})
+    acting, reading = (timedelta(minutes=minutes) for minutes in (settings().session_idle_minutes, settings().session_idle_minutes_reading))
+    asked = {"digest": digest(token), "now": now(), "acting": acting, "reading": reading}
+    row = await call(_VISITOR, asked | {"roles": sorted(ACTING_ROLES), "permissions": sorted(ACTING_PERMISSIONS)})
     return None if row is None else _visitor(row)
 
 
@@ -74,6 +76,7 @@ def _visitor(row: Row[tuple[object, ...]]) -> Visitor:
         money_limits=standing.money,
         limits=standing.limits,
         operating=msgspec.convert(row.operating, Operating) if row.operating else None,
+        idle_minutes=sessions.idle_minutes(acts=bool(row.acts)),
     )
 
 

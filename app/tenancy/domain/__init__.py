@@ -8,6 +8,8 @@ import msgspec
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.events import Event
 from app.tenancy.domain.permissions import (
+    ACTING_PERMISSIONS,
+    ACTING_ROLES,
     FRESH_MINUTES,
     LIMITABLE,
     OTHER_ROLE,
@@ -23,6 +25,8 @@ from app.tenancy.domain.permissions import (
 )
 
 __all__ = [
+    "ACTING_PERMISSIONS",
+    "ACTING_ROLES",
     "FRESH_MINUTES",
     "LIMITABLE",
     "OTHER_ROLE",

@@ -129,6 +129,15 @@ ROLE_SUMMARY: dict[Role, str] = {
 }
 
 
+ACTING_PERMISSIONS: frozenset[str] = frozenset(name for name, one in PERMISSIONS.items() if one.fresh_minutes is not None) | {
+    "payments.create"
+}
+"""Who holds one of these can move money, change where it goes, or take data away: their quiet sessions end sooner."""
+
+ACTING_ROLES: frozenset[Role] = frozenset(role for role, granted in ROLE_PERMISSIONS.items() if granted & ACTING_PERMISSIONS)
+"""The roles of the house that are more than reading. What a developer may do in a sandbox moves no money and does not count."""
+
+
 def permissions_of(role: Role, *, sandbox: bool) -> frozenset[str]:
     """What a role may do at a merchant; in the sandbox developers may do more."""
     return ROLE_PERMISSIONS[role] | (_SANDBOX_EXTRA.get(role, frozenset()) if sandbox else frozenset())
