@@ -33,6 +33,8 @@ from app.identity.domain.providers import (
 )
 from app.identity.models import LogoutTokenUse, Person, PersonIdentity, ProviderAttempt, ProviderSession
 from app.identity.providers import queries
+from app.identity.service import events
+from app.identity.service.events import Happening, Place
 from app.web import sessions
 from app.web.sessions import WebSession
 
@@ -158,8 +160,8 @@ async def _take_link(session: AsyncSession, attempt_id: UUID) -> bool:
     return await session.scalar(mine.values(linked_at=now()).returning(ProviderAttempt.id)) is not None
 
 
-async def unlink(session: AsyncSession, person_id: PersonId, identity_id: UUID) -> None:
-    """Disconnect an account, unless it is the last way in; the sessions that came from it end."""
+async def unlink(session: AsyncSession, person_id: PersonId, identity_id: UUID) -> str:
+    """Disconnect an account, unless it is the last way in; the sessions that came from it end. Gives whose account it was."""
     person = await session.get(Person, person_id, with_for_update=True)
     count = await session.scalar(select(func.count()).where(PersonIdentity.person_id == person_id)) or 0
     if person is None or (person.password_hash == NO_HASH and count <= 1):
@@ -169,6 +171,7 @@ async def unlink(session: AsyncSession, person_id: PersonId, identity_id: UUID) 
     if row is None:
         raise NotFound()
     await _end(session, row.issuer, row.subject, "")
+    return str(row.issuer)
 
 
 async def open_session(
@@ -203,14 +206,17 @@ async def end_sessions(session: AsyncSession, logout: Logout) -> int:
     noted = upsert(LogoutTokenUse).values(issuer=logout.issuer, jti=logout.jti, used_at=now()).on_conflict_do_nothing()
     if await session.scalar(noted.returning(LogoutTokenUse.jti)) is None:
         raise LogoutTokenRefused("It was used already.")
-    return await _end(session, logout.issuer, logout.subject, logout.sid)
+    ended = await _end(session, logout.issuer, logout.subject, logout.sid)
+    for person_id in set(ended):
+        await events.note(session, PersonId(person_id), Happening.SIGNED_OUT_THERE, Place(), about=logout.issuer)
+    return len(ended)
 
 
-async def _end(session: AsyncSession, issuer: str, subject: str, sid: str) -> int:
+async def _end(session: AsyncSession, issuer: str, subject: str, sid: str) -> list[UUID]:
     theirs = select(ProviderSession.session_id).where(ProviderSession.issuer == issuer)
     if subject:
         theirs = theirs.where(ProviderSession.subject == subject)
     if sid:
         theirs = theirs.where(ProviderSession.sid == sid)
-    gone = delete(WebSession).where(WebSession.id.in_(theirs)).returning(WebSession.id)
-    return len((await session.scalars(gone)).all())
+    gone = delete(WebSession).where(WebSession.id.in_(theirs)).returning(WebSession.person_id)
+    return list(await session.scalars(gone))

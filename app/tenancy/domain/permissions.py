@@ -115,6 +115,21 @@ _SANDBOX_EXTRA: dict[Role, frozenset[str]] = {
     },
 }
 
+SENSITIVE_READS: dict[str, str] = {
+    "api_access:new": "api_key.form_opened",
+    "api_access:rotate_form": "api_key.form_opened",
+    "api_clients:new": "api_client.form_opened",
+    "api_clients:secret_form": "api_client.form_opened",
+    "audit:show": "audit.entry_opened",
+    "bank_accounts:show": "bank_account.opened",
+    "bank_accounts:verify_form": "bank_account.opened",
+    "connections:settings_form": "connection.settings_opened",
+    "connections:show": "connection.opened",
+    "payouts:rules": "payout.funding_opened",
+    "psp_events:list": "psp_event.read",
+}
+"""Pages, by the name of their route, whose opening is an entry of the audit trail: what is written. Files are noted by `may_export()`."""
+
 LIMITABLE = ("payments.refund", "payouts.request", "payouts.approve")
 """What can be allowed up to an amount."""
 
