@@ -21,7 +21,18 @@ from app.api_access.domain import (
     state_of,
 )
 from app.api_access.models import ApiClient, ApiClientSecret, ApiKey, ApiToken
-from app.api_access.schemas import ClientListPage, ClientNewPage, ClientPage, ClientRow, KeyListPage, KeyNewPage, KeyPage, KeyRow, SecretRow
+from app.api_access.schemas import (
+    ClientListPage,
+    ClientNewPage,
+    ClientPage,
+    ClientRow,
+    EditPage,
+    KeyListPage,
+    KeyNewPage,
+    KeyPage,
+    KeyRow,
+    SecretRow,
+)
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now
 from app.core.db import Record, call, call_all
@@ -113,6 +124,32 @@ def _grantable(actor: Actor) -> list[tuple[str, str]]:
 async def key_page(session: AsyncSession, actor: Actor, *, key_id: UUID) -> KeyPage:
     """One key, for the question before it is revoked or replaced."""
     return KeyPage(key=_row(await api_key(session, actor, key_id=key_id)))
+
+
+async def key_edit_page(session: AsyncSession, actor: Actor, *, key_id: UUID) -> EditPage:
+    """The form that changes a key."""
+    row = await api_key(session, actor, key_id=key_id)
+    return _edit_page(actor, row, public_id("key", row.id), expires_at=row.expires_at)
+
+
+async def client_edit_page(session: AsyncSession, actor: Actor, *, client_id: UUID) -> EditPage:
+    """The form that changes an OAuth client."""
+    row = await api_client(session, merchant_id=actor.merchant, client_id=client_id)
+    return _edit_page(actor, row, public_id("cli", row.id))
+
+
+def _edit_page(actor: Actor, row: ApiKey | ApiClient, public: str, *, expires_at: datetime | None = None) -> EditPage:
+    # what it has is shown though its editor could not give it: unticking it must be possible
+    options = [(scope, f"{meaning} ({scope})") for scope, meaning in SCOPES.items() if actor.can(scope) or scope in row.scopes]
+    return EditPage(
+        id=public,
+        name=row.name,
+        scopes=options,
+        chosen=row.scopes,
+        networks=row.networks,
+        requests_per_minute=row.requests_per_minute,
+        expires_at=expires_at,
+    )
 
 
 def _row(row: ApiKey) -> KeyRow:

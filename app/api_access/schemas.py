@@ -84,6 +84,33 @@ class KeyPage(msgspec.Struct, kw_only=True):
     key: KeyRow
 
 
+class KeyEditForm(msgspec.Struct):
+    name: Name
+    scopes: list[str] = []
+    expires: Literal["keep", "30", "90", "365", "never"] = "keep"
+    networks: str = ""
+    requests_per_minute: PerMinute | None = None
+
+
+class ClientEditForm(msgspec.Struct):
+    name: Name
+    scopes: list[str] = []
+    networks: str = ""
+    requests_per_minute: PerMinute | None = None
+
+
+class EditPage(msgspec.Struct, kw_only=True):
+    """The form that changes a key or an OAuth client; only a key has an end."""
+
+    id: str
+    name: str
+    scopes: list[tuple[str, str]]
+    chosen: list[str]
+    networks: list[str]
+    requests_per_minute: int | None
+    expires_at: datetime | None = None
+
+
 class ClientRow(msgspec.Struct, kw_only=True):
     id: str
     name: str

@@ -41,7 +41,7 @@ BEGIN
     END IF;
     RETURN QUERY SELECT t.digest, 'api_client', c.id, c.merchant_id, c.name, t.scopes, c.networks, c.requests_per_minute, t.expires_at <= p_now
         FROM api_token t JOIN api_client c ON c.merchant_id = t.merchant_id AND c.id = t.client_id
-        WHERE t.digest = ANY (p_digests) AND t.revoked_at IS NULL AND c.disabled_at IS NULL AND c.revoked_at IS NULL;
+        WHERE t.digest = ANY (p_digests) AND t.revoked_at IS NULL AND c.disabled_at IS NULL AND c.revoked_at IS NULL AND t.scopes <@ c.scopes;
     IF EXISTS (SELECT FROM api_token t JOIN api_client c ON c.merchant_id = t.merchant_id AND c.id = t.client_id
                 WHERE t.digest = ANY (p_digests) AND t.revoked_at IS NULL AND c.disabled_at IS NULL AND c.revoked_at IS NULL
                   AND (c.last_used_at IS NULL OR c.last_used_at < p_now - interval '1 minute')) THEN

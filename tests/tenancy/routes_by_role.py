@@ -9,6 +9,8 @@
 """
 
 ROUTES_BY_ROLE: dict[str, str] = {
+    "api_access:edit": "owner admin +developer",
+    "api_access:edit_form": "owner admin +developer",
     "api_access:issue": "owner admin +developer",
     "api_access:list": "owner admin developer",
     "api_access:new": "owner admin +developer",
@@ -18,6 +20,8 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "api_access:revoke_form": "owner admin +developer",
     "api_clients:add": "owner admin +developer",
     "api_clients:disable": "owner admin +developer",
+    "api_clients:edit": "owner admin +developer",
+    "api_clients:edit_form": "owner admin +developer",
     "api_clients:enable": "owner admin +developer",
     "api_clients:keys": "owner admin +developer",
     "api_clients:keys_form": "owner admin +developer",

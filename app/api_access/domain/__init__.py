@@ -61,6 +61,12 @@ class AuthMethod(StrEnum):
     KEY = "private_key_jwt"
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """When a key is to end; without a time, never."""
+
+    at: datetime | None
+
+
 class Issued(msgspec.Struct, frozen=True, kw_only=True):
     """A token that was just made: its text for the client, and until when it works."""
 
@@ -225,6 +231,24 @@ def check_scopes(scopes: Collection[str], *, allowed: Collection[str]) -> list[s
     if problem is not None:
         raise Invalid(problem, fields={"scopes": problem})
     return [scope for scope in SCOPES if scope in scopes]
+
+
+def reaches_further(
+    *, scopes: Collection[str], networks: Sequence[str], than_scopes: Collection[str], than_networks: Sequence[str]
+) -> bool:
+    """Whether a change lets a program do more, or come from elsewhere, than before."""
+    if set(scopes) - set(than_scopes):
+        return True
+    if not than_networks:
+        return False
+    known = _networks(tuple(than_networks))
+    return not networks or any(not any(_lies_in(one, other) for other in known) for one in _networks(tuple(networks)))
+
+
+def _lies_in(one: Network, other: Network) -> bool:
+    if isinstance(one, IPv4Network):
+        return isinstance(other, IPv4Network) and one.subnet_of(other)
+    return isinstance(other, IPv6Network) and one.subnet_of(other)
 
 
 def state_of(*, expires_at: datetime | None, revoked_at: datetime | None, at: datetime) -> KeyState:

@@ -8,8 +8,8 @@ from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api_access import queries, service
-from app.api_access.domain import KeyState
-from app.api_access.schemas import KeyForm, RevokeForm, RotateForm, ShownPage
+from app.api_access.domain import Ending, KeyState
+from app.api_access.schemas import KeyEditForm, KeyForm, RevokeForm, RotateForm, ShownPage
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import parse_id
@@ -67,6 +67,33 @@ def _shown(request: HttpRequest, name: str, key: str) -> Response[str]:
     return render(request, "api_access/shown.html", ShownPage(name=name, secret=key, back=BACK), fragment="api_access/_shown.html")
 
 
+@get("/api-clients/{key_id:str}/edit", name="api_access:edit_form", guards=[requires("api_clients.write")])
+async def show_edit(request: HttpRequest, key_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
+    """The form that changes a key."""
+    page = await queries.key_edit_page(session, actor, key_id=parse_id("key", key_id))
+    return render(request, "api_access/edit.html", page, fragment="api_access/_edit.html")
+
+
+@post("/api-clients/{key_id:str}/edit", name="api_access:edit", status_code=200, guards=[requires("api_clients.write", fresh=True)])
+async def edit_key(request: HttpRequest, key_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
+    """Another name, reach, limit or end; it holds from the next request on."""
+    key = parse_id("key", key_id)
+    page = await queries.key_edit_page(session, actor, key_id=key)
+    answer_invalid_with(request, "api_access/edit.html", page, fragment="api_access/_edit.html")
+    form = await read_form(request, KeyEditForm)
+    row = await service.change_key(
+        session,
+        actor,
+        key_id=key,
+        name=form.name,
+        scopes=form.scopes,
+        networks=form.networks,
+        requests_per_minute=form.requests_per_minute,
+        ends=None if form.expires == "keep" else Ending(_end(form.expires)),
+    )
+    return redirect(request, BACK, toast=f"{row.name} is changed; it holds at once")
+
+
 @get("/api-clients/{key_id:str}/rotate", name="api_access:rotate_form", guards=[requires("api_clients.write")])
 async def show_rotate(request: HttpRequest, key_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """How a key is replaced."""
@@ -105,4 +132,4 @@ async def revoke_key(request: HttpRequest, key_id: FromPath[str], session: Sessi
     return redirect(request, BACK, toast=f"{row.name} no longer works")
 
 
-ROUTES = [list_keys, show_new_key, issue_key, show_rotate, rotate_key, show_revoke, revoke_key]
+ROUTES = [list_keys, show_new_key, issue_key, show_edit, edit_key, show_rotate, rotate_key, show_revoke, revoke_key]

@@ -4,14 +4,14 @@ from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, or_, update
+from sqlalchemy import ColumnElement, delete, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api_access import queries
 from app.api_access.domain import AuthMethod, CredentialEnded, check_scopes, new_secret, read_networks, visible_start
 from app.api_access.domain.assertions import read_jwks
 from app.api_access.models import ApiClient, ApiClientSecret, ApiToken
-from app.api_access.service import confirm_name, grantable
+from app.api_access.service import check_change, confirm_name, grantable
 from app.core import audit, outbound
 from app.core.actors import Actor
 from app.core.clock import now
@@ -118,6 +118,31 @@ async def change_keys(session: AsyncSession, actor: Actor, *, client_id: UUID, j
     return row
 
 
+async def change_client(
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    client_id: UUID,
+    name: str,
+    scopes: Collection[str],
+    networks: str,
+    requests_per_minute: int | None,
+) -> ApiClient:
+    """Change what a client is called, what it may do, and from where. Tokens that may do more than it end at once.
+
+    Whoever lets it do more, or come from elsewhere, must hold all that it then may; narrowing it asks for nothing.
+    """
+    row = await _living(session, actor, client_id)
+    before, listed = _facts(row), read_networks(networks)
+    row.scopes = check_change(actor, scopes=scopes, networks=listed, than_scopes=row.scopes, than_networks=row.networks)
+    row.name, row.networks, row.requests_per_minute = name.strip(), listed, requests_per_minute
+    await session.flush()
+    await _end_tokens(session, row, ApiToken.scopes.op("<@", is_comparison=True)(ApiClient.scopes).is_(False))
+    if _facts(row) != before:
+        await _note(session, actor, row, "changed", before=before, after=_facts(row))
+    return row
+
+
 async def disable_client(session: AsyncSession, actor: Actor, *, client_id: UUID) -> ApiClient:
     """Refuse the client and its tokens from the next request on, until it is enabled. Disabling twice changes nothing."""
     row = await _living(session, actor, client_id)
@@ -156,9 +181,14 @@ async def _living(session: AsyncSession, actor: Actor, client_id: UUID) -> ApiCl
     return row
 
 
-async def _end_tokens(session: AsyncSession, row: ApiClient) -> None:
+async def _end_tokens(session: AsyncSession, row: ApiClient, *which: ColumnElement[bool]) -> None:
+    of = (ApiClient.merchant_id == ApiToken.merchant_id, ApiClient.id == ApiToken.client_id)
     mine = (ApiToken.merchant_id == row.merchant_id, ApiToken.client_id == row.id, ApiToken.revoked_at.is_(None))
-    await session.execute(update(ApiToken).where(*mine).values(revoked_at=now()))
+    await session.execute(update(ApiToken).where(*of, *mine, *which).values(revoked_at=now()))
+
+
+def _facts(row: ApiClient) -> dict[str, object]:
+    return {"name": row.name, "scopes": row.scopes, "networks": row.networks, "requests_per_minute": row.requests_per_minute}
 
 
 def _names(row: ApiClient) -> list[str]:

@@ -116,8 +116,10 @@ _SANDBOX_EXTRA: dict[Role, frozenset[str]] = {
 }
 
 SENSITIVE_READS: dict[str, str] = {
+    "api_access:edit_form": "api_key.form_opened",
     "api_access:new": "api_key.form_opened",
     "api_access:rotate_form": "api_key.form_opened",
+    "api_clients:edit_form": "api_client.form_opened",
     "api_clients:new": "api_client.form_opened",
     "api_clients:secret_form": "api_client.form_opened",
     "audit:show": "audit.entry_opened",
