@@ -1,8 +1,9 @@
-"""How long a quiet session lasts depends on what its person may do; where somebody works, for the words their password must not be made of."""
+"""How long a quiet session lasts by what its person may do; where somebody works, for the words no password is made of; approvals that ended."""
 
+import sqlalchemy as sa
 from alembic import op
 
-from migrations.tools import definer
+from migrations.tools import definer, due
 
 revision = "0027"
 down_revision: str | None = "0025"
@@ -37,6 +38,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$
 """
 
+WAITS = "status in ('pending', 'approved')"
 FUNCTIONS = (
     "person_acts(uuid, text[], text[])",
     "session_idle(bytea, timestamptz, interval, interval, text[], text[])",
@@ -48,8 +50,12 @@ def upgrade() -> None:
     for statement, signature in zip((ACTS, IDLE, WORKPLACES), FUNCTIONS, strict=True):
         op.execute(statement)
         definer(op, signature)
+    op.create_index("ix_approval_due", "approval", ["expires_at"], postgresql_where=sa.text(WAITS))
+    due(op, "approvals_expired", table="approval", where=f"{WAITS} and expires_at <= moment", order="expires_at")
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION approvals_expired(timestamptz, integer)")
+    op.drop_index("ix_approval_due", "approval")
     for signature in reversed(FUNCTIONS):
         op.execute(f"DROP FUNCTION {signature}")

@@ -133,6 +133,8 @@ class TestDefiners:
 WHO_IS_IT = {
     *("api_key_holders", "api_client_merchant", "visitor", "standing", "psp_connection_merchant"),
     *("works_elsewhere", "invitation_merchant"),
+    # a person's session can enter each of their merchants, and a password must be made of the name of none of them
+    *("person_acts", "session_idle", "workplaces"),
 }
 OPERATORS = {"operator_standing", "operator_visit_open", "operator_dead_jobs", "operator_unknown"}  # across merchants, only during a visit
 WHOSE_TURN = {
@@ -141,6 +143,7 @@ WHOSE_TURN = {
     "audit_to_seal",
     "factor_resets_due",
     "funds_due",
+    "approvals_expired",
     "orders_expired",
     "payments_expired",
     "payout_attempts_due",
