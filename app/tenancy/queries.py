@@ -23,7 +23,6 @@ from app.tenancy.models import MemberLimit, Membership, Merchant, MerchantRole
 from app.tenancy.roles import queries as roles
 from app.tenancy.rules.queries import CURRENCIES
 from app.tenancy.schemas import (
-    AddMemberPage,
     ChangeRolePage,
     LimitRow,
     MemberPage,
@@ -154,7 +153,8 @@ async def own_role(session: AsyncSession, actor: Actor) -> str:
     return found or ""
 
 
-async def _options(session: AsyncSession, actor: Actor) -> list[RoleOption]:
+async def role_options(session: AsyncSession, actor: Actor) -> list[RoleOption]:
+    """The roles that the actor may give."""
     return await roles.options(session, actor, is_owner=await own_role(session, actor) == Role.OWNER)
 
 
@@ -164,15 +164,9 @@ async def role_of(session: AsyncSession, merchant_id: UUID, person_id: UUID) -> 
     return found or ""
 
 
-async def add_member_page(session: AsyncSession, actor: Actor) -> AddMemberPage:
-    """The form to add a person to the team."""
-    here = await merchant(session, actor.merchant)
-    return AddMemberPage(roles=await _options(session, actor), merchant=here.name)
-
-
 async def change_role_page(session: AsyncSession, actor: Actor, *, member_id: UUID) -> ChangeRolePage:
     """The form to give a member another role."""
-    return ChangeRolePage(member=await member(session, actor, member_id=member_id), roles=await _options(session, actor))
+    return ChangeRolePage(member=await member(session, actor, member_id=member_id), roles=await role_options(session, actor))
 
 
 async def member_page(session: AsyncSession, actor: Actor, *, member_id: UUID) -> MemberPage:

@@ -296,8 +296,6 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "sellers:unblock_form": "owner admin finance +developer",
     "static": "everybody",
     "static/head": "everybody",
-    "tenancy:add_member": "owner admin",
-    "tenancy:add_member_form": "owner admin",
     "tenancy:change_profile": "owner admin",
     "tenancy:change_role": "owner admin",
     "tenancy:create_role": "owner admin",
