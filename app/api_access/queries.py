@@ -215,7 +215,9 @@ async def known_token(session: AsyncSession, *, client: KnownClient, token: str)
     row = await session.scalar(select(ApiToken).where(*mine))
     if row is None:
         return None
-    return KnownToken(id=row.id, scopes=row.scopes, issued_at=row.issued_at, expires_at=row.expires_at, revoked=row.revoked_at is not None)
+    # one that was being made while its client was narrowed is refused like a revoked one
+    ended = row.revoked_at is not None or not set(row.scopes) <= set(client.scopes)
+    return KnownToken(id=row.id, scopes=row.scopes, issued_at=row.issued_at, expires_at=row.expires_at, revoked=ended)
 
 
 async def clients(session: AsyncSession, actor: Actor, *, query: str, state: str, after: str | None) -> ClientListPage:
