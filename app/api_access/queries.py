@@ -129,7 +129,7 @@ async def key_page(session: AsyncSession, actor: Actor, *, key_id: UUID) -> KeyP
 async def key_edit_page(session: AsyncSession, actor: Actor, *, key_id: UUID) -> EditPage:
     """The form that changes a key."""
     row = await api_key(session, actor, key_id=key_id)
-    return _edit_page(actor, row, public_id("key", row.id), expires_at=row.expires_at)
+    return _edit_page(actor, row, public_id("key", row.id))
 
 
 async def client_edit_page(session: AsyncSession, actor: Actor, *, client_id: UUID) -> EditPage:
@@ -138,7 +138,7 @@ async def client_edit_page(session: AsyncSession, actor: Actor, *, client_id: UU
     return _edit_page(actor, row, public_id("cli", row.id))
 
 
-def _edit_page(actor: Actor, row: ApiKey | ApiClient, public: str, *, expires_at: datetime | None = None) -> EditPage:
+def _edit_page(actor: Actor, row: ApiKey | ApiClient, public: str) -> EditPage:
     # what it has is shown though its editor could not give it: unticking it must be possible
     options = [(scope, f"{meaning} ({scope})") for scope, meaning in SCOPES.items() if actor.can(scope) or scope in row.scopes]
     return EditPage(
@@ -148,7 +148,7 @@ def _edit_page(actor: Actor, row: ApiKey | ApiClient, public: str, *, expires_at
         chosen=row.scopes,
         networks=row.networks,
         requests_per_minute=row.requests_per_minute,
-        expires_at=expires_at,
+        expires_at=row.expires_at,
     )
 
 
@@ -191,7 +191,7 @@ async def client_secrets(session: AsyncSession, client: ApiClient) -> list[ApiCl
 async def known_client(session: AsyncSession, *, merchant_id: MerchantId, client_id: UUID) -> KnownClient | None:
     """A client as the authorization server needs it; nothing when it is disabled or revoked."""
     row = await session.get(ApiClient, (merchant_id, client_id))
-    if row is None or row.disabled_at is not None or row.revoked_at is not None:
+    if row is None or _state(row) is not ClientState.ACTIVE:
         return None
     return KnownClient(
         client_id=public_id("cli", row.id),
@@ -207,6 +207,10 @@ async def known_client(session: AsyncSession, *, merchant_id: MerchantId, client
         jwks_url=row.jwks_url,
         jwks_fetched_at=row.jwks_fetched_at,
     )
+
+
+def _state(row: ApiClient) -> ClientState:
+    return client_state(expires_at=row.expires_at, disabled_at=row.disabled_at, revoked_at=row.revoked_at, at=now())
 
 
 async def known_token(session: AsyncSession, *, client: KnownClient, token: str) -> KnownToken | None:
@@ -225,18 +229,21 @@ async def clients(session: AsyncSession, actor: Actor, *, query: str, state: str
     asked: Select[ApiClient] = select(ApiClient, ApiClient.id).where(ApiClient.merchant_id == actor.merchant)  # type: ignore[assignment]
     if query:
         asked = asked.where(ApiClient.name.icontains(query, autoescape=True))
-    if state in _CLIENT_STATES:
-        asked = asked.where(*_CLIENT_STATES[state])
+    if state:
+        asked = asked.where(*_in_client_state(state, now()))
     page = await fetch_page(session, asked, keys=[ApiClient.id], after=after)
     rows = page.map(lambda row: _client_row(row.ApiClient))
     return ClientListPage(rows=rows, query=query, state=state, may_change=actor.can("api_clients.write"))
 
 
-_CLIENT_STATES: dict[str, tuple[ColumnElement[bool], ...]] = {
-    ClientState.ACTIVE: (ApiClient.disabled_at.is_(None), ApiClient.revoked_at.is_(None)),
-    ClientState.DISABLED: (ApiClient.disabled_at.is_not(None), ApiClient.revoked_at.is_(None)),
-    ClientState.REVOKED: (ApiClient.revoked_at.is_not(None),),
-}
+def _in_client_state(state: str, at: datetime) -> tuple[ColumnElement[bool], ...]:
+    if state == ClientState.REVOKED:
+        return (ApiClient.revoked_at.is_not(None),)
+    if state == ClientState.EXPIRED:
+        return ApiClient.revoked_at.is_(None), ApiClient.expires_at <= at
+    living = (ApiClient.revoked_at.is_(None), or_(ApiClient.expires_at.is_(None), ApiClient.expires_at > at))
+    off = ApiClient.disabled_at
+    return (*living, off.is_(None) if state == ClientState.ACTIVE else off.is_not(None))
 
 
 async def new_client_page(session: AsyncSession, actor: Actor) -> ClientNewPage:
@@ -271,10 +278,11 @@ def _client_row(row: ApiClient) -> ClientRow:
         id=public_id("cli", row.id),
         name=row.name,
         method=row.method,
-        state=client_state(disabled_at=row.disabled_at, revoked_at=row.revoked_at),
+        state=_state(row),
         scopes=row.scopes,
         networks=row.networks,
         created_by=row.created_by,
         created_at=row.created_at,
+        expires_at=row.expires_at,
         last_used_at=row.last_used_at,
     )

@@ -52,6 +52,7 @@ class KeyState(StrEnum):
 
 class ClientState(StrEnum):
     ACTIVE = "active"
+    EXPIRED = "expired"
     DISABLED = "disabled"
     REVOKED = "revoked"
 
@@ -62,9 +63,13 @@ class AuthMethod(StrEnum):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """When a key is to end; without a time, never."""
+    """When a key or a client is to end; without a time, never."""
 
     at: datetime | None
+
+    def is_later_than(self, present: datetime | None) -> bool:
+        """Whether this end lies behind the present one."""
+        return present is not None and (self.at is None or self.at > present)
 
 
 class Issued(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,8 +263,10 @@ def state_of(*, expires_at: datetime | None, revoked_at: datetime | None, at: da
     return KeyState.EXPIRED if expires_at is not None and expires_at <= at else KeyState.ACTIVE
 
 
-def client_state(*, disabled_at: datetime | None, revoked_at: datetime | None) -> ClientState:
+def client_state(*, expires_at: datetime | None, disabled_at: datetime | None, revoked_at: datetime | None, at: datetime) -> ClientState:
     """Whether a client gets tokens."""
     if revoked_at is not None:
         return ClientState.REVOKED
+    if expires_at is not None and expires_at <= at:
+        return ClientState.EXPIRED
     return ClientState.DISABLED if disabled_at is not None else ClientState.ACTIVE

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api_access import oauth, queries
 from app.api_access.domain import AuthMethod, ClientState
-from app.api_access.schemas import ClientEditForm, ClientForm, ClientPage, EditPage, KeysForm, RevokeForm, SecretForm, ShownPage
+from app.api_access.schemas import ClientForm, ClientPage, EditForm, EditPage, KeysForm, RevokeForm, SecretForm, ShownPage, end_of
 from app.api_access.service import clients as service
 from app.core.actors import Actor
 from app.core.ids import parse_id, public_id
@@ -108,6 +108,7 @@ async def add_client(request: HttpRequest, session: Session, actor: Who) -> Resp
         jwks_url=form.jwks_url,
         networks=form.networks,
         requests_per_minute=form.requests_per_minute,
+        expires_at=end_of(form.expires),
     )
     client_id = public_id("cli", row.id)
     if secret is None:
@@ -125,7 +126,7 @@ async def show_client(request: HttpRequest, client_id: FromPath[str], session: S
 async def edit_client(request: HttpRequest, client_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """Another name, reach or limit; it holds from the next request on."""
     await _invalid_answers(request, session, actor, client_id, "edit")
-    form = await read_form(request, ClientEditForm)
+    form = await read_form(request, EditForm)
     row = await service.change_client(
         session,
         actor,
@@ -134,6 +135,7 @@ async def edit_client(request: HttpRequest, client_id: FromPath[str], session: S
         scopes=form.scopes,
         networks=form.networks,
         requests_per_minute=form.requests_per_minute,
+        ends=form.ends,
     )
     return _done(request, client_id, f"{row.name} is changed; it holds at once")
 

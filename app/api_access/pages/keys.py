@@ -1,6 +1,6 @@
 """Pages about API keys: list, issue (shown once), rotate, revoke."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
@@ -8,10 +8,9 @@ from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api_access import queries, service
-from app.api_access.domain import Ending, KeyState
-from app.api_access.schemas import KeyEditForm, KeyForm, RevokeForm, RotateForm, ShownPage
+from app.api_access.domain import KeyState
+from app.api_access.schemas import EditForm, KeyForm, RevokeForm, RotateForm, ShownPage, end_of
 from app.core.actors import Actor
-from app.core.clock import now
 from app.core.ids import parse_id
 from app.web.context import HttpRequest
 from app.web.forms import read_form
@@ -52,15 +51,11 @@ async def issue_key(request: HttpRequest, session: Session, actor: Who) -> Respo
         actor,
         name=form.name,
         scopes=form.scopes,
-        expires_at=_end(form.expires),
+        expires_at=end_of(form.expires),
         networks=form.networks,
         requests_per_minute=form.requests_per_minute,
     )
     return _shown(request, row.name, key)
-
-
-def _end(days: str) -> datetime | None:
-    return None if days == "never" else now() + timedelta(days=int(days))
 
 
 def _shown(request: HttpRequest, name: str, key: str) -> Response[str]:
@@ -80,7 +75,7 @@ async def edit_key(request: HttpRequest, key_id: FromPath[str], session: Session
     key = parse_id("key", key_id)
     page = await queries.key_edit_page(session, actor, key_id=key)
     answer_invalid_with(request, "api_access/edit.html", page, fragment="api_access/_edit.html")
-    form = await read_form(request, KeyEditForm)
+    form = await read_form(request, EditForm)
     row = await service.change_key(
         session,
         actor,
@@ -89,7 +84,7 @@ async def edit_key(request: HttpRequest, key_id: FromPath[str], session: Session
         scopes=form.scopes,
         networks=form.networks,
         requests_per_minute=form.requests_per_minute,
-        ends=None if form.expires == "keep" else Ending(_end(form.expires)),
+        ends=form.ends,
     )
     return redirect(request, BACK, toast=f"{row.name} is changed; it holds at once")
 
@@ -109,7 +104,7 @@ async def rotate_key(request: HttpRequest, key_id: FromPath[str], session: Sessi
     answer_invalid_with(request, "api_access/rotate.html", page, fragment="api_access/_rotate.html")
     form = await read_form(request, RotateForm)
     row, secret = await service.rotate_key(
-        session, actor, key_id=key, overlap=timedelta(hours=int(form.overlap)), expires_at=_end(form.expires)
+        session, actor, key_id=key, overlap=timedelta(hours=int(form.overlap)), expires_at=end_of(form.expires)
     )
     return _shown(request, row.name, secret)
 

@@ -139,7 +139,7 @@ async def change_key(
     if state_of(expires_at=row.expires_at, revoked_at=row.revoked_at, at=now()) is not KeyState.ACTIVE:
         raise CredentialEnded("This key no longer works. Issue a new one.")
     before, listed = _facts(row), read_networks(networks)
-    longer = ends is not None and row.expires_at is not None and (ends.at is None or ends.at > row.expires_at)
+    longer = ends is not None and ends.is_later_than(row.expires_at)
     row.scopes = check_change(actor, scopes=scopes, networks=listed, than_scopes=row.scopes, than_networks=row.networks, longer=longer)
     row.name, row.networks, row.requests_per_minute = name.strip(), listed, requests_per_minute
     row.expires_at = row.expires_at if ends is None else ends.at
