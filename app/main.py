@@ -34,6 +34,7 @@ from app.tenancy import pages as tenancy
 from app.tenancy import queries as people
 from app.tenancy.admissions import pages as admissions
 from app.tenancy.audit import pages as audit
+from app.tenancy.domain import SENSITIVE_READS
 from app.tenancy.invitations import pages as invitations
 from app.tenancy.members import pages as members
 from app.tenancy.resets import pages as resets
@@ -108,5 +109,5 @@ def create_app() -> Litestar:
         logging_config=None,
         debug=False,
     )
-    requests.install(app, visitors=people.visitor, key_holders=api_access.key_holder, step_up=identity.step_up)
+    requests.install(app, visitors=people.visitor, key_holders=api_access.key_holder, step_up=identity.step_up, sensitive=SENSITIVE_READS)
     return app

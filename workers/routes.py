@@ -30,6 +30,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "mail.written": ("mail.send_due",),
     "clock.mail_due": ("mail.send_due",),
     "clock.factor_resets_due": ("tenancy.finish_resets",),
+    "clock.approvals_due": ("approvals.expire_due",),
     "clock.tidying_due": ("identity.tidy", "upkeep.forget_jobs"),
 }
 """Topic of an event -> the actors, named `<module under workers>.<function>`. A topic nobody listens to needs no line."""
@@ -89,6 +90,7 @@ CALENDAR: dict[str, Recurring] = {
     "clock.reconciliation_due": Recurring("30 4 * * *"),
     "clock.mail_due": Recurring("* * * * *"),
     "clock.factor_resets_due": Recurring("* * * * *"),
+    "clock.approvals_due": Recurring("* * * * *"),
     "clock.tidying_due": Recurring("17 * * * *"),
 }
 """Topic the scheduler publishes -> when."""

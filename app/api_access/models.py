@@ -49,6 +49,7 @@ class ApiClient(Base):
     jwks_fetched_at: Mapped[datetime | None]
     created_by: Mapped[str]
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -21,7 +21,18 @@ from app.api_access.domain import (
     state_of,
 )
 from app.api_access.models import ApiClient, ApiClientSecret, ApiKey, ApiToken
-from app.api_access.schemas import ClientListPage, ClientNewPage, ClientPage, ClientRow, KeyListPage, KeyNewPage, KeyPage, KeyRow, SecretRow
+from app.api_access.schemas import (
+    ClientListPage,
+    ClientNewPage,
+    ClientPage,
+    ClientRow,
+    EditPage,
+    KeyListPage,
+    KeyNewPage,
+    KeyPage,
+    KeyRow,
+    SecretRow,
+)
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now
 from app.core.db import Record, call, call_all
@@ -115,6 +126,32 @@ async def key_page(session: AsyncSession, actor: Actor, *, key_id: UUID) -> KeyP
     return KeyPage(key=_row(await api_key(session, actor, key_id=key_id)))
 
 
+async def key_edit_page(session: AsyncSession, actor: Actor, *, key_id: UUID) -> EditPage:
+    """The form that changes a key."""
+    row = await api_key(session, actor, key_id=key_id)
+    return _edit_page(actor, row, public_id("key", row.id))
+
+
+async def client_edit_page(session: AsyncSession, actor: Actor, *, client_id: UUID) -> EditPage:
+    """The form that changes an OAuth client."""
+    row = await api_client(session, merchant_id=actor.merchant, client_id=client_id)
+    return _edit_page(actor, row, public_id("cli", row.id))
+
+
+def _edit_page(actor: Actor, row: ApiKey | ApiClient, public: str) -> EditPage:
+    # what it has is shown though its editor could not give it: unticking it must be possible
+    options = [(scope, f"{meaning} ({scope})") for scope, meaning in SCOPES.items() if actor.can(scope) or scope in row.scopes]
+    return EditPage(
+        id=public,
+        name=row.name,
+        scopes=options,
+        chosen=row.scopes,
+        networks=row.networks,
+        requests_per_minute=row.requests_per_minute,
+        expires_at=row.expires_at,
+    )
+
+
 def _row(row: ApiKey) -> KeyRow:
     return KeyRow(
         id=public_id("key", row.id),
@@ -154,7 +191,7 @@ async def client_secrets(session: AsyncSession, client: ApiClient) -> list[ApiCl
 async def known_client(session: AsyncSession, *, merchant_id: MerchantId, client_id: UUID) -> KnownClient | None:
     """A client as the authorization server needs it; nothing when it is disabled or revoked."""
     row = await session.get(ApiClient, (merchant_id, client_id))
-    if row is None or row.disabled_at is not None or row.revoked_at is not None:
+    if row is None or _state(row) is not ClientState.ACTIVE:
         return None
     return KnownClient(
         client_id=public_id("cli", row.id),
@@ -172,13 +209,19 @@ async def known_client(session: AsyncSession, *, merchant_id: MerchantId, client
     )
 
 
+def _state(row: ApiClient) -> ClientState:
+    return client_state(expires_at=row.expires_at, disabled_at=row.disabled_at, revoked_at=row.revoked_at, at=now())
+
+
 async def known_token(session: AsyncSession, *, client: KnownClient, token: str) -> KnownToken | None:
     """One of the client's own tokens."""
     mine = (ApiToken.merchant_id == client.merchant_id, ApiToken.client_id == client.id, ApiToken.digest == digest(token))
     row = await session.scalar(select(ApiToken).where(*mine))
     if row is None:
         return None
-    return KnownToken(id=row.id, scopes=row.scopes, issued_at=row.issued_at, expires_at=row.expires_at, revoked=row.revoked_at is not None)
+    # one that was being made while its client was narrowed is refused like a revoked one
+    ended = row.revoked_at is not None or not set(row.scopes) <= set(client.scopes)
+    return KnownToken(id=row.id, scopes=row.scopes, issued_at=row.issued_at, expires_at=row.expires_at, revoked=ended)
 
 
 async def clients(session: AsyncSession, actor: Actor, *, query: str, state: str, after: str | None) -> ClientListPage:
@@ -186,18 +229,21 @@ async def clients(session: AsyncSession, actor: Actor, *, query: str, state: str
     asked: Select[ApiClient] = select(ApiClient, ApiClient.id).where(ApiClient.merchant_id == actor.merchant)  # type: ignore[assignment]
     if query:
         asked = asked.where(ApiClient.name.icontains(query, autoescape=True))
-    if state in _CLIENT_STATES:
-        asked = asked.where(*_CLIENT_STATES[state])
+    if state:
+        asked = asked.where(*_in_client_state(state, now()))
     page = await fetch_page(session, asked, keys=[ApiClient.id], after=after)
     rows = page.map(lambda row: _client_row(row.ApiClient))
     return ClientListPage(rows=rows, query=query, state=state, may_change=actor.can("api_clients.write"))
 
 
-_CLIENT_STATES: dict[str, tuple[ColumnElement[bool], ...]] = {
-    ClientState.ACTIVE: (ApiClient.disabled_at.is_(None), ApiClient.revoked_at.is_(None)),
-    ClientState.DISABLED: (ApiClient.disabled_at.is_not(None), ApiClient.revoked_at.is_(None)),
-    ClientState.REVOKED: (ApiClient.revoked_at.is_not(None),),
-}
+def _in_client_state(state: str, at: datetime) -> tuple[ColumnElement[bool], ...]:
+    if state == ClientState.REVOKED:
+        return (ApiClient.revoked_at.is_not(None),)
+    if state == ClientState.EXPIRED:
+        return ApiClient.revoked_at.is_(None), ApiClient.expires_at <= at
+    living = (ApiClient.revoked_at.is_(None), or_(ApiClient.expires_at.is_(None), ApiClient.expires_at > at))
+    off = ApiClient.disabled_at
+    return (*living, off.is_(None) if state == ClientState.ACTIVE else off.is_not(None))
 
 
 async def new_client_page(session: AsyncSession, actor: Actor) -> ClientNewPage:
@@ -232,10 +278,11 @@ def _client_row(row: ApiClient) -> ClientRow:
         id=public_id("cli", row.id),
         name=row.name,
         method=row.method,
-        state=client_state(disabled_at=row.disabled_at, revoked_at=row.revoked_at),
+        state=_state(row),
         scopes=row.scopes,
         networks=row.networks,
         created_by=row.created_by,
         created_at=row.created_at,
+        expires_at=row.expires_at,
         last_used_at=row.last_used_at,
     )

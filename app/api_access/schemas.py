@@ -1,11 +1,13 @@
 """What crosses the edge about API keys and OAuth clients."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 import msgspec
 
+from app.api_access.domain import Ending
+from app.core.clock import now
 from app.core.paging import Page
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
@@ -84,6 +86,38 @@ class KeyPage(msgspec.Struct, kw_only=True):
     key: KeyRow
 
 
+class EditForm(msgspec.Struct):
+    """What can be changed of a key and of an OAuth client alike."""
+
+    name: Name
+    scopes: list[str] = []
+    expires: Literal["keep", "30", "90", "365", "never"] = "keep"
+    networks: str = ""
+    requests_per_minute: PerMinute | None = None
+
+    @property
+    def ends(self) -> Ending | None:
+        """When it is to end; none keeps its end."""
+        return None if self.expires == "keep" else Ending(end_of(self.expires))
+
+
+def end_of(days: Days) -> datetime | None:
+    """The moment so many days from now."""
+    return None if days == "never" else now() + timedelta(days=int(days))
+
+
+class EditPage(msgspec.Struct, kw_only=True):
+    """The form that changes a key or an OAuth client."""
+
+    id: str
+    name: str
+    scopes: list[tuple[str, str]]
+    chosen: list[str]
+    networks: list[str]
+    requests_per_minute: int | None
+    expires_at: datetime | None
+
+
 class ClientRow(msgspec.Struct, kw_only=True):
     id: str
     name: str
@@ -93,6 +127,7 @@ class ClientRow(msgspec.Struct, kw_only=True):
     networks: list[str]
     created_by: str
     created_at: datetime
+    expires_at: datetime | None
     last_used_at: datetime | None
 
 
@@ -118,6 +153,7 @@ class ClientForm(msgspec.Struct):
     method: Literal["client_secret_basic", "private_key_jwt"] = "client_secret_basic"
     jwks: str = ""
     jwks_url: str = ""
+    expires: Days = "never"
     networks: str = ""
     requests_per_minute: PerMinute | None = None
 

@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 from uuid import UUID
 
 import msgspec
 
 from app.core.errors import Conflict, Forbidden, Invalid, NotFound
+from app.core.events import Event
 from app.core.money import Money
 from app.core.state import Machine
 
@@ -35,6 +37,7 @@ class ApprovalStatus(StrEnum):
     DONE = "done"
     REJECTED = "rejected"
     WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
 
 
 S = ApprovalStatus
@@ -48,6 +51,7 @@ APPROVAL = Machine(
         "carry_out": ((S.APPROVED,), S.DONE),
         "reject": ((S.PENDING, S.APPROVED), S.REJECTED),
         "withdraw": ((S.PENDING, S.APPROVED), S.WITHDRAWN),
+        "expire": ((S.PENDING, S.APPROVED), S.EXPIRED),
     },
 )
 
@@ -94,11 +98,32 @@ class SecondPersonNeeded(Forbidden):
     title = "Somebody else has to decide"
 
 
+class ApprovalLapsed(Event, frozen=True, kw_only=True):
+    """A request for approval ended because nobody decided, or nobody carried it out, in time."""
+
+    topic: ClassVar[str] = "approval.expired"
+    approval_id: str
+    act: str
+    object_id: str
+
+
 class RuleImpossible(Invalid):
     """The rule cannot be kept."""
 
     code = "approval_rule_impossible"
     title = "This rule cannot be kept"
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of what waits: so many from an id on, upwards or downwards; or only those with some ids. Ids grow with time."""
+
+    after: UUID | None = None
+    backwards: bool = False
+    most: int = 200
+    only: frozenset[UUID] | None = None
+
+
+EVERYTHING = Part()
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,6 +60,7 @@ class Approval(Base):
             unique=True,
             postgresql_where=text("status in ('pending', 'approved')"),
         ),
+        Index("ix_approval_due", "expires_at", postgresql_where=text("status in ('pending', 'approved')")),
         Index("ix_approval_waiting", "merchant_id", "id", postgresql_where=text("status in ('pending', 'approved')")),
     )
 

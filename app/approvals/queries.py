@@ -1,11 +1,13 @@
 """Reads about approvals: how many people an amount needs, what waits, and a merchant's rules."""
 
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
-from app.approvals.domain import AboveLimit, Act, ApprovalNotFound, ApprovalStatus, Asked
+from app.approvals.domain import EVERYTHING, AboveLimit, Act, ApprovalNotFound, ApprovalStatus, Asked, Part
 from app.approvals.models import Approval, ApprovalPolicy, ApprovalRule, ApprovalVote
 from app.approvals.schemas import ApprovalRulesPage, RuleRow
 from app.core.actors import Actor
@@ -17,7 +19,7 @@ from app.tenancy.rules.queries import CURRENCIES
 
 DECIDERS = ("payments.approve", "payouts.approve", "reconciliation.approve")
 LIMITED_BY = {Act.REFUND: "payments.refund"}
-_MOST = 200
+Rows = TypeVar("Rows", bound=Select[*tuple[Any, ...]])
 
 
 def approval_id(text: str) -> UUID:
@@ -34,15 +36,37 @@ async def approval(session: AsyncSession, actor: Actor, *, approval_id: UUID, lo
     return found
 
 
-async def waiting(session: AsyncSession, actor: Actor, *, act: Act) -> list[Asked]:
-    """What waits, oldest first, with who agreed so far."""
-    open_ones: list[ColumnElement[bool]] = [
+def part_of(statement: Rows, key: InstrumentedAttribute[UUID], part: Part) -> Rows:
+    """The part of a list that is asked for, in the order of its ids."""
+    if part.only is not None:
+        statement = statement.where(key.in_(part.only))
+    if part.after is not None:
+        statement = statement.where(key < part.after if part.backwards else key > part.after)
+    return statement.order_by(key.desc() if part.backwards else key.asc()).limit(part.most)
+
+
+def _open(actor: Actor, act: Act) -> list[ColumnElement[bool]]:
+    return [
         Approval.merchant_id == actor.merchant,
         Approval.act == act,
         Approval.status.in_([ApprovalStatus.PENDING, ApprovalStatus.APPROVED]),
         Approval.expires_at > now(),
     ]
-    rows = list(await session.scalars(select(Approval).where(*open_ones).order_by(Approval.id).limit(_MOST)))
+
+
+async def how_many_wait(session: AsyncSession, actor: Actor, *, act: Act) -> int:
+    """How many wait."""
+    return await session.scalar(select(func.count()).select_from(Approval).where(*_open(actor, act))) or 0
+
+
+async def waiting(
+    session: AsyncSession, actor: Actor, *, act: Act, part: Part = EVERYTHING, requested_by: UUID | None = None
+) -> list[Asked]:
+    """What waits, oldest first, with who agreed so far; of one person's own with ``requested_by``."""
+    mine = select(Approval).where(*_open(actor, act))
+    if requested_by is not None:
+        mine = mine.where(Approval.requested_by == requested_by)
+    rows = list(await session.scalars(part_of(mine, Approval.id, part)))
     given = select(ApprovalVote).where(ApprovalVote.merchant_id == actor.merchant, ApprovalVote.approval_id.in_([row.id for row in rows]))
     votes: dict[UUID, list[ApprovalVote]] = {}
     for vote in await session.scalars(given.order_by(ApprovalVote.at)):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,6 +18,7 @@ from app.approvals.domain import (
     AlreadyAsked,
     ApprovalExpired,
     ApprovalIsStale,
+    ApprovalLapsed,
     ApprovalRequired,
     ApprovalStatus,
     RuleImpossible,
@@ -25,10 +26,10 @@ from app.approvals.domain import (
     digest_of,
 )
 from app.approvals.models import Approval, ApprovalPolicy, ApprovalRule, ApprovalVote
-from app.core import audit
+from app.core import audit, outbox
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now
-from app.core.ids import new_id
+from app.core.ids import MerchantId, new_id, public_id
 from app.core.money import Money
 
 Decision = Literal["approved", "rejected"]
@@ -83,7 +84,31 @@ async def _lapse(session: AsyncSession, actor: Actor, *, object_id: UUID, digest
     )
     row = await session.scalar(earlier.with_for_update())
     if row is not None:
-        await _move(session, actor, row, "withdraw", reason="Expired, and asked for again")
+        await _expire(session, actor, row)
+
+
+async def _expire(session: AsyncSession, actor: Actor, row: Approval) -> None:
+    await _move(session, actor, row, "expire", reason="")
+    event = ApprovalLapsed(approval_id=public_id("apr", row.id), act=row.act, object_id=str(row.object_id))
+    await outbox.publish(session, merchant_id=MerchantId(row.merchant_id), event=event, object_id=row.id)
+
+
+async def due_to_expire(session: AsyncSession, *, most: int = 500) -> list[tuple[MerchantId, UUID]]:
+    """Requests of all merchants whose time has passed."""
+    rows = await session.execute(_EXPIRED, {"moment": now(), "most": most})
+    return [(MerchantId(row.merchant_id), row.id) for row in rows]
+
+
+_EXPIRED = text("select merchant_id, id from approvals_expired(:moment, :most)")
+
+
+async def expire(session: AsyncSession, actor: Actor, *, approval_id: UUID) -> bool:
+    """End a request whose time has passed; one that was decided meanwhile stays as it is."""
+    row = await queries.approval(session, actor, approval_id=approval_id, lock=True)
+    if row.expires_at > now() or not APPROVAL.can(ApprovalStatus(row.status), "expire"):
+        return False
+    await _expire(session, actor, row)
+    return True
 
 
 async def decide(session: AsyncSession, actor: Actor, *, approval_id: UUID, digest: str, decision: Decision, reason: str) -> Approval:
@@ -158,6 +183,8 @@ async def use(
     row = await queries.approval(session, actor, approval_id=approval_id, lock=True)
     if row.act != act or row.object_id != object_id or row.digest != digest_of(act, instruction):
         raise ApprovalIsStale("The approval was given for something else.")
+    if now() >= row.expires_at:
+        raise ApprovalExpired()
     await _move(session, actor, row, "carry_out", reason="")
 
 

@@ -16,6 +16,7 @@ from app.core.actors import Actor
 from app.core.errors import NotFound
 from app.core.ids import MerchantId, PersonId, parse_id, public_id
 from app.identity import service as identity
+from app.tenancy import queries as merchants
 from app.tenancy import service as tenancy
 from app.tenancy.domain import Role
 
@@ -77,7 +78,8 @@ async def add_person(
     actor = Actor.system(None, "command line")
     try:
         async with db.unit_of_work(None) as session:
-            person = await identity.create_person(session, email=email, name=name, password=password)
+            workplace = (await merchants.merchant(session, merchant_id)).name if merchant_id else opens or ""
+            person = await identity.create_person(session, email=email, name=name, password=password, workplace=workplace)
             person_id, homes = PersonId(person.id), [merchant_id] if merchant_id else []
             if opens:
                 homes += [MerchantId(made.id) for made in await tenancy.open_merchant(session, actor, name=opens)]

@@ -45,7 +45,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drop_folder: Annotated[
         str, _doc("Where other programs move settlement files in, below mer_…/rsc_… (merchant and source); empty turns it off.")
     ] = ""
-    session_idle_minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, description="A quiet session ends after this.")] = 15
+    session_idle_minutes: Annotated[
+        int, msgspec.Meta(ge=1, le=1440, description="A quiet session of somebody who may act ends after this.")
+    ] = 15
+    session_idle_minutes_reading: Annotated[
+        int, msgspec.Meta(ge=1, le=1440, description="A quiet session of somebody who only reads ends after this, if it is longer.")
+    ] = 60
     session_absolute_hours: Annotated[int, msgspec.Meta(ge=1, le=168, description="Any session ends after this.")] = 12
     mail_url: Annotated[
         str, _doc("The mail server: smtps://user:password@host or smtp://… (STARTTLS); without one the demo shows mails on a page.")

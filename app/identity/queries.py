@@ -3,17 +3,19 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.clock import now
 from app.core.ids import PersonId, public_id
+from app.core.settings import settings
 from app.identity.domain import PersonNotFound, PersonStatus, normalised
 from app.identity.domain.providers import NO_HASH
 from app.identity.models import Passkey, Person, PersonEvent, RecoveryCode
 from app.identity.schemas import EventRow, PasskeyRow, SecondFactorPage, SecurityPage, SessionRow
 from app.web import sessions
 from app.web.sessions import Visitor, WebSession
+
+_WORKPLACES = text("select workplaces(:person)")
 
 
 async def person(session: AsyncSession, person_id: PersonId) -> Person:
@@ -79,7 +81,7 @@ async def recovery_codes_left(session: AsyncSession, person_id: PersonId) -> int
 async def security(session: AsyncSession, visitor: Visitor) -> SecurityPage:
     """What a person sees about their own account: factors, recovery codes, open sessions."""
     who = await person(session, visitor.person_id)
-    rows = await sessions.sessions_of(session, visitor.person_id)
+    rows = await sessions.sessions_of(session, visitor.person_id, idle=visitor.idle_minutes)
     return SecurityPage(
         email=who.email,
         password_changed_at=who.password_changed_at,
@@ -89,8 +91,15 @@ async def security(session: AsyncSession, visitor: Visitor) -> SecurityPage:
         codes_left=await recovery_codes_left(session, visitor.person_id),
         density=who.density,
         sessions=[_session_row(row, current=row.id == visitor.session_id) for row in rows],
-        now=now(),
+        idle_minutes=visitor.idle_minutes,
+        acts=visitor.idle_minutes < sessions.idle_minutes(acts=False),
+        absolute_hours=settings().session_absolute_hours,
     )
+
+
+async def words_about(session: AsyncSession, who: Person) -> tuple[str, ...]:
+    """What somebody who knows the person would try as a password: address, name, and the merchants they work for."""
+    return (who.email, who.name, *await session.scalars(_WORKPLACES, {"person": who.id}))
 
 
 async def passkeys(session: AsyncSession, person_id: PersonId) -> list[Passkey]:

@@ -135,7 +135,9 @@ class SecurityPage(msgspec.Struct, kw_only=True):
     codes_left: int
     density: str
     sessions: list[SessionRow]
-    now: datetime
+    idle_minutes: int
+    acts: bool
+    absolute_hours: int
 
 
 class PasswordPage(msgspec.Struct, kw_only=True):

@@ -1,16 +1,18 @@
 """Approvals of every kind in one list. Each kind says what waits, and how a yes or no is carried out; a new kind is one entry here."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from uuid import UUID
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.approvals.domain import Waiting
+from app.approvals.domain import Part, Waiting
 from app.core.actors import Actor
 from app.core.db import unit_of_work
 from app.core.errors import AppError
-from app.core.ids import parse_id
+from app.core.ids import parse_id, path_id
 from app.core.money import Money
+from app.core.paging import PAGE_SIZE, Cursor, MalformedCursor, Page
 from app.inbox.domain import NothingWaits, RefusalNeedsReason
 from app.payments.refund_requests import flows as refunds
 from app.payouts import queries as payout_queries
@@ -28,7 +30,8 @@ from app.reconciliation.breaks import service as breaks
 from app.sellers.queries import bank_accounts
 from app.sellers.service import bank_accounts as bank_account_service
 
-Look = Callable[[AsyncSession, Actor], Awaitable[list[Waiting]]]
+Look = Callable[[AsyncSession, Actor, Part], Awaitable[list[Waiting]]]
+Count = Callable[[AsyncSession, Actor], Awaitable[int]]
 Decide = Callable[..., Awaitable[str]]
 
 
@@ -38,12 +41,14 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     label: str
     permissions: frozenset[str]
+    prefix: str
     waiting: Look
+    count: Count
     approve: Decide
     reject: Decide
 
 
-async def _payouts(session: AsyncSession, actor: Actor) -> list[Waiting]:
+async def _payouts(session: AsyncSession, actor: Actor, part: Part) -> list[Waiting]:
     return [
         Waiting(
             kind="payout",
@@ -61,7 +66,7 @@ async def _payouts(session: AsyncSession, actor: Actor) -> list[Waiting]:
                 ("Signatures", "; ".join(signature.text for signature in each.signatures)),
             ],
         )
-        for each in await payouts.waiting(session, actor)
+        for each in await payouts.waiting(session, actor, part)
     ]
 
 
@@ -128,46 +133,141 @@ async def _reject_write_off(actor: Actor, *, item: str, digest: str, reason: str
     return "Refused; the break is open again"
 
 
-def _kind(name: str, label: str, permissions: set[str], look: Look, approve: Decide, reject: Decide) -> Kind:
-    return Kind(name=name, label=label, permissions=frozenset(permissions), waiting=look, approve=approve, reject=reject)
-
+_REFUNDS = frozenset({"payments.approve", "payouts.approve", "reconciliation.approve"})
 
 KINDS = {
     kind.name: kind
     for kind in (
-        _kind("payout", "Payouts", {"payouts.approve"}, _payouts, _approve_payout, _reject_payout),
-        _kind(
-            "refund",
-            "Refunds",
-            {"payments.approve", "payouts.approve", "reconciliation.approve"},
-            refunds.waiting,
-            refunds.approve,
-            refunds.reject,
+        Kind(
+            name="payout",
+            label="Payouts",
+            permissions=frozenset({"payouts.approve"}),
+            prefix="po",
+            waiting=_payouts,
+            count=payouts.how_many_wait,
+            approve=_approve_payout,
+            reject=_reject_payout,
         ),
-        _kind("hold", "Holds that stand long", {"payouts.approve"}, long_holds.waiting, _release_hold, _keep_hold),
-        _kind("bank_account", "Bank accounts", {"payouts.approve"}, bank_accounts.waiting, _approve_account, _reject_account),
-        _kind("credentials", "Credentials", {"connections.write"}, psp.waiting_changes, _approve_credentials, _reject_credentials),
-        _kind("write_off", "Write-offs", {"reconciliation.approve"}, break_queries.waiting, _approve_write_off, _reject_write_off),
+        Kind(
+            name="refund",
+            label="Refunds",
+            permissions=_REFUNDS,
+            prefix="apr",
+            waiting=refunds.waiting,
+            count=refunds.how_many_wait,
+            approve=refunds.approve,
+            reject=refunds.reject,
+        ),
+        Kind(
+            name="bank_account",
+            label="Bank accounts",
+            permissions=frozenset({"payouts.approve"}),
+            prefix="ba",
+            waiting=bank_accounts.waiting,
+            count=bank_accounts.how_many_wait,
+            approve=_approve_account,
+            reject=_reject_account,
+        ),
+        Kind(
+            name="credentials",
+            label="Credentials",
+            permissions=frozenset({"connections.write"}),
+            prefix="chg",
+            waiting=psp.waiting_changes,
+            count=psp.how_many_wait,
+            approve=_approve_credentials,
+            reject=_reject_credentials,
+        ),
+        Kind(
+            name="write_off",
+            label="Write-offs",
+            permissions=frozenset({"reconciliation.approve"}),
+            prefix="brk",
+            waiting=break_queries.waiting,
+            count=break_queries.how_many_wait,
+            approve=_approve_write_off,
+            reject=_reject_write_off,
+        ),
+        Kind(
+            name="hold",
+            label="Holds that stand long",
+            permissions=frozenset({"payouts.approve"}),
+            prefix="poh",
+            waiting=long_holds.waiting,
+            count=long_holds.how_many_wait,
+            approve=_release_hold,
+            reject=_keep_hold,
+        ),
     )
 }
 
 
-async def waiting(actor: Actor) -> list[tuple[Kind, list[Waiting]]]:
-    """What waits, of every kind that the person may decide about at all; oldest first."""
+def kinds_of(actor: Actor) -> list[Kind]:
+    """The kinds that a person may decide about at all; of the others nothing is shown."""
+    return [kind for kind in KINDS.values() if kind.permissions & actor.permissions]
+
+
+async def counts(actor: Actor) -> dict[str, int]:
+    """How much waits of every kind that the person may decide about."""
     async with unit_of_work(actor.merchant) as session:
-        return [(kind, await kind.waiting(session, actor)) for kind in KINDS.values() if kind.permissions & actor.permissions]
+        return {kind.name: await kind.count(session, actor) for kind in kinds_of(actor)}
+
+
+def _id_of(each: Waiting) -> UUID:
+    return parse_id(KINDS[each.kind].prefix, each.id)
+
+
+async def waiting(actor: Actor, *, kind: str = "", after: str | None = None, size: int = PAGE_SIZE) -> Page[Waiting]:
+    """A page of what waits, of one kind or of all that the person may decide about, oldest first.
+
+    Ids grow with time in every table, so a place among them is a place in the whole list: each kind gives what lies beyond it, and the
+    first of all together are the page.
+    """
+    cursor = Cursor.decode(after) if after else None
+    backwards = cursor is not None and cursor.backwards
+    part = Part(after=_place(cursor), backwards=backwards, most=size + 1)
+    async with unit_of_work(actor.merchant) as session:
+        found = [each for one in kinds_of(actor) if kind in ("", one.name) for each in await one.waiting(session, actor, part)]
+    ordered = sorted(found, key=_id_of, reverse=backwards)
+    more, page = len(ordered) > size, sorted(ordered[:size], key=_id_of)
+    if not page:
+        return Page([])
+    has_next, has_previous = (True, more) if backwards else (more, cursor is not None)
+    pointers = [Cursor((str(_id_of(row)),), back).encode() for row, back in ((page[-1], False), (page[0], True))]
+    return Page(page, pointers[0] if has_next else None, pointers[1] if has_previous else None)
+
+
+def _place(cursor: Cursor | None) -> UUID | None:
+    if cursor is None:
+        return None
+    try:
+        return UUID(str(cursor.values[0]))
+    except (ValueError, IndexError):
+        raise MalformedCursor("Go back to the first page of the list.") from None
+
+
+async def some(actor: Actor, chosen: Collection[tuple[str, str]]) -> dict[tuple[str, str], Waiting]:
+    """Those of some things, each named by kind and id, that still wait and that the person may decide about."""
+    ids: dict[str, set[UUID]] = {}
+    for kind, item in chosen:
+        if kind in KINDS:
+            ids.setdefault(kind, set()).add(path_id(KINDS[kind].prefix, item, otherwise=NothingWaits()))
+    async with unit_of_work(actor.merchant) as session:
+        found = [
+            each
+            for one in kinds_of(actor)
+            if one.name in ids
+            for each in await one.waiting(session, actor, Part(only=frozenset(ids[one.name])))
+        ]
+    return {(each.kind, each.id): each for each in found}
 
 
 async def item(actor: Actor, *, kind: str, item: str) -> tuple[Kind, Waiting]:
     """One thing that waits, as it is now."""
-    found = KINDS.get(kind)
-    if found is None or not found.permissions & actor.permissions:
+    found = await some(actor, [(kind, item)])
+    if (kind, item) not in found:
         raise NothingWaits()
-    async with unit_of_work(actor.merchant) as session:
-        for each in await found.waiting(session, actor):
-            if each.id == item:
-                return found, each
-    raise NothingWaits()
+    return KINDS[kind], found[kind, item]
 
 
 async def decide(actor: Actor, *, kind: Kind, shown: Waiting, digest: str, approve: bool, reason: str) -> str:

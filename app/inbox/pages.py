@@ -7,7 +7,8 @@ from litestar.params import FromPath, FromQuery
 from app.approvals.domain import Waiting
 from app.core.actors import Actor
 from app.inbox import flows
-from app.inbox.schemas import ChosenForm, DecisionForm, DecisionPage, InboxPage
+from app.inbox.schemas import ChosenForm, DecisionForm, DecisionPage, InboxPage, RequestedPage
+from app.payments.refund_requests import flows as refunds
 from app.web import step_up
 from app.web.context import HttpRequest
 from app.web.forms import read_form
@@ -15,42 +16,58 @@ from app.web.guards import requires
 from app.web.rendering import answer_invalid_with, redirect, render
 
 Who = NamedDependency[Actor]
+REQUESTED = "/approvals/requested"
 LIST, DIALOG = "inbox/list.html", ("inbox/decide.html", "inbox/_decide.html")
 DECIDING = [requires("approvals.decide", fresh=True)]
 
 
-async def _page(actor: Actor, *, kind: str = "", results: list[tuple[str, str, bool, str]] | None = None) -> InboxPage:
-    found = await flows.waiting(actor)
-    everything = sorted((each for _, items in found for each in items), key=lambda each: each.requested_at)
+async def _page(
+    actor: Actor, *, kind: str = "", after: str | None = None, results: list[tuple[str, str, bool, str]] | None = None
+) -> InboxPage:
+    counts = await flows.counts(actor)
     return InboxPage(
-        waiting=[each for each in everything if kind in ("", each.kind)],
-        kinds=[("", "All", len(everything)), *((one.name, one.label, len(items)) for one, items in found)],
+        waiting=await flows.waiting(actor, kind=kind, after=after),
+        kinds=[("", "All", sum(counts.values())), *((name, flows.KINDS[name].label, count) for name, count in counts.items())],
         kind=kind,
         results=results or [],
+        may_ask=actor.can("payments.refund"),
     )
 
 
 @get("/approvals", name="approvals:list", guards=[requires("approvals.decide")])
-async def list_approvals(request: HttpRequest, actor: Who, kind: FromQuery[str] = "") -> Response[str]:
+async def list_approvals(request: HttpRequest, actor: Who, kind: FromQuery[str] = "", after: FromQuery[str] = "") -> Response[str]:
     """Everything that waits for a yes or no, oldest first."""
-    return render(request, LIST, await _page(actor, kind=kind if kind in flows.KINDS else ""))
+    return render(request, LIST, await _page(actor, kind=kind if kind in flows.KINDS else "", after=after or None))
 
 
 @post("/approvals", name="approvals:approve_many", status_code=200, guards=DECIDING)
 async def approve_many(request: HttpRequest, actor: Who) -> Response[str]:
     """Agree to the chosen ones, each as it was shown, and say for each what came of it."""
-    asked = await _page(actor)
-    answer_invalid_with(request, LIST, asked)
+    answer_invalid_with(request, LIST, await _page(actor))
     form = await read_form(request, ChosenForm)
-    shown = {f"{each.kind}:{each.id}": each for each in asked.waiting if each.may_decide}
-    parts = [text.split(":", 2) for text in form.chosen]
-    chosen = [(shown[f"{kind}:{item}"], digest) for kind, item, digest in (p for p in parts if len(p) == 3) if f"{kind}:{item}" in shown]
+    parts = [(kind, item, digest) for kind, item, digest in (text.split(":", 2) for text in form.chosen if text.count(":") >= 2)]
+    found = await flows.some(actor, [(kind, item) for kind, item, _ in parts])
+    chosen = [(found[kind, item], digest) for kind, item, digest in parts if (kind, item) in found and found[kind, item].may_decide]
     await step_up.spend(request, *(each.amount for each, _ in chosen if each.amount is not None))
     results = await flows.approve_each(actor, chosen)
     gone = len(form.chosen) - len(chosen)
     results += [("What does not wait any more", "/approvals", False, f"{gone} of the chosen")] if gone else []
     done = sum(1 for _, _, is_done, _ in results if is_done)
     return render(request, LIST, await _page(actor, results=results), toast=f"{done} of {len(form.chosen)} approved")
+
+
+@get(REQUESTED, name="approvals:requested", guards=[requires("payments.refund")])
+async def list_requested(request: HttpRequest, actor: Who) -> Response[str]:
+    """What one asked others to agree to and what still waits."""
+    page = RequestedPage(waiting=await refunds.requested(actor), may_decide=actor.can("approvals.decide"))
+    return render(request, "inbox/requested.html", page)
+
+
+@post(f"{REQUESTED}/{{item_id:str}}/withdraw", name="approvals:withdraw", status_code=200, guards=[requires("payments.refund")])
+async def withdraw(request: HttpRequest, item_id: FromPath[str], actor: Who) -> Response[str]:
+    """Take one's own request back."""
+    await refunds.withdraw(actor, item=item_id)
+    return redirect(request, REQUESTED, toast="Taken back; nothing was moved")
 
 
 async def _shown(request: HttpRequest, actor: Actor, kind: str, item: str) -> tuple[flows.Kind, Waiting]:
@@ -77,4 +94,4 @@ async def decide(request: HttpRequest, kind: FromPath[str], item_id: FromPath[st
     return redirect(request, "/approvals", toast=said)
 
 
-ROUTES = [list_approvals, approve_many, show_decision, decide]
+ROUTES = [list_approvals, approve_many, list_requested, withdraw, show_decision, decide]

@@ -11,7 +11,8 @@ from sqlalchemy import func, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.approvals.domain import Waiting
+from app.approvals.domain import EVERYTHING, Part, Waiting
+from app.approvals.queries import part_of
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import read
@@ -119,12 +120,18 @@ async def pending_change(session: AsyncSession, *, merchant_id: MerchantId, conn
     return (await session.execute(statement)).scalar_one_or_none()
 
 
-async def waiting_changes(session: AsyncSession, actor: Actor) -> list[Waiting]:
+async def how_many_wait(session: AsyncSession, actor: Actor) -> int:
+    """How many changes of credentials wait for a second person."""
+    mine = (CredentialChange.merchant_id == actor.merchant, CredentialChange.status == ChangeStatus.PENDING)
+    return await session.scalar(select(func.count()).select_from(CredentialChange).where(*mine)) or 0
+
+
+async def waiting_changes(session: AsyncSession, actor: Actor, part: Part = EVERYTHING) -> list[Waiting]:
     """Changes of credentials that wait for a second person, oldest first."""
     of_connection = (Connection.merchant_id == CredentialChange.merchant_id) & (Connection.id == CredentialChange.connection_id)
     statement = select(CredentialChange, Connection.name).join(Connection, of_connection)
     mine = statement.where(CredentialChange.merchant_id == actor.merchant, CredentialChange.status == ChangeStatus.PENDING)
-    rows = await session.execute(mine.order_by(CredentialChange.id).limit(200))
+    rows = await session.execute(part_of(mine, CredentialChange.id, part))
     return [_waiting(actor, change, name) for change, name in rows]
 
 

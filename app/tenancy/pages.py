@@ -6,12 +6,11 @@ from litestar.params import FromPath, FromQuery
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
-from app.core.ids import MerchantId, PersonId, parse_id, public_id
-from app.identity import queries as people
+from app.core.ids import MerchantId, parse_id, public_id
 from app.tenancy import queries, service
 from app.tenancy.domain import MerchantNotFound
 from app.tenancy.roles import queries as roles
-from app.tenancy.schemas import MemberForm, MerchantForm, RoleForm
+from app.tenancy.schemas import MerchantForm, RoleForm
 from app.web.context import HttpRequest
 from app.web.forms import read_form
 from app.web.guards import requires, signed_in
@@ -26,25 +25,6 @@ Who = NamedDependency[Actor]
 async def show_team(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
     """Everybody who works here."""
     return render(request, "tenancy/team.html", await queries.team(session, actor))
-
-
-@get("/team/add", name="tenancy:add_member_form", guards=[requires("team.write")])
-async def show_add_member(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
-    """The form to add somebody."""
-    page = await queries.add_member_page(session, actor)
-    return render(request, "tenancy/add_member.html", page, fragment="tenancy/_add_member.html")
-
-
-@post("/team", name="tenancy:add_member", status_code=200, guards=[requires("team.write", fresh=True)])
-async def add_member(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
-    """Add an existing person to the team."""
-    page = await queries.add_member_page(session, actor)
-    answer_invalid_with(request, "tenancy/add_member.html", page, fragment="tenancy/_add_member.html")
-    form = await read_form(request, MemberForm)
-    role = roles.chosen(form.role)
-    person = await people.person_by_email(session, form.email)
-    await service.add_member(session, actor, merchant_id=actor.merchant, person_id=PersonId(person.id), role=role)
-    return redirect(request, "/team", toast=f"{person.name} is in the team")
 
 
 @get("/team/{member_id:str}/role", name="tenancy:role_form", guards=[requires("team.write")])
@@ -111,8 +91,6 @@ async def enter_merchant(
 
 ROUTES = [
     show_team,
-    show_add_member,
-    add_member,
     show_role,
     change_role,
     remove_member,

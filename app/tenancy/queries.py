@@ -18,12 +18,11 @@ from app.core.settings import settings
 from app.identity.domain import initials
 from app.identity.models import Person
 from app.tenancy import domain
-from app.tenancy.domain import LIMITABLE, PERMISSIONS, MemberNotFound, MerchantNotFound, Role
+from app.tenancy.domain import ACTING_PERMISSIONS, ACTING_ROLES, LIMITABLE, PERMISSIONS, MemberNotFound, MerchantNotFound, Role
 from app.tenancy.models import MemberLimit, Membership, Merchant, MerchantRole, SsoProvider
 from app.tenancy.roles import queries as roles
 from app.tenancy.rules.queries import CURRENCIES
 from app.tenancy.schemas import (
-    AddMemberPage,
     ChangeRolePage,
     LimitRow,
     MemberPage,
@@ -41,14 +40,16 @@ _VISITOR = text(
     "select v.*, standing(v.person_id, coalesce("
     "(select (m ->> 'id')::uuid from jsonb_array_elements(v.memberships) m where m ->> 'id' = v.merchant_id::text),"
     " (v.memberships -> 0 ->> 'id')::uuid)) as standing,"
-    " operator_standing(v.person_id, :now) as operating from visitor(:digest, :now, :idle) v"
+    " operator_standing(v.person_id, :now) as operating, person_acts(v.person_id, :roles, :permissions) as acts"
+    " from visitor(:digest, :now, session_idle(:digest, :now, :acting, :reading, :roles, :permissions)) v"
 )
 
 
 async def visitor(token: str) -> Visitor | None:
     """Who holds this session cookie, in which merchant, with which permissions; nobody when the session has ended."""
-    idle = timedelta(minutes=settings().session_idle_minutes)
-    row = await call(_VISITOR, {"digest": digest(token), "now": now(), "idle": idle})
+    acting, reading = (timedelta(minutes=minutes) for minutes in (settings().session_idle_minutes, settings().session_idle_minutes_reading))
+    asked = {"digest": digest(token), "now": now(), "acting": acting, "reading": reading}
+    row = await call(_VISITOR, asked | {"roles": sorted(ACTING_ROLES), "permissions": sorted(ACTING_PERMISSIONS)})
     return None if row is None else _visitor(row)
 
 
@@ -75,6 +76,7 @@ def _visitor(row: Row[tuple[object, ...]]) -> Visitor:
         limits=standing.limits,
         # an operator's way in is the house's own: no merchant's provider opens the console
         operating=msgspec.convert(row.operating, Operating) if row.operating and not row.bound else None,
+        idle_minutes=sessions.idle_minutes(acts=bool(row.acts)),
         factor=row.factor or "",
         bound=row.bound,
     )
@@ -154,7 +156,8 @@ async def own_role(session: AsyncSession, actor: Actor) -> str:
     return found or ""
 
 
-async def _options(session: AsyncSession, actor: Actor) -> list[RoleOption]:
+async def role_options(session: AsyncSession, actor: Actor) -> list[RoleOption]:
+    """The roles that the actor may give."""
     return await roles.options(session, actor, is_owner=await own_role(session, actor) == Role.OWNER)
 
 
@@ -170,15 +173,9 @@ async def break_glass_of(session: AsyncSession, merchant_id: UUID, person_id: UU
     return await session.scalar(mine.limit(1))
 
 
-async def add_member_page(session: AsyncSession, actor: Actor) -> AddMemberPage:
-    """The form to add a person to the team."""
-    here = await merchant(session, actor.merchant)
-    return AddMemberPage(roles=await _options(session, actor), merchant=here.name)
-
-
 async def change_role_page(session: AsyncSession, actor: Actor, *, member_id: UUID) -> ChangeRolePage:
     """The form to give a member another role."""
-    return ChangeRolePage(member=await member(session, actor, member_id=member_id), roles=await _options(session, actor))
+    return ChangeRolePage(member=await member(session, actor, member_id=member_id), roles=await role_options(session, actor))
 
 
 async def member_page(session: AsyncSession, actor: Actor, *, member_id: UUID) -> MemberPage:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from app.core import mail
 from app.core.money import Money
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
@@ -25,6 +26,7 @@ class MemberRow(msgspec.Struct, kw_only=True):
 class TeamPage(msgspec.Struct, kw_only=True):
     members: list[MemberRow]
     may_change: bool
+    mail: bool = msgspec.field(default_factory=mail.possible)
 
 
 class RoleOption(msgspec.Struct, frozen=True):
@@ -36,18 +38,8 @@ class RoleOption(msgspec.Struct, frozen=True):
 RoleText = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
 
 
-class MemberForm(msgspec.Struct):
-    email: Annotated[str, msgspec.Meta(min_length=3, max_length=254)]
-    role: RoleText
-
-
 class RoleForm(msgspec.Struct):
     role: RoleText
-
-
-class AddMemberPage(msgspec.Struct, kw_only=True):
-    roles: list[RoleOption]
-    merchant: str
 
 
 class ChangeRolePage(msgspec.Struct, kw_only=True):

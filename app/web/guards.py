@@ -71,7 +71,7 @@ class Guard:
         self.audience, self.permission, self.fresh, self.noted = audience, permission, fresh, noted
         self.machine, self.visiting, self.own = machine, visiting, own
 
-    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         request = cast(HttpRequest, connection)
         if self.audience == "public":
             await self._check_form(request)
@@ -92,8 +92,9 @@ class Guard:
             if self.audience == "operator":
                 # a step-up makes the person anew
                 self._admit_operator(request, request.state.visitor)
-        if self.noted:
-            await _note_taking(request, request.state.actor)
+        action = "export.taken" if self.noted else request.app.state.sensitive.get(handler.name)
+        if action is not None:
+            await _note_reading(request, request.state.actor, action)
 
     def _admit_operator(self, request: HttpRequest, visitor: Visitor) -> Actor:
         operating = visitor.operating
@@ -151,11 +152,11 @@ def public(*, machine: bool = False) -> Guard:
     return Guard("public", machine=machine)
 
 
-async def _note_taking(request: HttpRequest, actor: Actor) -> None:
+async def _note_reading(request: HttpRequest, actor: Actor, action: str) -> None:
     asked = {name: str(value)[:200] for name, value in request.query_params.items()}
     async with unit_of_work(actor.merchant) as session:
-        taken = {"file": request.url.path} | asked
-        await record(session, actor, action="export.taken", object_type="merchant", object_id=actor.merchant, after=taken)
+        seen = {"file" if action == "export.taken" else "page": request.url.path} | asked
+        await record(session, actor, action=action, object_type="merchant", object_id=actor.merchant, after=seen)
 
 
 def declaration_of(handler: HTTPRouteHandler) -> Guard | None:

@@ -6,7 +6,7 @@ cookie or an API key belongs to is answered by higher floors; app.main hands the
 
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import cast
 from urllib.parse import urlsplit
@@ -54,12 +54,12 @@ LoadKeyHolder = Callable[[str, HttpRequest], Awaitable[KeyHolder]]
 """Given the bearer token, whose key it is; answered by a higher floor in one statement."""
 
 
-def install(app: Litestar, *, visitors: LoadVisitor, key_holders: LoadKeyHolder, step_up: StepUp) -> None:
-    """Put the frame around the application and tell it who knows people and keys."""
+def install(app: Litestar, *, visitors: LoadVisitor, key_holders: LoadKeyHolder, step_up: StepUp, sensitive: Mapping[str, str]) -> None:
+    """Put the frame around the application and tell it who knows people and keys, and which pages (by route) leave which audit entry."""
     refuse_undeclared(app)
     if settings().environment == "production" and not cookies.secure():
         raise RuntimeError("COUNTINGHOUSE_PUBLIC_URL must begin with https:// in production; session cookies travel over TLS only.")
-    app.state.step_up = step_up
+    app.state.step_up, app.state.sensitive = step_up, sensitive
     app.asgi_handler = Frame(app.asgi_handler, visitors, key_holders)
 
 

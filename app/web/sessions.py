@@ -92,6 +92,7 @@ class Visitor(msgspec.Struct, frozen=True, kw_only=True):
     money_limits: Mapping[str, int] = {}
     limits: Mapping[str, int] = {}
     operating: Operating | None = None
+    idle_minutes: int = 15
     factor: str = ""
     bound: bool = False
 
@@ -169,9 +170,15 @@ async def enter(session: AsyncSession, session_id: UUID, merchant_id: MerchantId
     await session.execute(update(WebSession).where(WebSession.id == session_id).values(merchant_id=merchant_id))
 
 
-async def sessions_of(session: AsyncSession, person_id: PersonId) -> list[WebSession]:
-    """The sessions of a person that are still open, the last used first."""
-    quiet = now() - timedelta(minutes=settings().session_idle_minutes)
+def idle_minutes(*, acts: bool) -> int:
+    """How long a person's session may be quiet: shorter for those who may do more than read."""
+    shorter = settings().session_idle_minutes
+    return shorter if acts else max(shorter, settings().session_idle_minutes_reading)
+
+
+async def sessions_of(session: AsyncSession, person_id: PersonId, *, idle: int | None = None) -> list[WebSession]:
+    """The sessions of a person that are still open, the last used first; they end after ``idle`` quiet minutes."""
+    quiet = now() - timedelta(minutes=idle or idle_minutes(acts=True))
     alive = select(WebSession).where(WebSession.person_id == person_id, WebSession.expires_at > now(), WebSession.last_seen_at > quiet)
     return list(await session.scalars(alive.order_by(WebSession.last_seen_at.desc())))
 

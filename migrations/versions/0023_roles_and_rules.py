@@ -179,7 +179,9 @@ def _approvals() -> None:
         sa.UniqueConstraint("merchant_id", "id", "requested_by", "digest", name="uq_approval_merchant_id_id_requested_by_digest"),
         sa.CheckConstraint("act in ('refund')", name=op.f("ck_approval_act")),
         sa.CheckConstraint("approvers between 1 and 5", name=op.f("ck_approval_approvers")),
-        sa.CheckConstraint("status in ('pending', 'approved', 'done', 'rejected', 'withdrawn')", name=op.f("ck_approval_status")),
+        sa.CheckConstraint(
+            "status in ('pending', 'approved', 'done', 'rejected', 'withdrawn', 'expired')", name=op.f("ck_approval_status")
+        ),
     )
     waiting = sa.text("status in ('pending', 'approved')")
     op.create_index("ix_approval_waiting", "approval", ["merchant_id", "id"], postgresql_where=waiting)

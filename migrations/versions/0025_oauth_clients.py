@@ -39,9 +39,10 @@ BEGIN
     IF v_found = cardinality(p_digests) THEN
         RETURN;
     END IF;
-    RETURN QUERY SELECT t.digest, 'api_client', c.id, c.merchant_id, c.name, t.scopes, c.networks, c.requests_per_minute, t.expires_at <= p_now
+    RETURN QUERY SELECT t.digest, 'api_client', c.id, c.merchant_id, c.name, t.scopes, c.networks, c.requests_per_minute,
+                        least(t.expires_at, c.expires_at) <= p_now
         FROM api_token t JOIN api_client c ON c.merchant_id = t.merchant_id AND c.id = t.client_id
-        WHERE t.digest = ANY (p_digests) AND t.revoked_at IS NULL AND c.disabled_at IS NULL AND c.revoked_at IS NULL;
+        WHERE t.digest = ANY (p_digests) AND t.revoked_at IS NULL AND c.disabled_at IS NULL AND c.revoked_at IS NULL AND t.scopes <@ c.scopes;
     IF EXISTS (SELECT FROM api_token t JOIN api_client c ON c.merchant_id = t.merchant_id AND c.id = t.client_id
                 WHERE t.digest = ANY (p_digests) AND t.revoked_at IS NULL AND c.disabled_at IS NULL AND c.revoked_at IS NULL
                   AND (c.last_used_at IS NULL OR c.last_used_at < p_now - interval '1 minute')) THEN
@@ -98,6 +99,7 @@ def _clients() -> None:
         sa.Column("jwks_fetched_at", TIME),
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
+        sa.Column("expires_at", TIME),
         sa.Column("last_used_at", TIME),
         sa.Column("disabled_at", TIME),
         sa.Column("revoked_at", TIME),

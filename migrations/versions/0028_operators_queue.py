@@ -6,7 +6,7 @@ from alembic import op
 from migrations.tools import definer, protect
 
 revision = "0028"
-down_revision: str | None = "0026"
+down_revision: str | None = "0027"
 branch_labels = None
 depends_on = None
 

@@ -13,6 +13,8 @@ from tests.support.factories.tenancy import Tenant, make_tenant
 from tests.support.web import Browser, text_of
 
 FORM = {"name": "Warehouse", "scopes": ["orders.read"], "method": "client_secret_basic"}
+ORDER = "/v1/toys/one"
+"""What a program with `orders.read` may look at."""
 WRONG: list[tuple[dict[str, object], str]] = [
     ({"scopes": []}, "Choose at least one"),
     ({"scopes": ["payouts.approve"]}, "cannot have payouts.approve"),
@@ -89,3 +91,26 @@ async def test_somebody_elses_client_is_not_there(owner: Browser, tenant: Tenant
 async def test_a_token_opens_no_page(browser: Browser, tenant: Tenant) -> None:
     token = await make_token(tenant.id)
     assert (await browser.get("/api-clients/oauth", headers={"authorization": f"Bearer {token}"})).status_code == 303
+
+
+async def test_a_client_is_changed_and_tokens_that_may_do_more_are_dead_at_once(
+    owner: Browser, browser: Browser, tenant: Tenant, superuser: psycopg.Connection
+) -> None:
+    row, _ = await make_client(tenant.id, name="Warehouse", scopes=["orders.read", "sellers.read"])
+    wide, narrow = await make_token(tenant.id, of=row), await make_token(tenant.id, of=row, scopes=["orders.read"])
+    path = f"/api-clients/oauth/{public_id('cli', row.id)}"
+    form = await owner.get(f"{path}/edit")
+    assert "Warehouse" in form.text and form.text.count("checked") == 2
+    assert (await owner.post(f"{path}/edit", {"name": "Depot", "scopes": []})).status_code == 422
+    changed = {"name": "Depot", "scopes": ["orders.read"], "networks": "192.0.2.0/24", "requests_per_minute": "90"}
+    assert (await owner.post(f"{path}/edit", changed)).status_code == 303
+    answers = [(await browser.client.get(ORDER, headers={"authorization": f"Bearer {token}"})).status_code for token in (wide, narrow)]
+    assert answers == [401, 200]
+    entry = superuser.execute("select before, after from audit_entry where action = 'api_client.changed'").fetchone()
+    assert entry is not None
+    assert (entry[0]["scopes"], entry[1]["scopes"], entry[0]["name"], entry[1]["name"]) == (
+        ["orders.read", "sellers.read"], ["orders.read"], "Warehouse", "Depot",
+    )  # fmt: skip
+    assert (await owner.post(f"{path}/edit", changed)).status_code == 303
+    entries = superuser.execute("select count(*) from audit_entry where action = 'api_client.changed'").fetchone()
+    assert entries == (1,), "what changes nothing leaves no entry"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import msgspec
 import psycopg
@@ -29,6 +30,8 @@ from tests.support.statements import counted
 from tests.support.web import Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
+ORDER = "/v1/toys/one"
+"""What a program with `orders.read` may look at."""
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -257,6 +260,53 @@ class TestRotateKey:
         async with unit_of_work(tenant.id) as session:
             await service.rotate_key(session, Actor.system(tenant.id), key_id=row.id, overlap=timedelta(), expires_at=None)
         assert (await browser.client.get("/v1/toys/one", headers=bearer(old))).status_code == 401
+
+
+class TestEditKey:
+    async def test_it_holds_from_the_next_request_on(
+        self, owner: Browser, browser: Browser, tenant: Tenant, superuser: psycopg.Connection
+    ) -> None:
+        row, key = await make_key(tenant.id, name="Shop", scopes=["orders.read", "payments.read"])
+        path, headers = f"/api-clients/{public_id('key', row.id)}/edit", {"authorization": f"Bearer {key}"}
+        await owner.get(path)
+        assert (await browser.client.get(ORDER, headers=headers)).status_code == 200
+        changed = {"name": "Till", "scopes": ["payments.read"], "expires": "30", "networks": "192.0.2.10"}
+        assert (await owner.post(path, changed)).status_code == 303
+        assert (await browser.client.get(ORDER, headers=headers)).status_code == 403
+        entry = superuser.execute("select before, after from audit_entry where action = 'api_key.changed'").fetchone()
+        assert entry is not None
+        assert (entry[0]["name"], entry[0]["expires_at"], entry[1]["name"], entry[1]["networks"]) == (
+            "Shop",
+            None,
+            "Till",
+            ["192.0.2.10/32"],
+        )
+        assert entry[1]["expires_at"] is not None
+        kept = changed | {"expires": "keep", "networks": "203.0.113.9"}
+        assert (await owner.post(path, kept)).status_code == 303
+        assert (await browser.client.get(ORDER, headers=headers)).status_code == 401
+
+    async def test_who_lacks_what_a_key_may_can_narrow_it_and_not_widen_it(self, tenant: Tenant) -> None:
+        row, _ = await make_key(tenant.id, name="Shop", scopes=["orders.read", "payments.refund"], networks="192.0.2.0/24")
+        admin = tenant.actor(Role.ADMIN)
+
+        async def change(**values: object) -> None:
+            whole: dict[str, Any] = {
+                "name": "Shop",
+                "scopes": row.scopes,
+                "networks": "192.0.2.0/24",
+                "requests_per_minute": None,
+                "ends": None,
+            }
+            async with unit_of_work(tenant.id) as session:
+                await service.change_key(session, admin, key_id=row.id, **(whole | values))
+
+        await change(name="Till", networks="192.0.2.7")
+        for wider in ({"networks": ""}, {"networks": "198.51.100.1"}, {"scopes": [*row.scopes, "sellers.read"]}):
+            with pytest.raises(Invalid, match="may not do yourself"):
+                await change(**wider)
+        await change(scopes=["orders.read"], networks="192.0.2.7")
+        await change(scopes=["orders.read", "sellers.read"], networks="")
 
 
 class TestList:

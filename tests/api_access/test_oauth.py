@@ -316,6 +316,20 @@ class TestEnd:
         assert [(await ask(browser, basic(client, one))).status_code for one in (old, new, newest)] == [401, 401, 200]
 
 
+async def test_a_client_that_has_ended_gets_no_tokens_and_those_it_has_are_dead(browser: Browser, tenant: Tenant, owner: Browser) -> None:
+    client, secret = await make_client(tenant.id)
+    path = f"/api-clients/oauth/{public_id('cli', client.id)}"
+    await owner.get(path)
+    kept = {"name": client.name, "scopes": client.scopes, "expires": "30"}
+    assert (await owner.post(f"{path}/edit", kept)).status_code == 303
+    with clock.travel(timedelta(days=30, minutes=-5)):
+        token = await token_of(browser, client, secret)
+        assert (await use(browser, token)).status_code == 200
+        with clock.travel(timedelta(minutes=6)):
+            assert "has expired" in (await use(browser, token)).text
+            assert (await ask(browser, basic(client, secret))).status_code == 401
+
+
 class TestAddresses:
     async def test_a_list_holds_for_the_token_and_for_asking_for_it(self, browser: Browser, tenant: Tenant) -> None:
         inside = await make_client(tenant.id, networks="192.0.2.0/24 2001:db8::/32")

@@ -8,7 +8,7 @@ import pytest
 from litestar import Litestar
 from sqlalchemy import text
 
-from app.approvals import service
+from app.approvals import flows, queries, service
 from app.approvals.domain import Act, ApprovalExpired, ApprovalIsStale, ApprovalRequired, SecondPersonNeeded
 from app.core import clock
 from app.core.actors import Actor
@@ -16,6 +16,7 @@ from app.core.db import unit_of_work
 from app.core.errors import AppError
 from app.core.ids import PaymentId, public_id
 from app.core.money import Money
+from app.inbox import flows as inbox
 from app.payments.refund_requests import flows as requests
 from app.tenancy.domain import Role
 from tests.support.console import OpenAs, rows, soup, words
@@ -81,8 +82,6 @@ class TestRefunds:
         item = await ask(shop, paid.payment_id)
         colleague = somebody(shop.actor)
         async with unit_of_work(shop.merchant_id) as session:
-            from app.approvals import queries
-
             approval_id = queries.approval_id(item)
             with pytest.raises(ApprovalIsStale):
                 await service.decide(session, colleague, approval_id=approval_id, digest="0" * 64, decision="approved", reason="")
@@ -109,6 +108,25 @@ class TestRefunds:
             with pytest.raises(ApprovalExpired):
                 await requests.approve(somebody(shop.actor), item=item, digest=digest, reason="")
             assert await ask(shop, paid.payment_id) != item
+
+    async def test_the_clock_ends_what_nobody_decided_about_and_says_so(self, shop: Shop, superuser: psycopg.Connection) -> None:
+        paid = await shop.pay()
+        await set_rule(shop, 0, 1)
+        await ask(shop, paid.payment_id)
+        agreed = await ask(shop, paid.payment_id, Money(200, "EUR"))
+        async with unit_of_work(shop.merchant_id) as session:
+            digest, approval_id = await seen(shop, shop.actor, agreed), queries.approval_id(agreed)
+            await service.decide(session, somebody(shop.actor), approval_id=approval_id, digest=digest, decision="approved", reason="")
+        assert await flows.expire_due() == 0
+        with clock.travel(timedelta(days=7, seconds=1)):
+            with pytest.raises(ApprovalExpired):
+                await shop.refund(paid.payment_id, 200, reason="Goodwill", approval_id=approval_id)
+            assert await flows.expire_due() == 2
+            assert await flows.expire_due() == 0
+        assert superuser.execute("select distinct status from approval").fetchall() == [("expired",)]
+        told = superuser.execute("select payload ->> 'act' from outbox where topic = 'approval.expired'").fetchall()
+        noted = superuser.execute("select actor_name from audit_entry where action = 'approval.expired'").fetchall()
+        assert (told, noted) == ([("refund",)] * 2, [("Clock",)] * 2)
 
     async def test_above_ones_limit_one_asks_or_is_refused_as_the_merchant_says(self, shop: Shop) -> None:
         from app.approvals.domain import AboveLimit
@@ -160,6 +178,43 @@ class TestRefunds:
 
 
 class TestInbox:
+    async def test_it_is_paged_by_position_over_all_kinds(self, shop: Shop, open_as: OpenAs) -> None:
+        paid = await shop.pay()
+        await set_rule(shop, 0, 1)
+        for minor in (100, 200):
+            await ask(shop, paid.payment_id, Money(minor, "EUR"))
+        await propose(somebody(shop.actor), shop.bert)
+        for minor in (300, 400):
+            await ask(shop, paid.payment_id, Money(minor, "EUR"))
+        actor = somebody(shop.actor)
+        whole = [each.id for each in (await inbox.waiting(actor, size=50)).items]
+        assert [item[:2] for item in whole] == ["ap", "ap", "ba", "ap", "ap"]
+        assert await inbox.counts(actor) == {"payout": 0, "refund": 4, "bank_account": 1, "credentials": 0, "write_off": 0}
+        first = await inbox.waiting(actor, size=2)
+        second = await inbox.waiting(actor, after=first.next, size=2)
+        third = await inbox.waiting(actor, after=second.next, size=2)
+        assert [each.id for page in (first, second, third) for each in page.items] == whole
+        assert (first.previous, third.next) == (None, None)
+        back = await inbox.waiting(actor, after=third.previous, size=2)
+        assert [each.id for each in back.items] == whole[2:4]
+        only = await inbox.waiting(actor, kind="refund", after=first.next, size=2)
+        assert [each.id for each in only.items] == whole[3:]
+        approver = await open_as(shop.tenant, Role.APPROVER)
+        assert (await approver.get("/approvals?after=nonsense")).status_code == 422
+        assert len(rows(soup(await approver.get("/approvals?kind=bank_account")), "#approval-rows")) == 1
+
+    async def test_whoever_asked_takes_it_back_and_nobody_else_does(self, shop: Shop, owner: Browser, open_as: OpenAs) -> None:
+        paid = await shop.pay()
+        await set_rule(shop, 0, 1)
+        item = await ask(shop, paid.payment_id)
+        support = await open_as(shop.tenant, Role.SUPPORT)
+        assert "Nothing of yours waits" in text_of(await support.get("/approvals/requested"))
+        assert (await support.post(f"/approvals/requested/{item}/withdraw")).status_code == 403
+        assert "Goodwill" in text_of(await owner.get("/approvals/requested"))
+        assert (await owner.post(f"/approvals/requested/{item}/withdraw")).status_code == 303
+        assert "Nothing of yours waits" in text_of(await owner.get("/approvals/requested"))
+        assert (await owner.post(f"/approvals/requested/{item}/withdraw")).status_code == 409
+
     async def test_everything_that_waits_is_in_one_list(self, shop: Shop, open_as: OpenAs) -> None:
         paid = await shop.pay()
         await set_rule(shop, 0, 1)

@@ -137,6 +137,8 @@ class TestDefiners:
 WHO_IS_IT = {
     *("api_key_holders", "api_client_merchant", "visitor", "standing", "psp_connection_merchant"),
     *("works_elsewhere", "invitation_merchant", "sso_provider_merchant", "sso_provider_of_domain"),
+    # a person's session can enter each of their merchants, and a password must be made of the name of none of them
+    *("person_acts", "session_idle", "workplaces"),
 }
 # across merchants, only during a visit; each list is read onwards and backwards
 OPERATORS = {
@@ -149,6 +151,7 @@ WHOSE_TURN = {
     "audit_to_seal",
     "factor_resets_due",
     "funds_due",
+    "approvals_expired",
     "orders_expired",
     "payments_expired",
     "payout_attempts_due",

@@ -68,15 +68,35 @@ class TestPasswords:
     def test_others_are_taken_as_they_are(self, password: str) -> None:
         check_password(password, about=ABOUT)
 
-    def test_every_common_word_dressed_up_is_refused(self) -> None:
-        from app.identity.domain.passwords import _COMMON
+    def test_the_first_three_thousand_of_the_list_are_refused_however_dressed_up(self) -> None:
+        from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-        dresses = ("{0}2026", "{1}123!", "{2}99", "{0}{0}", "!!{1}!!", "{3}2024")
         leet = str.maketrans("aeios", "43105")
-        tried = [dress.format(w, w.capitalize(), w.upper(), w.translate(leet)) for w in _COMMON for dress in dresses]
-        passed = [t for t in tried if len(t) >= domain.MIN_PASSWORD and not _refused(t)]
-        assert len(tried) > 1500
-        assert len(passed) <= len(tried) // 200, passed
+        words = [word for word in FREQUENCY_LISTS["passwords"] if len(word) >= 4][:3000]
+        passed = [word for word in words[::3] if not _refused(word * 4)]
+        dressed = [
+            text
+            for word in words
+            if word.isalpha()
+            for text in (f"{word}2026!!!!!", f"!!{word.upper()}!!!!", f"{word.translate(leet)}99....")
+        ]
+        assert passed == []
+        long = [text for text in dressed if len(text) >= domain.MIN_PASSWORD][::3]
+        assert len(long) > 300
+        assert [text for text in long if not _refused(text)] == []
+
+    @pytest.mark.parametrize(
+        "words", ["sunshine dolphin", "Willkommen2026!!", "northwindmarket1", "Northwind-Market-2026", "letmeinletmeinletmein1"]
+    )
+    def test_two_common_words_and_the_merchants_name_are_refused(self, words: str) -> None:
+        with pytest.raises(PasswordUnfit, match="tried first"):
+            check_password(words, about=(*ABOUT, "Northwind Market"))
+
+    def test_what_is_wrong_is_said(self) -> None:
+        with pytest.raises(PasswordUnfit, match="your name"):
+            check_password("okafor halden 2026", about=ABOUT)
+        with pytest.raises(PasswordUnfit, match="list of common passwords"):
+            check_password("passwordpassword", about=ABOUT)
 
     @pytest.mark.parametrize("length", [1, 14, 257])
     def test_length(self, length: int) -> None:

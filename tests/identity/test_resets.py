@@ -50,6 +50,8 @@ async def test_the_link_works_once_and_the_second_factor_is_still_asked(
     await browser.get(link)
     key = link.partition("key=")[2]
     assert (await browser.post("/reset", {"key": key, "password": "short"})).status_code == 422, "and the link is not used up by that"
+    owned = await browser.post("/reset", {"key": key, "password": f"{tenant.live.name} {tenant.live.name} 2026"})
+    assert "This is made of your name" in text_of(owned), "what the merchant is called is no password"
     done = await browser.post("/reset", {"key": key, "password": NEW})
     assert (done.status_code, done.headers["location"]) == (303, "/sign-in")
     assert (await owner.get("/security")).status_code == 303, "every session has ended"

@@ -119,6 +119,27 @@ class TestAddConnection:
             assert SECRET not in rows[0]
             assert "anotherone" not in rows[0]
 
+    async def test_each_act_leaves_an_event_and_an_entry_with_what_was_before(self, owner: Actor, superuser: Sql) -> None:
+        connection_id = await add(owner)
+        async with unit_of_work(owner.merchant) as session:
+            await service.enable_connection(session, owner, connection_id=connection_id)
+            await service.disable_connection(session, owner, connection_id=connection_id)
+        before = (await read(owner, connection_id)).fingerprints["secret_key"]
+        await propose(owner, connection_id, secret_key="sk_sim_anotherone9999")
+        statuses = superuser.execute("select payload ->> 'status' from outbox where topic = 'connection.changed' order by id").fetchall()
+        assert [status for (status,) in statuses] == ["draft", "active", "disabled", "disabled"]
+        rows = superuser.execute(
+            "select action, before ->> 'status', before ->> 'secret_key', after ->> 'secret_key' from audit_entry where object_type = 'connection' order by id"
+        ).fetchall()
+        after = (await read(owner, connection_id)).fingerprints["secret_key"]
+        assert rows == [
+            ("connection.added", None, None, before),
+            ("connection.enabled", "draft", None, None),
+            ("connection.disabled", "active", None, None),
+            ("connection.credentials_proposed", None, before, after),
+            ("connection.credentials_changed", None, before, after),
+        ]
+
     async def test_everything_wrong_is_said_at_once(self, owner: Actor) -> None:
         with pytest.raises(Invalid) as caught:
             await add(owner, values={"api_base_url": "nonsense", "account": "", "secret_key": "short", "webhook_secret": "abc"})

@@ -135,5 +135,5 @@ def create_toy_app(*more: Any) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
-    requests.install(app, visitors=people.visitor, key_holders=api_access.key_holder, step_up=identity.step_up)
+    requests.install(app, visitors=people.visitor, key_holders=api_access.key_holder, step_up=identity.step_up, sensitive={})
     return app

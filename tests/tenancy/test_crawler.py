@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import httpx2
 import msgspec
+import psycopg
 import pytest
 import pytest_asyncio
 from litestar import Litestar, get
@@ -14,6 +15,7 @@ from app.core.embedded import Urls
 from app.core.errors import NotFound
 from app.core.ids import PersonId
 from app.main import create_app
+from app.tenancy.domain import SENSITIVE_READS
 from app.web.guards import declaration_of, declared_routes, requires
 from tests.support.factories.api_access import make_key
 from tests.support.samples import NOT_AN_ID, fill, furnish, parameters, unknown_ids
@@ -164,7 +166,7 @@ class TestCrawler:
         await nobody.close()
         assert not wrong
 
-    async def test_the_owner_is_let_in(self, whole_app: Litestar, sides: tuple[Side, Side]) -> None:
+    async def test_the_owner_is_let_in(self, whole_app: Litestar, sides: tuple[Side, Side], superuser: psycopg.Connection) -> None:
         """The positive control: without it a server that always says 404 would pass."""
         side, wrong = sides[0], []
         for method, path, name in sorted(with_ids(whole_app), key=_the_whole_last):
@@ -172,6 +174,11 @@ class TestCrawler:
             if answer.status_code in {401, 403, 404, 500} or (method == "GET" and answer.status_code not in {200, 409}):
                 wrong.append((method, path, answer.status_code, answer.text[:200] if path.startswith("/v1/") else ""))
         assert not wrong
+        for method, path, handler in declared_routes(whole_app):
+            if method == "GET" and handler.name in SENSITIVE_READS and not parameters(path):
+                await side.call(method, path, handler.name)
+        mine = superuser.execute("select distinct action from audit_entry where merchant_id = %s", [side.shop.merchant_id])
+        assert set(SENSITIVE_READS.values()) - {row[0] for row in mine} == set(), "who opened these pages is in the trail"
 
     async def test_no_list_shows_anothers_objects(self, whole_app: Litestar, sides: tuple[Side, Side]) -> None:
         mine, theirs = sides

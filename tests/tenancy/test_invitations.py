@@ -46,6 +46,8 @@ async def test_somebody_new_makes_an_account_sets_up_a_factor_and_is_in(owner: B
     assert tenant.live.name in text_of(page) and EMAIL in text_of(page)
     form = {"key": key_of(link), "name": "Lena Hoffmann", "password": PASSWORD}
     assert (await browser.post("/invitation/join", form | {"password": "short"})).status_code == 422
+    named = await browser.post("/invitation/join", form | {"password": f"{tenant.live.name}, {tenant.live.name}"})
+    assert (named.status_code, "made of your name" in named.text) == (422, True), "what the merchant is called is no password"
     answer = await browser.post("/invitation/join", form)
     assert answer.headers["location"] == "/sign-in/enrol"
     assert (await browser.get("/team")).headers["location"].startswith("/sign-in/enrol"), "nothing opens before the second factor"
@@ -119,3 +121,10 @@ async def test_of_eight_at_once_one_joins(owner: Browser, tenant: Tenant, superu
     assert sum(await asyncio.gather(*(join() for _ in range(8)))) == 1
     stored = superuser.execute("select json_agg(i)::text || (select json_agg(a)::text from audit_entry a) from invitation i").fetchone()
     assert stored and key not in stored[0]
+
+
+async def test_a_member_is_not_invited_again_and_an_unknown_role_is_refused(owner: Browser, tenant: Tenant) -> None:
+    member = await make_member(tenant, Role.VIEWER)
+    answer = await owner.post("/invitations", {"email": member.email.upper(), "role": "finance"})
+    assert (answer.status_code, "in the team already" in text_of(answer)) == (409, True)
+    assert (await owner.post("/invitations", {"email": EMAIL, "role": "emperor"})).status_code == 422

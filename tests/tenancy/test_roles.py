@@ -49,13 +49,11 @@ class TestOwnRoles:
         page = await owner.get("/team/roles")
         assert "Cashier" in text_of(page)
         role = next(word for word in page.text.replace("/", '"').split('"') if word.startswith("rol_"))
-        async with unit_of_work(None) as session:
-            person = await make_person(session)
-        assert (await owner.post("/team", {"email": person.email, "role": role})).status_code == 303
+        person, _ = await join(tenant, parse_id("rol", role))
         browser = open_browser()
         await browser.adopt(PersonId(person.id))
         assert "Cashier" in text_of(await browser.get("/team"))
-        assert (await browser.get("/team/add")).status_code == 403
+        assert (await browser.get("/invitations/new")).status_code == 403
         changed = {"name": "Cashier", "permissions": ["merchant.read"]}
         assert (await owner.post(f"/team/roles/{role}/edit", changed)).status_code == 303
         assert (await browser.get("/team")).status_code == 403, "it holds from the next request on"

@@ -69,23 +69,11 @@ class TestRoles:
 
 
 class TestAddMember:
-    async def test_an_existing_person(self, owner: Browser, tenant: Tenant) -> None:
-        async with unit_of_work(None) as session:
-            person = await make_person(session, name="Lena Hoffmann")
-        answer = await owner.post("/team", {"email": person.email.upper(), "role": "finance"})
-        assert answer.status_code == 303
+    async def test_people_are_invited_and_never_put_in(self, owner: Browser) -> None:
         page = await owner.get("/team")
-        assert page.status_code == 200
-        assert person.email in text_of(page)
-
-    async def test_twice_is_refused(self, owner: Browser, tenant: Tenant) -> None:
-        person = await make_member(tenant, Role.VIEWER)
-        answer = await owner.post("/team", {"email": person.email, "role": "finance"})
-        assert answer.status_code == 409
-        assert "in the team already" in text_of(answer)
-
-    async def test_an_unknown_role_is_refused(self, owner: Browser, tenant: Tenant) -> None:
-        assert (await owner.post("/team", {"email": "x@example.test", "role": "emperor"})).status_code == 422
+        assert "Invite a person" in text_of(page) and "/invitations/new" in page.text
+        assert (await owner.get("/team/add")).status_code == 404
+        assert (await owner.post("/team", {"email": "x@example.test", "role": "viewer"})).status_code == 405
 
     async def test_an_admin_makes_no_owner(self, tenant: Tenant) -> None:
         admin = await make_member(tenant, Role.ADMIN)

@@ -70,8 +70,8 @@ class TestPermission:
         browser = open_browser()
         await browser.adopt(PersonId(viewer.id))
         assert (await browser.get("/team")).status_code == 200
-        assert (await browser.get("/team/add")).status_code == 403
-        assert (await browser.post("/team", {"email": viewer.email, "role": "owner"})).status_code == 403
+        assert (await browser.get("/invitations/new")).status_code == 403
+        assert (await browser.post("/invitations", {"email": viewer.email, "role": "owner"})).status_code == 403
 
     async def test_a_lost_role_counts_from_the_next_request(self, open_browser: OpenBrowser, tenant: Tenant) -> None:
         from app.core.db import unit_of_work
@@ -80,14 +80,14 @@ class TestPermission:
         admin = await make_member(tenant, Role.ADMIN)
         browser = open_browser()
         await browser.adopt(PersonId(admin.id))
-        assert (await browser.get("/team/add")).status_code == 200
+        assert (await browser.get("/invitations/new")).status_code == 200
         async with unit_of_work(tenant.id) as session:
             actor = tenant.actor()
             member = next(m for m in (await queries.team(session, actor)).members if m.email == admin.email)
             from app.core.ids import parse_id
 
             await service.change_role(session, actor, member_id=parse_id("mem", member.id), role=Role.VIEWER)
-        assert (await browser.get("/team/add")).status_code == 403
+        assert (await browser.get("/invitations/new")).status_code == 403
 
 
 def _fields(html: str, action: str) -> dict[str, list[str]]:
@@ -181,7 +181,7 @@ class TestFreshness:
     async def test_each_permission_says_how_fresh(self, owner: Browser) -> None:
         await set_factor_age(timedelta(minutes=6))
         assert (await owner.post("/toys/rename", {"name": "a"})).status_code == 200, "fifteen minutes for this one"
-        question = await owner.post("/team", {"email": "x@example.test", "role": "viewer"})
+        question = await owner.post("/invitations", {"email": "x@example.test", "role": "emperor"})
         assert question.status_code == 403
         assert "Confirm it is you" in text_of(question), "five for the team"
 
@@ -199,7 +199,7 @@ class TestFreshness:
 
     async def test_a_program_with_a_session_is_answered_as_rfc_9470_says(self, owner: Browser) -> None:
         await set_factor_age(timedelta(minutes=6))
-        answer = await owner.post("/team", {"email": "x@example.test", "role": "viewer"}, headers={"accept": "application/json"})
+        answer = await owner.post("/invitations", {"email": "x@example.test", "role": "emperor"}, headers={"accept": "application/json"})
         assert answer.status_code == 401
         assert answer.json()["code"] == "insufficient_user_authentication"
         challenge = answer.headers["www-authenticate"]
@@ -207,8 +207,8 @@ class TestFreshness:
         assert 'error="insufficient_user_authentication"' in challenge
         assert 'max_age="300"' in challenge
         assert (await owner.post("/step-up", {"step_up_code": totp_code()})).status_code == 303
-        again = await owner.post("/team", {"email": "x@example.test", "role": "viewer"}, headers={"accept": "application/json"})
-        assert again.status_code == 404, "now the act itself is looked at"
+        again = await owner.post("/invitations", {"email": "x@example.test", "role": "emperor"}, headers={"accept": "application/json"})
+        assert again.status_code == 422, "now the act itself is looked at"
 
 
 class TestMoneyPerProof:

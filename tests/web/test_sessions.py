@@ -11,9 +11,10 @@ from app.core import clock
 from app.core.db import unit_of_work
 from app.core.ids import PersonId, public_id
 from app.identity import service
+from app.tenancy.domain import Role
 from app.web import cookies, sessions
 from tests.support.factories.identity import PASSWORD, totp_code
-from tests.support.factories.tenancy import Tenant
+from tests.support.factories.tenancy import Tenant, make_member
 from tests.support.web import Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
@@ -73,6 +74,27 @@ class TestEnds:
                 assert (await owner.get("/security")).status_code == 200
                 with clock.travel(timedelta(minutes=15, seconds=1)):
                     assert (await owner.get("/security")).headers["location"] == "/sign-in?next=/security"
+
+    async def test_after_an_hour_where_the_person_may_only_read(self, open_browser: OpenBrowser, tenant: Tenant) -> None:
+        reader = await make_member(tenant, Role.VIEWER)
+        browser = open_browser()
+        await browser.adopt(PersonId(reader.id), merchant_id=tenant.id)
+        with clock.travel(timedelta(minutes=59, seconds=58)):
+            page = text_of(await browser.get("/security"))
+            assert "ends after 60 quiet minutes, and after 12 hours" in page
+        with clock.travel(timedelta(minutes=120)):
+            assert (await browser.get("/security")).status_code == 303
+
+    async def test_the_shorter_time_holds_at_once_when_one_role_anywhere_may_do_more(
+        self, open_browser: OpenBrowser, tenant: Tenant
+    ) -> None:
+        reader = await make_member(tenant, Role.VIEWER)
+        browser = open_browser()
+        await browser.adopt(PersonId(reader.id), merchant_id=tenant.id)
+        await make_member(tenant, Role.FINANCE, sandbox=True, person=reader)
+        assert "ends after 15 quiet minutes, the shorter time" in text_of(await browser.get("/security"))
+        with clock.travel(timedelta(minutes=15, seconds=1)):
+            assert (await browser.get("/security")).status_code == 303
 
     async def test_after_twelve_hours_however_busy(self, owner: Browser) -> None:
         for minutes in range(10, 12 * 60, 10):

@@ -52,6 +52,7 @@ class KeyState(StrEnum):
 
 class ClientState(StrEnum):
     ACTIVE = "active"
+    EXPIRED = "expired"
     DISABLED = "disabled"
     REVOKED = "revoked"
 
@@ -59,6 +60,16 @@ class ClientState(StrEnum):
 class AuthMethod(StrEnum):
     SECRET = "client_secret_basic"  # noqa: S105 - the name of a method
     KEY = "private_key_jwt"
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """When a key or a client is to end; without a time, never."""
+
+    at: datetime | None
+
+    def is_later_than(self, present: datetime | None) -> bool:
+        """Whether this end lies behind the present one."""
+        return present is not None and (self.at is None or self.at > present)
 
 
 class Issued(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +238,24 @@ def check_scopes(scopes: Collection[str], *, allowed: Collection[str]) -> list[s
     return [scope for scope in SCOPES if scope in scopes]
 
 
+def reaches_further(
+    *, scopes: Collection[str], networks: Sequence[str], than_scopes: Collection[str], than_networks: Sequence[str]
+) -> bool:
+    """Whether a change lets a program do more, or come from elsewhere, than before."""
+    if set(scopes) - set(than_scopes):
+        return True
+    if not than_networks:
+        return False
+    known = _networks(tuple(than_networks))
+    return not networks or any(not any(_lies_in(one, other) for other in known) for one in _networks(tuple(networks)))
+
+
+def _lies_in(one: Network, other: Network) -> bool:
+    if isinstance(one, IPv4Network):
+        return isinstance(other, IPv4Network) and one.subnet_of(other)
+    return isinstance(other, IPv6Network) and one.subnet_of(other)
+
+
 def state_of(*, expires_at: datetime | None, revoked_at: datetime | None, at: datetime) -> KeyState:
     """Whether a key works."""
     if revoked_at is not None:
@@ -234,8 +263,10 @@ def state_of(*, expires_at: datetime | None, revoked_at: datetime | None, at: da
     return KeyState.EXPIRED if expires_at is not None and expires_at <= at else KeyState.ACTIVE
 
 
-def client_state(*, disabled_at: datetime | None, revoked_at: datetime | None) -> ClientState:
+def client_state(*, expires_at: datetime | None, disabled_at: datetime | None, revoked_at: datetime | None, at: datetime) -> ClientState:
     """Whether a client gets tokens."""
     if revoked_at is not None:
         return ClientState.REVOKED
+    if expires_at is not None and expires_at <= at:
+        return ClientState.EXPIRED
     return ClientState.DISABLED if disabled_at is not None else ClientState.ACTIVE

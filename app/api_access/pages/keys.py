@@ -1,6 +1,6 @@
 """Pages about API keys: list, issue (shown once), rotate, revoke."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
@@ -9,9 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api_access import queries, service
 from app.api_access.domain import KeyState
-from app.api_access.schemas import KeyForm, RevokeForm, RotateForm, ShownPage
+from app.api_access.schemas import EditForm, KeyForm, RevokeForm, RotateForm, ShownPage, end_of
 from app.core.actors import Actor
-from app.core.clock import now
 from app.core.ids import parse_id
 from app.web.context import HttpRequest
 from app.web.forms import read_form
@@ -52,19 +51,42 @@ async def issue_key(request: HttpRequest, session: Session, actor: Who) -> Respo
         actor,
         name=form.name,
         scopes=form.scopes,
-        expires_at=_end(form.expires),
+        expires_at=end_of(form.expires),
         networks=form.networks,
         requests_per_minute=form.requests_per_minute,
     )
     return _shown(request, row.name, key)
 
 
-def _end(days: str) -> datetime | None:
-    return None if days == "never" else now() + timedelta(days=int(days))
-
-
 def _shown(request: HttpRequest, name: str, key: str) -> Response[str]:
     return render(request, "api_access/shown.html", ShownPage(name=name, secret=key, back=BACK), fragment="api_access/_shown.html")
+
+
+@get("/api-clients/{key_id:str}/edit", name="api_access:edit_form", guards=[requires("api_clients.write")])
+async def show_edit(request: HttpRequest, key_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
+    """The form that changes a key."""
+    page = await queries.key_edit_page(session, actor, key_id=parse_id("key", key_id))
+    return render(request, "api_access/edit.html", page, fragment="api_access/_edit.html")
+
+
+@post("/api-clients/{key_id:str}/edit", name="api_access:edit", status_code=200, guards=[requires("api_clients.write", fresh=True)])
+async def edit_key(request: HttpRequest, key_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
+    """Another name, reach, limit or end; it holds from the next request on."""
+    key = parse_id("key", key_id)
+    page = await queries.key_edit_page(session, actor, key_id=key)
+    answer_invalid_with(request, "api_access/edit.html", page, fragment="api_access/_edit.html")
+    form = await read_form(request, EditForm)
+    row = await service.change_key(
+        session,
+        actor,
+        key_id=key,
+        name=form.name,
+        scopes=form.scopes,
+        networks=form.networks,
+        requests_per_minute=form.requests_per_minute,
+        ends=form.ends,
+    )
+    return redirect(request, BACK, toast=f"{row.name} is changed; it holds at once")
 
 
 @get("/api-clients/{key_id:str}/rotate", name="api_access:rotate_form", guards=[requires("api_clients.write")])
@@ -82,7 +104,7 @@ async def rotate_key(request: HttpRequest, key_id: FromPath[str], session: Sessi
     answer_invalid_with(request, "api_access/rotate.html", page, fragment="api_access/_rotate.html")
     form = await read_form(request, RotateForm)
     row, secret = await service.rotate_key(
-        session, actor, key_id=key, overlap=timedelta(hours=int(form.overlap)), expires_at=_end(form.expires)
+        session, actor, key_id=key, overlap=timedelta(hours=int(form.overlap)), expires_at=end_of(form.expires)
     )
     return _shown(request, row.name, secret)
 
@@ -105,4 +127,4 @@ async def revoke_key(request: HttpRequest, key_id: FromPath[str], session: Sessi
     return redirect(request, BACK, toast=f"{row.name} no longer works")
 
 
-ROUTES = [list_keys, show_new_key, issue_key, show_rotate, rotate_key, show_revoke, revoke_key]
+ROUTES = [list_keys, show_new_key, issue_key, show_edit, edit_key, show_rotate, rotate_key, show_revoke, revoke_key]

@@ -11,10 +11,12 @@ from app.api_access import queries
 from app.api_access.domain import (
     SCOPES,
     CredentialEnded,
+    Ending,
     KeyState,
     NameNotConfirmed,
     check_scopes,
     new_key,
+    reaches_further,
     read_networks,
     state_of,
     visible_prefix,
@@ -115,6 +117,52 @@ async def rotate_key(
     after = _facts(row) | {"old_key_until": old.revoked_at or old.expires_at}
     await audit.record(session, actor, action="api_key.rotated", object_type="api_key", object_id=row.id, before=before, after=after)
     return row, key
+
+
+async def change_key(
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    key_id: UUID,
+    name: str,
+    scopes: Collection[str],
+    networks: str,
+    requests_per_minute: int | None,
+    ends: Ending | None,
+) -> ApiKey:
+    """Change what a key is called, what it may do, from where, and until when; ``ends`` none keeps its end. It holds from the next request on.
+
+    Whoever lets it do more, or for longer, must hold all that it then may; narrowing it asks for nothing.
+    """
+    row = await session.get(ApiKey, (actor.merchant, key_id), with_for_update=True, populate_existing=True)
+    row = row or await queries.api_key(session, actor, key_id=key_id)
+    if state_of(expires_at=row.expires_at, revoked_at=row.revoked_at, at=now()) is not KeyState.ACTIVE:
+        raise CredentialEnded("This key no longer works. Issue a new one.")
+    before, listed = _facts(row), read_networks(networks)
+    longer = ends is not None and ends.is_later_than(row.expires_at)
+    row.scopes = check_change(actor, scopes=scopes, networks=listed, than_scopes=row.scopes, than_networks=row.networks, longer=longer)
+    row.name, row.networks, row.requests_per_minute = name.strip(), listed, requests_per_minute
+    row.expires_at = row.expires_at if ends is None else ends.at
+    await session.flush()
+    if _facts(row) != before:
+        await audit.record(
+            session, actor, action="api_key.changed", object_type="api_key", object_id=row.id, before=before, after=_facts(row)
+        )
+    return row
+
+
+def check_change(
+    actor: Actor,
+    *,
+    scopes: Collection[str],
+    networks: list[str],
+    than_scopes: Collection[str],
+    than_networks: list[str],
+    longer: bool = False,
+) -> list[str]:
+    """The scopes in order, if the actor may change a program to them."""
+    further = longer or reaches_further(scopes=scopes, networks=networks, than_scopes=than_scopes, than_networks=than_networks)
+    return check_scopes(scopes, allowed=grantable(actor) if further else than_scopes)
 
 
 async def revoke_key(session: AsyncSession, actor: Actor, *, key_id: UUID, name: str) -> ApiKey:

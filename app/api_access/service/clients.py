@@ -1,17 +1,17 @@
 """Writes about OAuth clients: made, given new secrets or keys, disabled, enabled and revoked by people, all in the audit trail."""
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, or_, update
+from sqlalchemy import ColumnElement, delete, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api_access import queries
-from app.api_access.domain import AuthMethod, CredentialEnded, check_scopes, new_secret, read_networks, visible_start
+from app.api_access.domain import AuthMethod, CredentialEnded, Ending, check_scopes, new_secret, read_networks, visible_start
 from app.api_access.domain.assertions import read_jwks
 from app.api_access.models import ApiClient, ApiClientSecret, ApiToken
-from app.api_access.service import confirm_name, grantable
+from app.api_access.service import check_change, confirm_name, grantable
 from app.core import audit, outbound
 from app.core.actors import Actor
 from app.core.clock import now
@@ -34,6 +34,7 @@ async def add_client(
     jwks_url: str = "",
     networks: str = "",
     requests_per_minute: int | None = None,
+    expires_at: datetime | None = None,
 ) -> tuple[ApiClient, str | None]:
     """Make an OAuth client of the actor's merchant; gives the row and, unless it signs with a key, the secret that nobody can see again."""
     keys, address = _keys(method, jwks, jwks_url)
@@ -50,6 +51,7 @@ async def add_client(
         jwks_fetched_at=None,
         created_by=actor.name,
         created_at=now(),
+        expires_at=expires_at,
         last_used_at=None,
         disabled_at=None,
         revoked_at=None,
@@ -57,8 +59,7 @@ async def add_client(
     session.add(row)
     await session.flush()
     secret = await _new_secret(session, row) if method is AuthMethod.SECRET else None
-    facts: dict[str, object] = {"name": row.name, "method": method, "scopes": row.scopes, "networks": row.networks, "keys": _names(row)}
-    await _note(session, actor, row, "added", after=facts)
+    await _note(session, actor, row, "added", after=_facts(row) | {"method": method, "keys": _names(row)})
     return row, secret
 
 
@@ -118,6 +119,34 @@ async def change_keys(session: AsyncSession, actor: Actor, *, client_id: UUID, j
     return row
 
 
+async def change_client(
+    session: AsyncSession,
+    actor: Actor,
+    *,
+    client_id: UUID,
+    name: str,
+    scopes: Collection[str],
+    networks: str,
+    requests_per_minute: int | None,
+    ends: Ending | None,
+) -> ApiClient:
+    """Change what a client is called, what it may do, from where, and until when; ``ends`` none keeps its end.
+
+    Tokens that may do more than it end at once. Whoever lets it do more, come from elsewhere, or go on for longer must hold all that it then may; narrowing it asks for nothing.
+    """
+    row = await _living(session, actor, client_id)
+    before, listed = _facts(row), read_networks(networks)
+    longer = ends is not None and ends.is_later_than(row.expires_at)
+    row.scopes = check_change(actor, scopes=scopes, networks=listed, than_scopes=row.scopes, than_networks=row.networks, longer=longer)
+    row.expires_at = row.expires_at if ends is None else ends.at
+    row.name, row.networks, row.requests_per_minute = name.strip(), listed, requests_per_minute
+    await session.flush()
+    await _end_tokens(session, row, ApiToken.scopes.op("<@", is_comparison=True)(ApiClient.scopes).is_(False))
+    if _facts(row) != before:
+        await _note(session, actor, row, "changed", before=before, after=_facts(row))
+    return row
+
+
 async def disable_client(session: AsyncSession, actor: Actor, *, client_id: UUID) -> ApiClient:
     """Refuse the client and its tokens from the next request on, until it is enabled. Disabling twice changes nothing."""
     row = await _living(session, actor, client_id)
@@ -156,9 +185,15 @@ async def _living(session: AsyncSession, actor: Actor, client_id: UUID) -> ApiCl
     return row
 
 
-async def _end_tokens(session: AsyncSession, row: ApiClient) -> None:
+async def _end_tokens(session: AsyncSession, row: ApiClient, *which: ColumnElement[bool]) -> None:
+    of = (ApiClient.merchant_id == ApiToken.merchant_id, ApiClient.id == ApiToken.client_id)
     mine = (ApiToken.merchant_id == row.merchant_id, ApiToken.client_id == row.id, ApiToken.revoked_at.is_(None))
-    await session.execute(update(ApiToken).where(*mine).values(revoked_at=now()))
+    await session.execute(update(ApiToken).where(*of, *mine, *which).values(revoked_at=now()))
+
+
+def _facts(row: ApiClient) -> dict[str, object]:
+    facts = {"name": row.name, "scopes": row.scopes, "networks": row.networks}
+    return facts | {"requests_per_minute": row.requests_per_minute, "expires_at": row.expires_at}
 
 
 def _names(row: ApiClient) -> list[str]:

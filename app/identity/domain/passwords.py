@@ -1,10 +1,12 @@
 """Which passwords are refused: those that are guessed first.
 
 The rule follows how people vary a common word: a capital, a year, an exclamation mark, a digit for a letter, the word twice. What is
-left after undoing that is compared with a list of words; so a few hundred words stand for many thousands of passwords.
+left after undoing that is compared with the common passwords, names and words that the zxcvbn package carries (some ninety thousand), and
+with the person's own words; so the list stands for many millions of passwords.
 """
 
 import re
+from functools import cache
 
 from app.core.errors import Invalid
 
@@ -26,31 +28,22 @@ _ROWS = (
     "1q2w3e4r5t6y7u8i9o0p",
 )
 
-_COMMON = frozenset(
-    """
-    aaaa abcabc abcd abcdef abcdefg abcdefgh access account accounts admin administrator airborne alexander alexandra amanda america
-    andrew android angel anthony anything apple april arsenal asdfgh asdfghjkl ashley august austin australia autumn azerty babygirl
-    banana banking barcelona baseball basketball batman beatles benjamin berlin bienvenue bitcoin blessed blessing boston business
-    butterfly california camaro canada captain changeme charlie checkout cheese chelsea chevy chicago chocolate christ christina
-    christopher coffee company computer contrasena cookie correcthorsebatterystaple corvette cowboys crimson crystal dallas daniel
-    darling database december default demo demon devil diamond doctor dollar dolphin dragon eagle elizabeth elvis emerald eminem
-    engineer england facebook faith falcon family father february ferrari finance fireman flower football forever france freedom
-    friday fruehling fussball futbol gandalf garden garfield george germany ghost ginger golden golf google greenday guest guinness
-    hacker harley haslo heaven herbst hercules hockey honda honey houston hunter iloveyou internet iphone ironman jaguar january
-    jennifer jessica jesus jesuschrist jonathan jordan joshua july june justice juventus killer lakers lawyer ledger letmein
-    letmeinnow liberty lightning linkedin linkinpark lion liverpool login logon london losenord lovely loveyou lucifer madrid manager
-    manchester march marine marley master matrix matthew maverick maximilian mercedes merchant merlin metallica michael michelle
-    mickey microsoft minnie monday money monkey motdepasse mother mountain mustang naruto natasha nevermind newyork nicholas nicole
-    ninja nirvana nothing november ocean october office opensesame oracle orange packers panther paris parola passw0rd passwd password
-    passwort patricia payment payments peace peaches pepper phoenix pokemon police porsche postgres princess purple qazwsx qazwsxedc
-    qwerty qwertyuiop qwertz rainbow ranger realmadrid redsox river robert rolling root salasana samantha samsung sapphire satan
-    saturday scarlet scooby sebastian secret secure security senha september sergeant server shadow silver simpsons slipknot snoopy
-    soccer soldier something sommer spiderman spring startrek starwars steelers stephanie student summer sunday sunshine superman
-    sweetheart system teacher tennis test tester testing texas thomas thunder thursday tiger tinkerbell toor toyota trustno tuesday
-    tupac tweety twitter user vampire victoria wachtwoord wallet warrior wednesday welcome whatever whiskey william willkommen windows
-    winnie winter wsxedc yamaha yankees yellow youtube zeppelin zxcvbn zxcvbnm
-    """.split()  # noqa: SIM905 - as a list each word would take a line
+# what the list, made in English, lacks
+_MORE = frozenset(
+    (
+        "willkommen",
+        "bienvenue",
+        "bienvenido",
+        "benvenuto",
+        "wachtwoord",
+        "fruehling",
+        "herbst",
+        "correcthorsebatterystaple",
+        "thequickbrownfox",
+    )
 )
+# what stands on the page is tried first
+_HOUSE = ("countinghouse", "counting", "house", "payout", "payouts", "payments", "ledger", "wallet", "merchant")
 
 
 class PasswordUnfit(Invalid):
@@ -67,52 +60,66 @@ def check_password(password: str, *, about: tuple[str, ...], field: str = "passw
         problem = f"Use at least {MIN_PASSWORD} characters. A sentence works well."
     elif len(password) > MAX_PASSWORD:
         problem = f"Use at most {MAX_PASSWORD} characters."
-    elif is_common(password, about=(*about, "countinghouse")):
-        problem = "This is among the first that would be guessed. Choose another one."
+    elif not _is_pattern(password.lower()) and is_common(password, words=own_words(*about)):
+        problem = "This is made of your name, your address, your merchant or our own name, which are tried first. Choose other words."
+    elif is_common(password, words=_common()):
+        problem = "This is on the list of common passwords, or a variation of one. Those are tried first: choose several words that do not belong together."
     if problem is not None:
         raise PasswordUnfit(problem, fields={field: problem})
 
 
-def is_common(password: str, *, about: tuple[str, ...] = ()) -> bool:
-    """Whether the password is a common word, a pattern, or one of the person's own words, however dressed up."""
-    own = {word for text in about for word in re.split(r"[^a-z]+", text.lower()) if len(word) >= 4}
+def own_words(*about: str) -> frozenset[str]:
+    """The words that somebody who knows the person would try: of the name, the address, the merchants, and of this house."""
+    found = {word for text in about for word in re.split(r"[^a-z]+", text.lower()) if len(word) >= 4}
+    whole = {re.sub(r"[^a-z]", "", text.lower()) for text in about}
+    return frozenset(found | {text for text in whole if len(text) >= 4} | set(_HOUSE))
+
+
+def is_common(password: str, *, words: frozenset[str]) -> bool:
+    """Whether the password is one or two of the words, or a pattern, however dressed up."""
     text = password.lower()
-    bare, unnumbered = _bare(text), re.sub(r"\W*\d{0,4}\W*$", "", text)
+    bare, unnumbered, signless = _bare(text), re.sub(r"\W*\d{0,4}\W*$", "", text), re.sub(r"[\W_]", "", text)
     candidates = {
         text,
         bare,
+        signless[:-4],
+        *_units(signless),
         unnumbered.translate(_LEET),
         unnumbered.translate(_LEET | {ord("1"): "i"}),
         bare.translate(_LEET),
         _bare(text.translate(_LEET)),
-        _bare(_undoubled(text)),
-        re.sub(r"[^a-z]", "", text),
+        *_units(re.sub(r"[^a-z]", "", text)),
     }
-    if any(word in _COMMON or word in own for word in candidates):
-        return True
-    return _is_pattern(text) or any(_made_of_words(word, _COMMON | own) for word in candidates if word)
+    return _is_pattern(text) or any(_made_of_words(word, words) for word in candidates if word)
+
+
+@cache
+def _common() -> frozenset[str]:
+    # a third of a second and some megabytes that a process needs only once somebody chooses a password in it
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+    return _MORE.union(word for words in FREQUENCY_LISTS.values() for word in words if len(word) >= 4)
 
 
 def _bare(text: str) -> str:
     return re.sub(r"^[^a-z]+|[^a-z]+$", "", text)
 
 
-def _undoubled(text: str) -> str:
-    half = len(text) // 2
-    return text[:half] if len(text) % 2 == 0 and text[:half] == text[half:] else text
+def _units(text: str) -> set[str]:
+    """What the text repeats, once; with the text itself."""
+    return {text[:n] for n in range(1, len(text) + 1) if len(text) % n == 0 and text == text[:n] * (len(text) // n)}
 
 
-def _made_of_words(text: str, words: frozenset[str] | set[str]) -> bool:
-    """Two listed words, or one and a few letters more: "adminpassword", "lovemonkey1"."""
-    for cut in range(4, len(text) - 3):
-        if text[:cut] in words and text[cut:] in words:
-            return True
-    return any(len(word) >= 6 and word in text and len(text) - len(word) <= 2 for word in words)
+def _made_of_words(text: str, words: frozenset[str]) -> bool:
+    """A listed word, two of them, or a longer one and two letters more: "adminpassword", "lovemonkey1"."""
+    if text in words or any(text[:cut] in words and text[cut:] in words for cut in range(4, len(text) - 3)):
+        return True
+    return any(text[start : len(text) - end] in words for start in range(3) for end in range(3 - start) if len(text) - start - end >= 6)
 
 
 def _is_pattern(text: str) -> bool:
     """Few different characters, a run along the keyboard or the alphabet, or only a date or a number."""
-    if len(set(text)) <= 3 or re.fullmatch(r"[0-9]{1,12}", re.sub(r"[\W_]", "", text)):
+    if len(set(text)) <= 3 or any(re.fullmatch(r"[0-9]{1,12}", unit) for unit in _units(re.sub(r"[\W_]", "", text))):
         return True
     covered, rest = 0, text
     while rest:

@@ -179,7 +179,7 @@ async def sign_in_with_passkey(*, answer: str, asker: str, place: Place) -> tupl
 
 async def change_password(visitor: Visitor, *, current: str, password: str, proof: str, place: Place) -> str:
     """Change one's own password with the old one and a second factor; every other session ends. Gives the session's new id."""
-    check_password(password, about=(visitor.person.email, visitor.person.name))
+    check_password(password, about=(visitor.person.email, visitor.person.name, *(each.name for each in visitor.merchants)))
     factor = service.factor_key(visitor.person_id, visitor.person.email, device="", session_id=visitor.session_id)
     await tries.take(**{factor: 0})
     async with unit_of_work(None) as session:

@@ -170,6 +170,7 @@ async def end_session(request: HttpRequest, session_id: FromPath[str], session: 
     """End one of one's own sessions."""
     visitor = visitor_of(request)
     await sessions.end_session(session, person_id=visitor.person_id, session_id=parse_id("ses", session_id))
+    await events.note(session, visitor.person_id, Happening.SESSIONS_ENDED, place_of(request), about="1 ended")
     return redirect(request, "/security", toast="The session has ended")
 
 

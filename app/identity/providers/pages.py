@@ -17,7 +17,8 @@ from app.identity import oauth
 from app.identity.domain.providers import Provider, ProviderAnswer, of_merchant
 from app.identity.providers import flows, queries, service
 from app.identity.schemas import ConfirmPage, ConnectionsPage, LogoutForm, ProviderTroublePage, SignedOutPage
-from app.identity.service.events import Place
+from app.identity.service import events
+from app.identity.service.events import Happening, Place
 from app.web import cookies
 from app.web.context import HttpRequest
 from app.web.forms import read_form
@@ -47,6 +48,10 @@ def browser_of(request: HttpRequest) -> str:
     """What this browser's attempts are bound to; empty when it holds nothing of ours."""
     held = request.cookies.get(cookies.provider_name(), "")
     return held if _BROWSER.fullmatch(held) else ""
+
+
+def _place(request: HttpRequest) -> Place:
+    return Place(address=request.state.address, user_agent=request.headers.get("user-agent", ""))
 
 
 def _asked(request: HttpRequest, name: str) -> str:
@@ -135,7 +140,9 @@ async def show_confirm(request: HttpRequest, session: NamedDependency[AsyncSessi
 async def confirm(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """Connect the provider's account to one's own."""
     answer_invalid_with(request, "identity/provider_trouble.html", ProviderTroublePage(provider="the provider"))
-    key = await service.confirm_link(session, _visitor(request).person_id, browser=browser_of(request))
+    who = _visitor(request).person_id
+    key = await service.confirm_link(session, who, browser=browser_of(request))
+    await events.note(session, who, Happening.PROVIDER_CONNECTED, place_of(request), about=queries.provider(key).name)
     return redirect(request, "/security/providers", toast=f"You can sign in with {queries.provider(key).name} now", hard=True)
 
 
@@ -145,7 +152,8 @@ async def disconnect(request: HttpRequest, identity_id: FromPath[str], session: 
     visitor = _visitor(request)
     page = ConnectionsPage(rows=await queries.identities(session, visitor.person_id), providers=queries.choices())
     answer_invalid_with(request, "identity/providers.html", page)
-    await service.unlink(session, visitor.person_id, parse_id("idn", identity_id))
+    issuer = await service.unlink(session, visitor.person_id, parse_id("idn", identity_id))
+    await events.note(session, visitor.person_id, Happening.PROVIDER_DISCONNECTED, _place(request), about=issuer)
     return redirect(request, "/security/providers", toast="Disconnected")
 
 

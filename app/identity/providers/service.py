@@ -167,8 +167,8 @@ async def _take_link(session: AsyncSession, attempt_id: UUID) -> bool:
     return await session.scalar(mine.values(linked_at=now()).returning(ProviderAttempt.id)) is not None
 
 
-async def unlink(session: AsyncSession, person_id: PersonId, identity_id: UUID) -> None:
-    """Disconnect an account, unless it is the last way in; the sessions that came from it end."""
+async def unlink(session: AsyncSession, person_id: PersonId, identity_id: UUID) -> str:
+    """Disconnect an account, unless it is the last way in; the sessions that came from it end. Gives whose account it was."""
     person = await session.get(Person, person_id, with_for_update=True)
     count = await session.scalar(select(func.count()).where(PersonIdentity.person_id == person_id)) or 0
     if person is None or (person.password_hash == NO_HASH and count <= 1):
@@ -178,6 +178,7 @@ async def unlink(session: AsyncSession, person_id: PersonId, identity_id: UUID) 
     if row is None:
         raise NotFound()
     await _end(session, row.issuer, row.subject, "")
+    return str(row.issuer)
 
 
 async def open_session(
@@ -215,14 +216,17 @@ async def end_sessions(session: AsyncSession, logout: Logout) -> int:
     noted = upsert(LogoutTokenUse).values(issuer=logout.issuer, jti=logout.jti, used_at=now()).on_conflict_do_nothing()
     if await session.scalar(noted.returning(LogoutTokenUse.jti)) is None:
         raise LogoutTokenRefused("It was used already.")
-    return await _end(session, logout.issuer, logout.subject, logout.sid)
+    ended = await _end(session, logout.issuer, logout.subject, logout.sid)
+    for person_id in set(ended):
+        await events.note(session, PersonId(person_id), Happening.SIGNED_OUT_THERE, Place(), about=logout.issuer)
+    return len(ended)
 
 
-async def _end(session: AsyncSession, issuer: str, subject: str, sid: str) -> int:
+async def _end(session: AsyncSession, issuer: str, subject: str, sid: str) -> list[UUID]:
     theirs = select(ProviderSession.session_id).where(ProviderSession.issuer == issuer)
     if subject:
         theirs = theirs.where(ProviderSession.subject == subject)
     if sid:
         theirs = theirs.where(ProviderSession.sid == sid)
-    gone = delete(WebSession).where(WebSession.id.in_(theirs)).returning(WebSession.id)
-    return len((await session.scalars(gone)).all())
+    gone = delete(WebSession).where(WebSession.id.in_(theirs)).returning(WebSession.person_id)
+    return list(await session.scalars(gone))

@@ -74,10 +74,15 @@ async def password_matches(password: str, password_hash: str | None) -> bool:
     return known is not None
 
 
-async def create_person(session: AsyncSession, *, email: str, name: str, password: str, totp_secret: str | None = None) -> Person:
-    """Make a person who can sign in; with a TOTP secret the second factor is set up already, otherwise at the first sign-in."""
+async def create_person(
+    session: AsyncSession, *, email: str, name: str, password: str, totp_secret: str | None = None, workplace: str = ""
+) -> Person:
+    """Make a person who can sign in; with a TOTP secret the second factor is set up already, otherwise at the first sign-in.
+
+    The password must not be made of the name of the ``workplace``, the merchant they are to join.
+    """
     email, moment, person_id = check_email(email), now(), PersonId(new_id())
-    check_password(password, about=(email, name))
+    check_password(password, about=(email, name, workplace))
     person = Person(
         id=person_id,
         email=email,
@@ -159,8 +164,7 @@ async def renew_hash(session: AsyncSession, person: Person, password: str) -> No
 
 async def change_password(session: AsyncSession, person_id: PersonId, *, password: str) -> None:
     """Give a person a new password."""
-    person = await queries.person(session, person_id)
-    check_password(password, about=(person.email, person.name))
+    check_password(password, about=await queries.words_about(session, await queries.person(session, person_id)))
     hashed = await hash_password(password)
     await session.execute(update(Person).where(Person.id == person_id).values(password_hash=hashed, password_changed_at=now()))
 

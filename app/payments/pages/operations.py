@@ -118,7 +118,7 @@ async def refund(request: HttpRequest, payment_id: FromPath[str], actor: NamedDe
     payment, split = payment_of(payment_id), split_from(page, values)
     if await refund_requests.others_needed(actor, form.amount):
         await refund_requests.ask(actor, payment_id=payment, amount=form.amount, split=split, reason=form.reason, keep_fee=form.keep_fee)
-        return redirect(request, f"/payments/{payment_id}", toast=f"The refund of {form.amount.format()} waits for the approval of others")
+        return redirect(request, "/approvals/requested", toast=f"The refund of {form.amount.format()} waits for the approval of others")
     await spend(request, form.amount)
     answered = await flows.refund(
         actor,

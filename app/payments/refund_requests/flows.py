@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.approvals import queries, service
-from app.approvals.domain import Act, ApprovalStatus, Asked, Waiting
+from app.approvals.domain import EVERYTHING, Act, ApprovalStatus, Asked, Part, Waiting
 from app.core import idempotency
 from app.core.actors import Actor
 from app.core.db import unit_of_work
@@ -33,9 +33,26 @@ async def ask(
         await service.request_approval(session, actor, act=Act.REFUND, object_id=payment_id, instruction=told, amount=amount, reason=reason)
 
 
-async def waiting(session: AsyncSession, actor: Actor) -> list[Waiting]:
+async def how_many_wait(session: AsyncSession, actor: Actor) -> int:
+    """How many refunds wait for a yes or no."""
+    return await queries.how_many_wait(session, actor, act=Act.REFUND)
+
+
+async def waiting(session: AsyncSession, actor: Actor, part: Part = EVERYTHING) -> list[Waiting]:
     """Refunds that wait for a yes or no."""
-    return [_shown(asked) for asked in await queries.waiting(session, actor, act=Act.REFUND)]
+    return [_shown(asked) for asked in await queries.waiting(session, actor, act=Act.REFUND, part=part)]
+
+
+async def requested(actor: Actor) -> list[Waiting]:
+    """Refunds that this person asked for and that still wait."""
+    async with unit_of_work(actor.merchant) as session:
+        return [_shown(asked) for asked in await queries.waiting(session, actor, act=Act.REFUND, requested_by=actor.id)]
+
+
+async def withdraw(actor: Actor, *, item: str) -> None:
+    """Take one's own request back."""
+    async with unit_of_work(actor.merchant) as session:
+        await service.withdraw(session, actor, approval_id=queries.approval_id(item))
 
 
 def _shown(asked: Asked) -> Waiting:

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.approvals.domain import Part
+from app.approvals.queries import part_of
 from app.core.actors import Actor
 from app.core.clock import today
 from app.core.db import unit_of_work
@@ -25,7 +27,8 @@ from app.sellers import queries as sellers
 from app.sellers.domain.bank_accounts import BankAccountId
 from app.sellers.queries import bank_accounts
 
-MOST_WAITING, MOST_SCHEDULES = 50, 6
+MOST_SCHEDULES = 6
+FIRST = Part(most=50)
 
 
 async def payout_list_page(
@@ -97,10 +100,18 @@ async def rows_of(session: AsyncSession, *, merchant_id: MerchantId, payouts: Se
     return shown
 
 
-async def waiting(session: AsyncSession, actor: Actor) -> list[WaitingRow]:
+async def how_many_wait(session: AsyncSession, actor: Actor) -> int:
+    """How many payouts wait for approval."""
+    return await session.scalar(select(func.count()).select_from(Payout).where(*_pending(actor))) or 0
+
+
+def _pending(actor: Actor) -> tuple[ColumnElement[bool], ...]:
+    return Payout.merchant_id == actor.merchant, Payout.status == PayoutStatus.PENDING_APPROVAL
+
+
+async def waiting(session: AsyncSession, actor: Actor, part: Part = FIRST) -> list[WaitingRow]:
     """Payouts that wait for approval, oldest first, with who agreed so far."""
-    statement = select(Payout).where(Payout.merchant_id == actor.merchant, Payout.status == PayoutStatus.PENDING_APPROVAL)
-    payouts = list((await session.execute(statement.order_by(Payout.id).limit(MOST_WAITING))).scalars())
+    payouts = list(await session.scalars(part_of(select(Payout).where(*_pending(actor)), Payout.id, part)))
     given = select(PayoutApproval).where(
         PayoutApproval.merchant_id == actor.merchant, PayoutApproval.payout_id.in_([payout.id for payout in payouts])
     )

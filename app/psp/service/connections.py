@@ -188,7 +188,7 @@ async def propose_change(
     change.digest = _digest(change)
     session.add(change)
     await session.flush()
-    await _audit_change(session, actor, change, "credentials_proposed")
+    await _audit_change(session, actor, change, "credentials_proposed", before=_shown(connection))
     if policy is ChangePolicy.SINGLE:
         await _apply(session, actor, connection, change)
     return change
@@ -311,11 +311,17 @@ async def _apply(session: AsyncSession, actor: Actor, connection: Connection, ch
     of = provider(connection.psp)
     config = msgspec.convert(change.config | _secrets(change), of.config)
     _decide(change, actor, "apply")
+    before = _shown(connection)
     connection.config, connection.fingerprints = change.config, change.fingerprints
     connection.credentials = _sealed(of, config, merchant_id=MerchantId(connection.merchant_id), connection_id=connection.id)
     connection.credentials_version += 1
     connection.updated_at = now()
-    await _audit_change(session, actor, change, "credentials_changed")
+    await _audit_change(session, actor, change, "credentials_changed", before=before)
+    await _tell(session, actor, connection)
+
+
+def _shown(row: Connection | CredentialChange) -> dict[str, str]:
+    return {**row.config, **row.fingerprints}
 
 
 def _decide(change: CredentialChange, actor: Actor, event: str) -> None:
@@ -352,15 +358,18 @@ async def _locked_change(session: AsyncSession, actor: Actor, *, change_id: Cred
     return connection, seen
 
 
-async def _audit_change(session: AsyncSession, actor: Actor, change: CredentialChange, action: str) -> None:
-    after = {
-        "change": public_id("chg", change.id),
-        "status": change.status,
-        "policy": change.policy,
-        **change.config,
-        **change.fingerprints,
-    }
-    await audit.record(session, actor, action=f"connection.{action}", object_type="connection", object_id=change.connection_id, after=after)
+async def _audit_change(
+    session: AsyncSession, actor: Actor, change: CredentialChange, action: str, *, before: Mapping[str, str] | None = None
+) -> None:
+    after = {"change": public_id("chg", change.id), "status": change.status, "policy": change.policy, **_shown(change)}
+    action = f"connection.{action}"
+    await audit.record(session, actor, action=action, object_type="connection", object_id=change.connection_id, before=before, after=after)
+
+
+async def _tell(session: AsyncSession, actor: Actor, connection: Connection) -> None:
+    event = ConnectionChanged(connection_id=public_id("con", connection.id), status=connection.status)
+    await session.flush()
+    await outbox.publish(session, merchant_id=actor.merchant, event=event, object_id=connection.id)
 
 
 async def _changed(
@@ -372,9 +381,7 @@ async def _changed(
     after: Mapping[str, object],
     before: Mapping[str, object] | None = None,
 ) -> None:
-    event = ConnectionChanged(connection_id=public_id("con", connection.id), status=connection.status)
-    await session.flush()
-    await outbox.publish(session, merchant_id=actor.merchant, event=event, object_id=connection.id)
+    await _tell(session, actor, connection)
     await audit.record(
         session, actor, action=f"connection.{action}", object_type="connection", object_id=connection.id, before=before, after=after
     )

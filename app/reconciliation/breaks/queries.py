@@ -10,7 +10,8 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.approvals.domain import Waiting
+from app.approvals.domain import EVERYTHING, Part, Waiting
+from app.approvals.queries import part_of
 from app.core.actors import Actor
 from app.core.clock import today
 from app.core.db import unit_of_work
@@ -344,12 +345,18 @@ async def overdue(session: AsyncSession, *, merchant_id: MerchantId) -> int:
     return int(await session.scalar(_OVERDUE, {"merchant": merchant_id, "today": today()}) or 0)
 
 
-async def waiting(session: AsyncSession, actor: Actor) -> list[Waiting]:
+async def how_many_wait(session: AsyncSession, actor: Actor) -> int:
+    """How many write-offs, and moves that come to the same, wait for a second person."""
+    mine = (Break.merchant_id == actor.merchant, Break.status == BreakStatus.AWAITING_APPROVAL)
+    return await session.scalar(select(func.count()).select_from(Break).where(*mine)) or 0
+
+
+async def waiting(session: AsyncSession, actor: Actor, part: Part = EVERYTHING) -> list[Waiting]:
     """Write-offs, and moves that come to the same, that wait for a second person, oldest first: with what was left over when they were asked for."""
     asked = (Resolution.merchant_id == Break.merchant_id) & (Resolution.break_id == Break.id) & (Resolution.action == Action.REQUEST)
     statement = select(Break, Resolution).join(Resolution, asked).ext(distinct_on(Break.id))
     mine = statement.where(Break.merchant_id == actor.merchant, Break.status == BreakStatus.AWAITING_APPROVAL)
-    rows = await session.execute(mine.order_by(Break.id, Resolution.id.desc()).limit(200))
+    rows = await session.execute(part_of(mine, Break.id, part).order_by(Resolution.id.desc()))
     return [_waiting(actor, found, resolution) for found, resolution in rows]
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.approvals.domain import Waiting
+from app.approvals.domain import EVERYTHING, Part, Waiting
+from app.approvals.queries import part_of
 from app.core import secrets
 from app.core.actors import Actor
 from app.core.ids import MerchantId, SellerId, path_id, public_id
@@ -191,9 +192,15 @@ async def seller_bank_accounts_page(session: AsyncSession, *, merchant_id: Merch
     return SellerBankAccountsPage(seller=view, accounts=[BankAccountRow.of(row.BankAccount, row.name) for row in found])
 
 
-async def waiting(session: AsyncSession, actor: Actor) -> list[Waiting]:
+async def how_many_wait(session: AsyncSession, actor: Actor) -> int:
+    """How many proposed bank accounts wait for a second person."""
+    mine = (BankAccount.merchant_id == actor.merchant, BankAccount.status == BankAccountStatus.PROPOSED)
+    return await session.scalar(select(func.count()).select_from(BankAccount).where(*mine)) or 0
+
+
+async def waiting(session: AsyncSession, actor: Actor, part: Part = EVERYTHING) -> list[Waiting]:
     """Proposed bank accounts that wait for a second person, oldest first."""
-    statement = _rows(actor.merchant).where(BankAccount.status == BankAccountStatus.PROPOSED).order_by(BankAccount.id).limit(200)
+    statement = part_of(_rows(actor.merchant).where(BankAccount.status == BankAccountStatus.PROPOSED), BankAccount.id, part)
     return [_waiting(actor, row.BankAccount, row.name) for row in await session.execute(statement)]
 
 

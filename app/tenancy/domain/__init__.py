@@ -8,12 +8,15 @@ import msgspec
 from app.core.errors import Conflict, Invalid, NotFound
 from app.core.events import Event
 from app.tenancy.domain.permissions import (
+    ACTING_PERMISSIONS,
+    ACTING_ROLES,
     FRESH_MINUTES,
     LIMITABLE,
     OTHER_ROLE,
     PERMISSIONS,
     ROLE_PERMISSIONS,
     ROLE_SUMMARY,
+    SENSITIVE_READS,
     KnownRole,
     Permission,
     Role,
@@ -23,12 +26,15 @@ from app.tenancy.domain.permissions import (
 )
 
 __all__ = [
+    "ACTING_PERMISSIONS",
+    "ACTING_ROLES",
     "FRESH_MINUTES",
     "LIMITABLE",
     "OTHER_ROLE",
     "PERMISSIONS",
     "ROLE_PERMISSIONS",
     "ROLE_SUMMARY",
+    "SENSITIVE_READS",
     "KnownRole",
     "Permission",
     "Role",

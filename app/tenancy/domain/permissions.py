@@ -116,6 +116,23 @@ _SANDBOX_EXTRA: dict[Role, frozenset[str]] = {
     },
 }
 
+SENSITIVE_READS: dict[str, str] = {
+    "api_access:edit_form": "api_key.form_opened",
+    "api_access:new": "api_key.form_opened",
+    "api_access:rotate_form": "api_key.form_opened",
+    "api_clients:edit_form": "api_client.form_opened",
+    "api_clients:new": "api_client.form_opened",
+    "api_clients:secret_form": "api_client.form_opened",
+    "audit:show": "audit.entry_opened",
+    "bank_accounts:show": "bank_account.opened",
+    "bank_accounts:verify_form": "bank_account.opened",
+    "connections:settings_form": "connection.settings_opened",
+    "connections:show": "connection.opened",
+    "payouts:rules": "payout.funding_opened",
+    "psp_events:list": "psp_event.read",
+}
+"""Pages, by the name of their route, whose opening is an entry of the audit trail: what is written. Files are noted by `may_export()`."""
+
 LIMITABLE = ("payments.refund", "payouts.request", "payouts.approve")
 """What can be allowed up to an amount."""
 
@@ -128,6 +145,15 @@ ROLE_SUMMARY: dict[Role, str] = {
     Role.DEVELOPER: "Builds in the sandbox; reads events in live.",
     Role.VIEWER: "Reads, changes nothing.",
 }
+
+
+ACTING_PERMISSIONS: frozenset[str] = frozenset(name for name, one in PERMISSIONS.items() if one.fresh_minutes is not None) | {
+    "payments.create"
+}
+"""Who holds one of these can move money, change where it goes, or take data away: their quiet sessions end sooner."""
+
+ACTING_ROLES: frozenset[Role] = frozenset(role for role, granted in ROLE_PERMISSIONS.items() if granted & ACTING_PERMISSIONS)
+"""The roles of the house that are more than reading. What a developer may do in a sandbox moves no money and does not count."""
 
 
 def permissions_of(role: Role, *, sandbox: bool) -> frozenset[str]:

@@ -49,8 +49,8 @@ def _row(row: Row[tuple[object, ...]], invited_by: str, *, role: str, may: bool)
 
 async def invite_page(session: AsyncSession, actor: Actor) -> InvitePage:
     """The form to invite somebody."""
-    page = await teams.add_member_page(session, actor)
-    return InvitePage(merchant=page.merchant, roles=page.roles)
+    here = await teams.merchant(session, actor.merchant)
+    return InvitePage(merchant=here.name, roles=await teams.role_options(session, actor))
 
 
 async def by_key(session: AsyncSession, key: str) -> Invitation:

@@ -138,7 +138,8 @@ async def accept(session: AsyncSession, *, key: str, person_id: PersonId, email:
 async def join(session: AsyncSession, *, key: str, name: str, password: str) -> PersonId:
     """Make the account that an invitation is for, and join; the second factor is set up at once afterwards."""
     row = await queries.by_key(session, key)
-    person = await identity.create_person(session, email=row.email, name=name, password=password)
+    merchant = await session.get_one(Merchant, row.merchant_id)
+    person = await identity.create_person(session, email=row.email, name=name, password=password, workplace=merchant.name)
     await identity.prepare_totp(session, person)
     person_id = PersonId(person.id)
     await accept(session, key=key, person_id=person_id, email=person.email)

@@ -50,12 +50,12 @@ async def make_client(
     return row, secret or ""
 
 
-async def make_token(merchant_id: MerchantId, *, scopes: list[str] | None = None) -> str:
-    """An access token of a new client."""
-    row, _ = await make_client(merchant_id, scopes=scopes)
+async def make_token(merchant_id: MerchantId, *, scopes: list[str] | None = None, of: ApiClient | None = None) -> str:
+    """An access token of a client, by default of a new one."""
+    row = of or (await make_client(merchant_id, scopes=scopes))[0]
     async with unit_of_work(merchant_id) as session:
         client = await queries.known_client(session, merchant_id=merchant_id, client_id=row.id)
         assert client is not None
-        issued = Issued(token=new_token(sandbox=client.sandbox), scopes=client.scopes, expires_at=now() + TOKEN_LIFE)
+        issued = Issued(token=new_token(sandbox=client.sandbox), scopes=scopes or client.scopes, expires_at=now() + TOKEN_LIFE)
         await tokens.keep_token(session, client=client, issued=issued)
     return issued.token
