@@ -63,11 +63,14 @@ def upgrade() -> None:
 
 
 def _say_otherwise(*changes: tuple[str, str]) -> None:
-    """Say some things in the visitor's function differently and leave the rest as earlier migrations wrote it."""
-    text = f"pg_get_functiondef('{VISITOR}'::regprocedure)"
-    for before, after in changes:
-        text = f"replace({text}, '{before}', '{after}')"
-    op.execute(f"DO $do$ DECLARE said text; BEGIN said := {text}; DROP FUNCTION {VISITOR}; EXECUTE said; END $do$")
+    """Say some things in the visitor's function differently and leave the rest as earlier migrations wrote it; each must be there to be said."""
+    steps = "".join(
+        f" IF position('{before}' in said) = 0 THEN RAISE EXCEPTION 'the visitor does not say what it should'; END IF;"
+        f" said := replace(said, '{before}', '{after}');"
+        for before, after in changes
+    )
+    found = f"pg_get_functiondef('{VISITOR}'::regprocedure)"
+    op.execute(f"DO $do$ DECLARE said text := {found}; BEGIN{steps} DROP FUNCTION {VISITOR}; EXECUTE said; END $do$")
     definer(op, VISITOR)
 
 

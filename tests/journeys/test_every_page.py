@@ -210,7 +210,7 @@ async def visit_the_way_in(chrome: Browser, house: House, *, width: int) -> str:
         for path, _, audience in pages()
         if audience in {"public", "password_proven"} and not path.startswith(("/dev/", "/healthz", "/readyz"))
     }
-    nobody, enrolled = {"/sign-in", "/forgot"}, {"/sign-in/second-factor", "/sign-in/recovery"}
+    nobody, enrolled = {"/sign-in", "/sign-in/sso", "/forgot"}, {"/sign-in/second-factor", "/sign-in/recovery"}
     assert before == nobody | enrolled | {"/sign-in/enrol"}
     newcomer = house.add_person(f"early-{width}@newcomers.example", opens=f"Early {width}")
     wrong: dict[str, list[str]] = {}

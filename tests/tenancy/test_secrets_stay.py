@@ -13,6 +13,7 @@ from app.main import create_app
 from app.web.guards import declaration_of, declared_routes
 from tests.support.factories.api_access import make_key
 from tests.support.factories.identity import PASSWORD, TOTP_SECRET, totp_code
+from tests.support.factories.sso import SECRET as SSO_SECRET
 from tests.support.samples import fill, furnish, parameters
 from tests.support.shop import SETTINGS, ScriptedPsp, Shop
 from tests.support.web import Browser
@@ -26,6 +27,7 @@ PLANTED = {
     "authenticator": TOTP_SECRET,
     "secret key": "sk_sim_planted7731planted",
     "webhook secret": "whsec_UGxhbnRlZFNlY3JldFBsYW50ZWQ3NzMx",
+    "provider's secret": SSO_SECRET,
     "account number": IBAN,
     "card number": "4242424242424242",
 }
