@@ -114,6 +114,9 @@ class TestActs:
         assert "Platform operations" in text_of(await operator.get("/operator"))
 
 
+TURNING = "Turning the pages of the console"
+
+
 class TestLists:
     async def test_they_turn_onwards_and_back_and_are_filtered(
         self, operator: Browser, tenant: Tenant, superuser: psycopg.Connection
@@ -121,7 +124,7 @@ class TestLists:
         await make_tenant(name="Another house")
         for _ in range(27):
             bury(superuser, tenant)
-        await operator.post("/operator/visits", {"reason": REASON, "minutes": "15"})
+        await operator.post("/operator/visits", {"reason": TURNING, "minutes": "15"})
         whose = f"merchant={public_id('mer', tenant.id)}"
         first = soup(await operator.get(f"/operator/jobs?{whose}"))
         onwards = first.select_one("a[rel=next]")
@@ -137,7 +140,7 @@ class TestLists:
         assert (await operator.get("/operator/jobs?after=nonsense")).status_code == 422
         assert rows(soup(await operator.get("/operator/merchants?q=another%20HOUSE")), "#merchant-rows")
         assert not rows(soup(await operator.get("/operator/merchants?q=nobody")), "#merchant-rows")
-        (mine,) = [row for row in rows(soup(await operator.get("/operator/visits?status=open")), "#visit-rows") if REASON in row]
+        (mine,) = [row for row in rows(soup(await operator.get("/operator/visits?status=open")), "#visit-rows") if TURNING in row]
         assert "Mara Voss" in mine
         assert not rows(soup(await operator.get("/operator/visits?who=nobody@example.test")), "#visit-rows")
 

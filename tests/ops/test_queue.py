@@ -14,6 +14,7 @@ from app.payments.domain import CaptureMode
 from app.psp.domain import Outcome, Result
 from tests.ops.conftest import REASON, trail
 from tests.support.console import OpenAs, rows, soup, words
+from tests.support.factories.payouts import furnish_payouts
 from tests.support.shop import ScriptedPsp, Shop, ok
 from tests.support.web import Browser, text_of
 
@@ -212,10 +213,29 @@ class TestActs:
         psp.answers("authorise", lambda asked: ok(amount=Money(asked.amount.minor + 1, "EUR")))
         await shop.pay(mode=CaptureMode.MANUAL)
         items = await tokens(visiting, shop)
-        assert "released" in (await rehearsed(visiting, items))[0] or "release it" in (await rehearsed(visiting, items))[0]
+        assert "release it" in (await rehearsed(visiting, items))[0]
         assert "the payment is voided" in (await run(visiting, items))[0]
         assert psp.made("void") == 1
         assert await tokens(visiting, shop) == []
+
+    async def test_money_these_books_never_had_is_set_aside_only_and_a_payout_is_asked_about(
+        self, visiting: Browser, shop: Shop, psp: ScriptedPsp, superuser: psycopg.Connection
+    ) -> None:
+        psp.answers("authorise", NO)
+        late = await shop.pay()
+        payout = (await furnish_payouts(shop))["payout_id"]
+        superuser.execute("update payment set failure_code = 'late_success' where id = %s", [late.payment_id])
+        superuser.execute("update payout set status = 'unknown' where id = %s", [payout])
+        superuser.commit()
+        (item,) = await tokens(visiting, shop, kind="late")
+        assert "give it back at the provider" in (await rehearsed(visiting, [item]))[0]
+        assert "give it back at the provider" in (await run(visiting, [item]))[0]
+        assert "leaves the queue" in (await run(visiting, [item], act="set_aside"))[0]
+        assert await tokens(visiting, shop, kind="late") == []
+        (item,) = await tokens(visiting, shop, kind="payout")
+        assert "until it is known" in (await rehearsed(visiting, [item], act="set_aside"))[0]
+        assert "the payout is unknown" in (await run(visiting, [item]))[0]
+        assert ("operator.asked_psp", "Seen at the provider") in [entry[2:] for entry in trail(superuser, shop.tenant)]
 
     async def test_a_stuck_webhook_is_applied_again_or_discarded(
         self, visiting: Browser, shop: Shop, superuser: psycopg.Connection

@@ -171,6 +171,10 @@ class TestCrawler:
         side, wrong = sides[0], []
         for method, path, name in sorted(with_ids(whole_app), key=_the_whole_last):
             answer = await side.call(method, fill(path, side.ids), name)
+            if name.startswith("operator:"):
+                # to an owner the console does not exist, even with their own ids; tests/ops let an operator in
+                wrong += [] if answer.status_code == 404 else [(method, path, answer.status_code, "")]
+                continue
             if answer.status_code in {401, 403, 404, 500} or (method == "GET" and answer.status_code not in {200, 409}):
                 wrong.append((method, path, answer.status_code, answer.text[:200] if path.startswith("/v1/") else ""))
         assert not wrong
