@@ -63,10 +63,10 @@ async def list_requested(request: HttpRequest, actor: Who) -> Response[str]:
     return render(request, "inbox/requested.html", page)
 
 
-@post(f"{REQUESTED}/{{item_id:str}}/withdraw", name="approvals:withdraw", status_code=200, guards=[requires("payments.refund")])
-async def withdraw(request: HttpRequest, item_id: FromPath[str], actor: Who) -> Response[str]:
+@post(f"{REQUESTED}/{{asked_id:str}}/withdraw", name="approvals:withdraw", status_code=200, guards=[requires("payments.refund")])
+async def withdraw(request: HttpRequest, asked_id: FromPath[str], actor: Who) -> Response[str]:
     """Take one's own request back."""
-    await refunds.withdraw(actor, item=item_id)
+    await refunds.withdraw(actor, item=asked_id)
     return redirect(request, REQUESTED, toast="Taken back; nothing was moved")
 
 

@@ -14,6 +14,7 @@ import psycopg
 
 from app.approvals import service as approvals
 from app.approvals.domain import Act
+from app.core.actors import Actor
 from app.core.db import unit_of_work
 from app.core.ids import ConnectionId, PaymentId, PersonId, new_id, parse_id, public_id
 from app.core.money import Money
@@ -56,6 +57,7 @@ PREFIXES = {
     "member_id": "mem",
     "role_id": "rol",
     "item_id": "apr",
+    "asked_id": "apr",
     "order_id": "ord",
     "payment_id": "pay",
     "capture_id": "cap",
@@ -124,18 +126,19 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
         "payment_id": authorised.payment_id,
         "bank_account_id": bank_account.id,
         "role_id": await _role(shop),
-        "item_id": await _approval(shop, captured.payment_id),
+        # asked for by somebody else, so that the owner may decide; and by the owner, who may take it back
+        "item_id": await _approval(shop, somebody(shop.actor), captured.payment_id, 100),
+        "asked_id": await _approval(shop, shop.actor, captured.payment_id, 200),
     } | paying_out
     ids |= {"merchant_id": shop.merchant_id} | found
     return shop, {name: public_id(PREFIXES[name], value) for name, value in ids.items()} | _ledger_ids(shop) | NOT_AN_ID
 
 
-async def _approval(shop: Shop, payment_id: PaymentId) -> UUID:
-    # asked for by somebody else, so that the owner may decide
+async def _approval(shop: Shop, actor: Actor, payment_id: PaymentId, minor: int) -> UUID:
     async with unit_of_work(shop.merchant_id) as session:
-        amount, told = Money(100, "EUR"), {"keep_fee": False, "split": None, "reason": "Goodwill"}
+        amount, told = Money(minor, "EUR"), {"keep_fee": False, "split": None, "reason": f"Goodwill {minor}"}
         row = await approvals.request_approval(
-            session, somebody(shop.actor), act=Act.REFUND, object_id=payment_id, instruction=told, amount=amount, reason="Goodwill"
+            session, actor, act=Act.REFUND, object_id=payment_id, instruction=told, amount=amount, reason="Goodwill"
         )
     return row.id
 
