@@ -118,11 +118,16 @@ class RememberingBroker(PostgresBroker):  # type: ignore[misc] # the package has
 
     def settle(self, connection: Any, *, all_of_it: bool = False) -> None:
         """Put down what is done, in one statement; should that fail, it is tried with the next ones."""
-        with self._settling:
+        # whoever comes while another thread does it goes on: its heartbeat must not wait behind a slow statement
+        if not self._settling.acquire(blocking=all_of_it):
+            return
+        try:
             if done := self.memory.due(all_of_it=all_of_it):
                 with transaction(connection) as cursor:
                     cursor.execute(_SETTLE, (*_columns(done), self.worker_id))
                 self.memory.settled(done)
+        finally:
+            self._settling.release()
 
     def give_back_forgotten(self, connection: Any) -> None:
         """Put back, every few seconds, what is taken in this worker's name and not in its memory."""

@@ -73,7 +73,8 @@ paid as (
     join recon_source s on s.merchant_id = l.merchant_id and s.id = l.source_id
    where m.merchant_id = :merchant and m.leg = 'payout' and m.undone_at is null group by 1, 2),
 part as (select bank, clear_key as key, minor from paired union all select bank, key, minor from paid),
-wanted as (
+-- read through a cursor it would be planned for its first rows, along the index that has their order, past every item there is
+wanted as materialized (
   select b.id, b.source_id, b.net_currency, b.net_minor, b.ext_id, b.clear_key, b.posted_key,
          coalesce((select jsonb_object_agg(p.key, p.minor) from part p where p.bank = b.id)::text,
                   case when b.kind = 'fee' and b.net_minor < 0 and -b.net_minor <= :bank_fee
