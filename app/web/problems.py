@@ -25,7 +25,7 @@ from app.core.actors import PermissionMissing
 from app.core.errors import AppError, Invalid, Unavailable
 from app.web import rendering
 from app.web.context import HttpRequest, wants_fragment, wants_json
-from app.web.guards import NotSignedIn
+from app.web.guards import NoMerchant, NotSignedIn
 from app.web.step_up import FactorTooOld, KeptField, StepUpRequired
 
 log = structlog.get_logger()
@@ -168,7 +168,7 @@ async def _shown(request: HttpRequest, error: Exception, problem: Problem, heade
         return _to_sign_in(request, problem)
     if isinstance(error, StepUpRequired):
         return _step_up(request, error)
-    if isinstance(error, PermissionMissing) and request.scope["path"] == "/" and _has_only_the_console(request):
+    if isinstance(error, NoMerchant) and request.scope["path"] == "/" and _has_only_the_console(request):
         return rendering.redirect(request, "/operator", hard=True)
     if isinstance(error, AppError):
         again = await rendering.invalid_answer(request, error)

@@ -140,7 +140,7 @@ class TestHoldsThatStandLong:
         seen = []
         for days in (29, 31, 62):
             with travel(timedelta(days=days)):
-                waiting = [each for kind, found in await inbox.waiting(till.approver) if kind.name == "hold" for each in found]
+                waiting = (await inbox.waiting(till.approver, kind="hold")).items
                 seen.append([(each.id, each.reason, each.may_decide) for each in waiting])
                 if waiting:
                     kind, shown = await inbox.item(till.approver, kind="hold", item=waiting[0].id)
