@@ -43,6 +43,17 @@ async def do(tenant: Tenant, act: Act, actor: Actor | None = None, **values: obj
 
 
 class TestOwnRoles:
+    async def test_one_that_only_reads_lets_a_session_be_quiet_for_longer(self, open_browser: OpenBrowser, tenant: Tenant) -> None:
+        lasts = []
+        for number, permission in enumerate(("orders.read", "payments.refund")):
+            person, _ = await join(tenant, await make_role(tenant, "merchant.read", permission, name=f"Role {number}"))
+            browser = open_browser()
+            await browser.adopt(PersonId(person.id))
+            seen = await queries.visitor(browser.session_cookie or "")
+            assert seen is not None
+            lasts.append(seen.idle_minutes)
+        assert lasts == [60, 15]
+
     async def test_made_given_changed_and_deleted_on_the_pages(self, owner: Browser, open_browser: OpenBrowser, tenant: Tenant) -> None:
         form = {"name": "Cashier", "summary": "Takes orders", "permissions": ["merchant.read", "orders.read", "team.read"]}
         assert (await owner.post("/team/roles", form)).status_code == 303
