@@ -19,6 +19,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import DeadlockDetected
 from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import BigInteger, Date, DateTime, LargeBinary, MetaData, Text, TextClause, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -98,6 +99,7 @@ class Database:
             min_size=0,
             max_size=pool_size,
             open=False,
+            configure=_read_json,
             kwargs={"autocommit": True, "row_factory": namedtuple_row, "options": LIMITS, "application_name": "countinghouse"},
         )
 
@@ -111,6 +113,11 @@ class Database:
         """Close every connection."""
         await self.engine.dispose()
         await self._calls.close()
+
+
+async def _read_json(connection: AsyncConnection[Any]) -> None:
+    """Read JSON as quickly as on the engine's connections."""
+    set_json_loads(msgspec.json.decode, connection)
 
 
 _TRIES = 4

@@ -1,9 +1,9 @@
 """Group commit: what several requests of one merchant want to write at the same moment travels as one call and commits as one transaction.
 
 A call that comes while nothing is on its way leaves at once and alone. What comes while a call is on its way waits for it to return and
-leaves together. Where several travelled together last time, the next call waits up to two milliseconds until as many are there again: without
-that, busy callers fall into calls of one and two, each of which costs the database nearly what eight together cost. A call that stays away
-(it may wait for a lock that somebody holds) does not hold up the others for longer than ``PATIENCE``. When the database refuses a call, everything of it is undone, and each is sent once more alone, so that one refusal is one caller's.
+leaves together. Where several travelled together last time, the next call waits up to five milliseconds until as many are there again, or
+one more: without that, busy callers fall into calls of one and two, each of which costs the database nearly what eight together cost, and
+those who begin a payment while others finish one never meet them. A call that stays away (it may wait for a lock that somebody holds) does not hold up the others for longer than ``PATIENCE``. When the database refuses a call, everything of it is undone, and each is sent once more alone, so that one refusal is one caller's.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ Row = TypeVar("Row")
 MOST = 32
 PATIENCE = 0.05
 """Seconds after which those who wait stop waiting for the call before them."""
-MOMENT = 0.002
+MOMENT = 0.005
 """Seconds that a call waits at most for as many as travelled together last time."""
 IDLE = 1.0
 """Seconds after which a lane forgets how many travelled together."""
@@ -80,7 +80,8 @@ class _Lane(Generic[One, Row]):
         # whoever went away before anything was sent is left behind: nothing has happened for him
         leaving, self._waiting = [each for each in self._waiting if not each[1].cancelled()], []
         if leaving:
-            self._expected = len(leaving)
+            # one more than came, unless that was hoped for in vain just now; whoever comes alone is not kept waiting
+            self._expected = len(leaving) + (1 < len(leaving) >= self._expected)
             task = asyncio.get_running_loop().create_task(self._travel(leaving))
             self._on_their_way.add(task)
             task.add_done_callback(self._arrived)

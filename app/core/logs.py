@@ -88,6 +88,9 @@ def configure(settings: Settings) -> None:
     pretty = settings.log_format == "pretty"
     renderers: list[Any] = [_escaped, structlog.dev.ConsoleRenderer(colors=True)] if pretty else [structlog.processors.JSONRenderer()]
     level = getattr(logging, settings.log_level.upper())
+    # no line says where in the code, in which thread or in which task it was written: do not find it out for each
+    logging._srcfile = None  # noqa: SLF001 - the documented way
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

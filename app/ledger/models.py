@@ -158,11 +158,7 @@ class Transaction(Base):
 class Entry(Base):
     __tablename__ = "entry"
     __table_args__ = (
-        ForeignKeyConstraint(["merchant_id", "txn_id"], ["ledger.txn.merchant_id", "ledger.txn.id"]),
-        ForeignKeyConstraint(
-            ["merchant_id", "account_id", "currency"],
-            ["ledger.account.merchant_id", "ledger.account.id", "ledger.account.currency"],
-        ),
+        # its transaction and its account are asked for once per statement by the trigger entry_balanced (ADR 46)
         Index(
             "ix_entry_merchant_id_account_id_txn_id_line",
             "merchant_id",

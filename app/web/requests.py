@@ -110,17 +110,18 @@ class Frame:
             await self._identify_visitor(request)
 
     async def _identify_key(self, request: HttpRequest) -> None:
+        state: State = request.state
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            request.state.refusal = "Send an API key or an access token: Authorization: Bearer ch_…"
+            state.refusal = "Send an API key or an access token: Authorization: Bearer ch_…"
             return
         holder = await self.key_holders(token.strip(), request)
-        request.state.actor, request.state.refusal = holder.actor, holder.refusal
-        request.state.web.actor = holder.actor
+        state.actor, state.refusal = holder.actor, holder.refusal
+        state.web.actor = holder.actor
         if holder.actor is None:
             return
         verdict = await limits.count(_key_limit(holder.requests_per_minute), str(holder.actor.id))
-        request.state.limit_headers = verdict.headers()
+        state.limit_headers = verdict.headers()
         if not verdict.admitted:
             raise limits.TooManyRequests(f"Try again in {verdict.reset_seconds} seconds.", retry_after=verdict.reset_seconds)
 

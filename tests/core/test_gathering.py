@@ -169,3 +169,25 @@ async def test_nothing_is_kept_when_all_is_done(monkeypatch: pytest.MonkeyPatch)
     await asyncio.gather(*begin(calls, 1, 2, 3))
     await turns(20)
     assert calls._lanes == {}
+
+
+async def test_those_who_begin_meet_those_who_finish() -> None:
+    """Two halves that each travel as three wait for one more, and from then on travel as six."""
+    journeys: list[int] = []
+
+    async def send(_: str, ones: Sequence[int]) -> list[int]:
+        journeys.append(len(ones))
+        await asyncio.sleep(0)
+        return list(ones)
+
+    calls = Gathering(send)
+
+    async def busy(late: bool) -> None:
+        if late:
+            await turns(3)
+        for number in range(30):
+            await calls("a", number)
+            await turns(2)
+
+    await asyncio.gather(*(busy(late) for late in [False] * 3 + [True] * 3))
+    assert journeys.count(6) >= 5

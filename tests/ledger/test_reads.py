@@ -163,6 +163,18 @@ class TestLists:
 PLANTED = {
     "an amount": ("update ledger.entry set amount = amount + 1 where line = 1", "I1 every transaction balances in each currency"),
     "a line": ("delete from ledger.entry where line = 1", "I1 every transaction has at least two lines"),
+    "a currency": (
+        "update ledger.entry set currency = 'USD'",
+        "I1 every line has its transaction, and an account of its merchant in its currency",
+    ),
+    "an account": (
+        "update ledger.entry set account_id = account_id + 1000000",
+        "I1 every line has its transaction, and an account of its merchant in its currency",
+    ),
+    "a transaction": (
+        "delete from ledger.txn",
+        "I1 every line has its transaction, and an account of its merchant in its currency",
+    ),
     "both lines": ("update ledger.entry set amount = amount + 1", "I2 every balance is the sum of its entries"),
     "a balance": (
         "update ledger.balance set credits_posted = credits_posted + 1 where min_available = 0",

@@ -148,6 +148,42 @@ class TestTenants:
                 " select merchant_id, txn_id, line + 10, account_id, 'USD', side, amount, effective_on from ledger.entry"
             )
 
+    @pytest.mark.parametrize(
+        ("column", "value", "refusal"),
+        [
+            ("txn_id", "txn_id + 1000000", "ledger_line_transaction"),
+            ("account_id", "account_id + 1000000", "ledger_line_account"),
+            ("currency", "case when line = 1 then 'USD' else currency end", "ledger_line_account"),
+        ],
+    )
+    @pytest.mark.parametrize("table", ["entry", "entry_p0", "entry_rest"])
+    @pytest.mark.parametrize("transactions", [1, 2])
+    def test_each_line_has_its_transaction_and_its_account(
+        self,
+        superuser: psycopg.Connection,
+        connection: psycopg.Connection,
+        merchant: MerchantId,
+        written: int,
+        table: str,
+        transactions: int,
+        column: str,
+        value: str,
+        refusal: str,
+    ) -> None:
+        if transactions > 1:
+            with acting_for(connection, merchant):
+                post(connection, merchant, fund(seller(), 100), key="another")
+        # the default partition takes what no other one does
+        number = value.replace("txn_id", "txn_id + 900000000000") if table == "entry_rest" and column == "txn_id" else value
+        columns = ["merchant_id", "txn_id", "line", "account_id", "currency", "side", "amount", "effective_on"]
+        chosen = [number if name == column else "line + 10" if name == "line" else name for name in columns]
+        if table == "entry_rest" and column != "txn_id":
+            chosen[1] = "txn_id + 900000000000"
+        insert = f"insert into ledger.{table} ({', '.join(columns)}) select {', '.join(chosen)} from ledger.entry"
+        with pytest.raises(errors.ForeignKeyViolation) as refused, acting_for(superuser, merchant):
+            superuser.execute(insert)
+        assert refused.value.diag.constraint_name == refusal
+
 
 class TestAppendOnly:
     @pytest.mark.parametrize(

@@ -39,6 +39,14 @@ INVARIANTS = (
             where (cast(:merchant as uuid) is null or t.merchant_id = :merchant) group by t.merchant_id, t.id having count(e.line) < 2""",
     ),
     Invariant(
+        "I1 every line has its transaction, and an account of its merchant in its currency",
+        """select e.merchant_id, 'txn_' || e.txn_id as subject, 'line ' || e.line || ' has no transaction or no account' as detail
+             from ledger.entry e
+             left join ledger.txn t on t.merchant_id = e.merchant_id and t.id = e.txn_id
+             left join ledger.account a on a.merchant_id = e.merchant_id and a.id = e.account_id and a.currency = e.currency
+            where (cast(:merchant as uuid) is null or e.merchant_id = :merchant) and (t.id is null or a.id is null)""",
+    ),
+    Invariant(
         "I2 every balance is the sum of its entries",
         """with stored as (
              select merchant_id, account_id, sum(dr) as dr, sum(cr) as cr, sum(dp) as dp, sum(cp) as cp from (
