@@ -5,7 +5,7 @@ from alembic import op
 from migrations.tools import run_sql
 
 revision = "0030"
-down_revision: str | None = "0025"
+down_revision: str | None = "0028"
 branch_labels = None
 depends_on = None
 
