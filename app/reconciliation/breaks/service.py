@@ -91,7 +91,7 @@ async def approve(session: AsyncSession, actor: Actor, *, break_id: UUID, seen: 
         raise ResolutionImpossible(f"{left.format()} is left over now, not {seen.format()}. Look again, then approve.")
     BREAK.next(BreakStatus(found.status), "approve")
     if parts_text(found.requested_parts) != seen_parts:
-        raise ResolutionImpossible("Something else is asked for now. Look again, then approve.")
+        raise ResolutionImpossible("Something else is being asked for. Look again, then approve.")
     found.approved_by = actor.id
     if found.requested_parts:
         parts = {Target(name): Money(minor, left.currency) for name, minor in found.requested_parts.items()}
