@@ -85,7 +85,7 @@ class TestWritingOff:
         with pytest.raises(NeedsSecondPerson):
             await do(desk, breaks.approve, found.id, seen=Money(3_000, "EUR"), seen_parts=parts_text(found.requested_parts))
         other = await make_member(desk.shop.tenant, Role.APPROVER)
-        with pytest.raises(ResolutionImpossible, match="Something else is asked for"):
+        with pytest.raises(ResolutionImpossible, match="Something else is being asked for"):
             await do(desk, breaks.approve, found.id, who=other.id, seen=Money(3_000, "EUR"))
         seen = {"seen": Money(3_000, "EUR"), "seen_parts": "chargeback_loss=2000,psp_fee=1000"}
         found = await do(desk, breaks.approve, found.id, who=other.id, **seen)
