@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import msgspec
 import psycopg
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.clock import today, travel
+from app.core.failpoints import FailpointRaised, enable
 from app.core.money import Money
 from app.psp.adapters import ADAPTERS
 from app.psp.domain import Instruction, Owed
@@ -91,6 +93,19 @@ class TestAsk:
         # the file of a day that is not over was handed in: the provider goes on filling the batch
         early = await ask(desk)
         assert (early.violations, "which the provider has not closed yet" in early.notes[0]) == ([], True)
+
+    async def test_whoever_dies_with_the_answer_in_hand_leaves_nothing_behind(
+        self, database: object, superuser: psycopg.Connection, account: SimulatedAccount
+    ) -> None:
+        desk = await open_desk(await open_shop(ScriptedPsp(), settings=account.settings), superuser)
+        before = await ask(desk)
+        enable("reconciliation.balance_asked", "raise")
+        try:
+            with pytest.raises(FailpointRaised):
+                await ask(desk)
+        finally:
+            enable("reconciliation.balance_asked", "off")
+        assert await ask(desk) == before
 
     async def test_who_cannot_be_asked_is_named(self, desk: Desk) -> None:
         assert [note.split(": ")[1] for note in (await ask(desk)).notes] == ["not asked, its provider cannot be asked."]
