@@ -195,7 +195,7 @@ async def open_shop(name: str, *, psp: str, values: dict[str, str], seller_count
     """A live merchant with a connection, sellers, a fee, an API key and a signed-in owner."""
     async with unit_of_work(None) as session:
         person = await identity.create_person(
-            session, email=f"{name}@bench.example", name=name, password=f"bench {name} 8f2c", totp_secret=None
+            session, email=f"{name}@bench.example", name=name, password="three quick herons measure", totp_secret=None
         )
         founder = Actor(kind=ActorKind.USER, id=person.id, name=name)
         merchant, _ = await tenancy.open_merchant(session, founder, name=name)

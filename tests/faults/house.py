@@ -268,16 +268,24 @@ class HttpShop:
         return str(self.insist("/v1/orders", {"reference": key, "currency": "EUR", "lines": lines}, key=key).json()["id"])
 
     def view(self, payment: str) -> dict[str, Any]:
-        """A payment as it stands."""
-        found: dict[str, Any] = httpx2.get(
-            f"http://127.0.0.1:{self.house.port}/v1/payments/{payment}", headers=self.headers, timeout=20
-        ).json()
-        return found
+        """A payment as it stands; asked again when we asked too often, or while the house is away."""
+        return until(lambda: self._view(payment), f"{payment} is not shown")
+
+    def _view(self, payment: str) -> dict[str, Any] | None:
+        answer = httpx2.get(f"http://127.0.0.1:{self.house.port}/v1/payments/{payment}", headers=self.headers, timeout=20)
+        assert answer.status_code in (200, 429, 503), answer.text
+        return answer.json() if answer.status_code == 200 else None
 
     def reaches(self, payment: str, *statuses: str) -> dict[str, Any]:
         """Wait until a payment is in one of the states."""
-        until(lambda: self.view(payment)["status"] in statuses, f"{payment} is {self.view(payment)['status']}, not {statuses}")
-        return self.view(payment)
+        seen: list[dict[str, Any]] = []
+
+        def arrived() -> bool:
+            seen.append(self.view(payment))
+            return seen[-1]["status"] in statuses
+
+        until(arrived, f"{payment} is not in one of {statuses}")
+        return seen[-1]
 
     def charged(self) -> tuple[int, int]:
         """How often and how much the buyers were really charged."""
