@@ -62,10 +62,8 @@ async def create_order(
     await _insert(session, order, lines)
     event = OrderCreated(order_id=public_id("ord", order.id), reference=reference)
     await outbox.publish(session, merchant_id=actor.merchant, event=event, object_id=order.id)
-    if not actor.kind.is_program:
-        # a program's orders are its work: each would repeat what the order and its event say
-        after = {"reference": reference, "currency": currency, "total_minor": total.minor}
-        await audit.record(session, actor, action="order.created", object_type="order", object_id=order.id, after=after)
+    after = {"reference": reference, "currency": currency, "total_minor": total.minor}
+    await audit.record(session, actor, action="order.created", object_type="order", object_id=order.id, after=after)
     return order
 
 

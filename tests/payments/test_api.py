@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from psycopg import Connection
 
 from app.core import failpoints
 from app.core.ids import PaymentId, parse_id
@@ -34,6 +35,15 @@ class TestWay:
         assert (await api.get(path)).json() == rest.json()
         assert (await api.get(f"/v1/orders/{made.json()['id']}")).json()["refunded"]["minor"] == 7_000
         assert books() == {("1100", "psp"): -30, ("5100", ""): 30}
+
+    async def test_every_act_of_a_program_is_in_the_trail(self, api: Api, shop: Shop, superuser: Connection) -> None:
+        made = await api.post("/v1/orders", order_of(shop))
+        paid = await api.post("/v1/payments", {"order": made.json()["id"], "token": "tok_visa"})
+        await api.post(f"/v1/payments/{paid.json()['id']}/refunds", {"amount": {"minor": 100, "currency": "EUR"}, "reason": "broken"})
+        acts = "select action, request_id <> '', actor_id from audit_entry where merchant_id = %s and actor_kind = 'api_key' order by id"
+        told = superuser.execute(acts, [shop.merchant_id]).fetchall()
+        assert [row[:2] for row in told] == [("order.created", True), ("payment.created", True), ("payment.refund_requested", True)]
+        assert len({row[2] for row in told}) == 1
 
     async def test_orders_are_listed_newest_first_page_by_page_and_found(self, api: Api, shop: Shop) -> None:
         made = [await an_order(shop) for _ in range(27)][::-1]

@@ -39,6 +39,7 @@ from app.payments.domain import (
     money_event,
     next_ask_at,
 )
+from app.payments.hot.domain import Wish
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation, PaymentPart
 from app.payments.postings import service as postings
 from app.psp.domain import ConnectionNotActive, ConnectionNotFound, Result
@@ -49,28 +50,6 @@ MOVED = "payment_moved"
 
 _BEGIN = text("select * from payments_begin(:merchant, cast(:wishes as json))")
 _TAKE = text("select payments_take(:merchant, cast(:takings as json), cast(:journal as json), :default_days)")
-
-
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What payments_begin is told of one payment; its fields are those of the type payment_wish."""
-
-    key: str
-    request: str
-    lease: datetime
-    payment: PaymentId
-    attempt: AttemptId
-    order_id: OrderId
-    connection: ConnectionId | None
-    mode: CaptureMode
-    return_url: str | None
-    actor_kind: str
-    actor_name: str
-    at: datetime
-    expires: datetime
-    ask: datetime | None
-    event: UUID
-    message: UUID
-    named: Mapping[str, str]
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +100,10 @@ async def begin_payment(
         event=new_id(),
         message=new_id(),
         named={"payment_id": public_id("pay", payment_id), "order_id": public_id("ord", order_id)},
+        actor_id=actor.id,
+        address=actor.address,
+        factor_at=actor.factor_at,
+        request_id=actor.request_id,
     )
     try:
         row = await _begin(actor.merchant, wish)
