@@ -73,14 +73,15 @@ paid as (
     join recon_source s on s.merchant_id = l.merchant_id and s.id = l.source_id
    where m.merchant_id = :merchant and m.leg = 'payout' and m.undone_at is null group by 1, 2),
 part as (select bank, clear_key as key, minor from paired union all select bank, key, minor from paid),
+-- once for all bank lines; asked for line by line it would pair everything anew for each of them
+parts as materialized (select p.bank, jsonb_object_agg(p.key, p.minor)::text as key from part p group by p.bank),
 -- read through a cursor it would be planned for its first rows, along the index that has their order, past every item there is
 wanted as materialized (
   select b.id, b.source_id, b.net_currency, b.net_minor, b.ext_id, b.clear_key, b.posted_key,
-         coalesce((select jsonb_object_agg(p.key, p.minor) from part p where p.bank = b.id)::text,
-                  case when b.kind = 'fee' and b.net_minor < 0 and -b.net_minor <= :bank_fee
-                         and not exists (select from recon_item_payout n where n.merchant_id = b.merchant_id and n.item_id = b.id)
-                       then jsonb_build_object('fee', b.net_minor)::text else jsonb_build_object(b.clear_key, b.net_minor)::text end) as key
-    from recon_item b where b.merchant_id = :merchant and b.side = 'bank' and b.net_minor <> 0)
+         coalesce(p.key, case when b.kind = 'fee' and b.net_minor < 0 and -b.net_minor <= :bank_fee
+                                and not exists (select from recon_item_payout n where n.merchant_id = b.merchant_id and n.item_id = b.id)
+                              then jsonb_build_object('fee', b.net_minor)::text else jsonb_build_object(b.clear_key, b.net_minor)::text end) as key
+    from recon_item b left join parts p on p.bank = b.id where b.merchant_id = :merchant and b.side = 'bank' and b.net_minor <> 0)
 select * from wanted where posted_key is distinct from key order by source_id, ext_id, id
 """)
 _POSTED = text(
