@@ -16,14 +16,13 @@ from app.reports.queries.catalogue import REPORTS
 from app.web.guards import declaration_of, declared_routes
 from tests.journeys import steps
 from tests.journeys.window import Window
+from tests.support.accessibility import COLOURS, LAYOUT
 from tests.support.house import House, Resident
 from tests.support.samples import NOT_AN_ID, PREFIXES, fill, parameters
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 WIDE, PHONE, SMALLEST, HEIGHT = 1440, 390, 320, 900
-COLOURS = ("color-contrast", "link-in-text-block")
-LAYOUT = ("target-size", "scrollable-region-focusable", "bypass", "region")
 SAMPLES = {
     "key_id": "select id from api_key where merchant_id = %s",
     "client_id": "select id from api_client where merchant_id = %s",

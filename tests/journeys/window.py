@@ -1,7 +1,7 @@
 """A browser window on the house that notices everything a page must not do."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -88,7 +88,7 @@ class Window:
                 await self.page.reload()
         await expect(what).to_be_visible(timeout=PATIENCE)
 
-    async def look(self, *, only: tuple[str, ...] = (), frame: bool = True) -> list[str]:
+    async def look(self, *, only: Sequence[str] = (), frame: bool = True) -> list[str]:
         """What on the page keeps people out, or does not fit the window; with `only`, by these rules alone, without `frame` not around it."""
         page = self.page
         if not await page.evaluate("'axe' in window"):
