@@ -153,7 +153,7 @@ async def capture(
     async def begin(session: AsyncSession) -> service.Asked:
         return await service.begin_capture(session, actor, payment_id=payment_id, amount=amount, is_final=is_final, split=split)
 
-    done = await _at_once(actor, payment_id=payment_id, plan=plan, key=key, request=request)
+    done = await _at_once(actor, payment_id=payment_id, kind=Operation.CAPTURE, plan=plan, key=key, request=request)
     return done or await _once(actor, begin=begin, key=key, request=request)
 
 
@@ -171,12 +171,18 @@ async def refund(
 ) -> Answered:
     """Give a captured amount back to the buyer, or a part of it."""
 
+    def plan(held: Held) -> operations.Wanted:
+        return operations.refund_at_once(held, amount=amount, split=split, reason=reason, keep_fee=keep_fee)
+
     async def begin(session: AsyncSession) -> service.Asked:
         return await service.begin_refund(
             session, actor, payment_id=payment_id, amount=amount, split=split, reason=reason, keep_fee=keep_fee, approval_id=approval_id
         )
 
-    return await _once(actor, begin=begin, key=key, request=request)
+    done = None
+    if approval_id is None and not actor.has_limit("payments.refund"):
+        done = await _at_once(actor, payment_id=payment_id, kind=Operation.REFUND, plan=plan, key=key, request=request)
+    return done or await _once(actor, begin=begin, key=key, request=request)
 
 
 async def void(actor: Actor, *, payment_id: PaymentId, reason: str = "", key: str, request: bytes) -> Answered:
@@ -188,13 +194,13 @@ async def void(actor: Actor, *, payment_id: PaymentId, reason: str = "", key: st
     async def begin(session: AsyncSession) -> service.Asked:
         return await service.begin_void(session, actor, payment_id=payment_id, reason=reason)
 
-    done = await _at_once(actor, payment_id=payment_id, plan=plan, key=key, request=request)
+    done = await _at_once(actor, payment_id=payment_id, kind=Operation.VOID, plan=plan, key=key, request=request)
     return done or await _once(actor, begin=begin, key=key, request=request)
 
 
-async def _at_once(actor: Actor, *, payment_id: PaymentId, plan: asking.Plan, key: str, request: bytes) -> Answered | None:
+async def _at_once(actor: Actor, *, payment_id: PaymentId, kind: Operation, plan: asking.Plan, key: str, request: bytes) -> Answered | None:
     """The plain case of an operation: asked for and recorded in one call each. Nothing, and nothing done, when there is anything to say against it."""
-    begun = await asking.begin_operation(actor, payment_id=payment_id, plan=plan, key=key, request=request)
+    begun = await asking.begin_operation(actor, payment_id=payment_id, kind=kind, plan=plan, key=key, request=request)
     if begun is None:
         return None
     if isinstance(begun, idempotency.Claim):

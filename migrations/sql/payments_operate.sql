@@ -5,8 +5,9 @@
 --
 -- Locks, always in this order: the keys, sorted; the payments, sorted; what belongs to them; orders; the ledger's balances.
 
--- Payments as they stand, with parts, operations and connection, each as JSON. Locks nothing.
-CREATE FUNCTION payments_look(p_merchant uuid, p_payments uuid[]) RETURNS TABLE (id uuid, held text)
+-- Payments as they stand, with parts, operations and connection, each as JSON; those that are to be refunded also with the funds that are still pending
+-- and the amount from which on others have to agree. Locks nothing.
+CREATE FUNCTION payments_look(p_merchant uuid, p_payments uuid[], p_refunds uuid[]) RETURNS TABLE (id uuid, held text)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
@@ -18,7 +19,12 @@ BEGIN
       'operations', (SELECT coalesce(json_agg(row_to_json(o) ORDER BY o.id), '[]') FROM payment_operation o
                  WHERE o.merchant_id = p_merchant AND o.payment_id = ANY (p_payments) AND o.payment_id = p.id),
       'connection', (SELECT json_build_object('id', c.id, 'psp', c.psp, 'config', c.config, 'credentials', c.credentials) FROM psp_connection c
-                 WHERE c.merchant_id = p_merchant AND c.id = p.connection_id))::text
+                 WHERE c.merchant_id = p_merchant AND c.id = p.connection_id),
+      'funds', CASE WHEN p.id = ANY (p_refunds) THEN
+        (SELECT coalesce(json_agg(json_build_object('id', f.id, 'seller_id', f.seller_id, 'left', f.amount_minor - f.taken_minor) ORDER BY f.id), '[]')
+           FROM funds_release f WHERE f.merchant_id = p_merchant AND f.payment_id = p.id AND f.status = 'waiting') ELSE '[]' END,
+      'approval_from', CASE WHEN p.id = ANY (p_refunds) THEN
+        (SELECT min(r.from_minor) FROM approval_rule r WHERE r.merchant_id = p_merchant AND r.act = 'refund' AND r.currency = p.currency) END)::text
     FROM payment p WHERE p.merchant_id = p_merchant AND p.id = ANY (p_payments);
 END $$;
 
@@ -26,13 +32,16 @@ END $$;
 CREATE TYPE payment_ask AS (
   key text, request text, lease timestamptz, payment uuid, seen timestamptz, standing text, connection uuid, attempt uuid, operation uuid, kind text, number bigint,
   amount bigint, split jsonb, is_final boolean, reason text, at timestamptz, ask timestamptz, event uuid, details jsonb, trail uuid, before jsonb,
-  after jsonb, actor_kind text, actor_id uuid, actor_name text, address text, factor_at timestamptz, request_id text);
+  after jsonb, actor_kind text, actor_id uuid, actor_name text, address text, factor_at timestamptz, request_id text, sellers uuid[], amounts bigint[],
+  fees bigint[], funds uuid[], takes bigint[]);
 
--- Commit to captures and voids before a PSP hears of them: the keys, the attempts, the operations, what is reserved, history and trail.
-CREATE FUNCTION payments_ask(p_merchant uuid, p_asks json) RETURNS TABLE (attempt uuid, claim text, status bigint, body bytea, resource_id uuid)
+-- Commit to operations before a PSP hears of them: the keys, the attempts, the operations, what is reserved, history and trail; for a refund also the
+-- sellers' parts, the pending funds it uses up and the ledger, where the sellers' money is set aside.
+CREATE FUNCTION payments_ask(p_merchant uuid, p_asks json, p_journal json) RETURNS TABLE (attempt uuid, claim text, status bigint, body bytea, resource_id uuid)
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
-DECLARE asks payment_ask[]; claimed uuid[]; payments uuid[]; written bigint;
+DECLARE asks payment_ask[]; j payment_journal := json_populate_record(NULL::payment_journal, p_journal); claimed uuid[]; payments uuid[]; funds uuid[];
+  written bigint;
 BEGIN
   PERFORM set_config('app.merchant_id', p_merchant::text, true);
   SELECT array_agg(a ORDER BY a.key, a.attempt) INTO asks FROM json_populate_recordset(NULL::payment_ask, p_asks) a;
@@ -46,13 +55,26 @@ BEGIN
       FROM unnest(asks) a CROSS JOIN LATERAL idempotency_take_over(p_merchant, a.key, decode(a.request, 'hex'), a.lease, a.at) h
       WHERE a.attempt <> ALL (coalesce(claimed, '{}'));
     IF claimed IS NULL THEN RETURN; END IF;
+    -- the journal is of all of them: those that are new are asked for alone
+    IF cardinality(j.kinds) > 0 THEN RAISE EXCEPTION 'some are not new' USING ERRCODE = '40001', CONSTRAINT = 'payment_moved'; END IF;
   END IF;
   asks := ARRAY(SELECT a FROM unnest(asks) a WHERE a.attempt = ANY (claimed) ORDER BY a.payment);
   payments := ARRAY(SELECT a.payment FROM unnest(asks) a);
-  UPDATE payment p SET updated_at = a.at, capture_reserved_minor = p.capture_reserved_minor + CASE WHEN a.kind = 'capture' THEN a.amount ELSE 0 END
+  UPDATE payment p SET updated_at = a.at, capture_reserved_minor = p.capture_reserved_minor + CASE WHEN a.kind = 'capture' THEN a.amount ELSE 0 END,
+      refund_reserved_minor = p.refund_reserved_minor + CASE WHEN a.kind = 'refund' THEN a.amount ELSE 0 END
     FROM unnest(asks) a WHERE p.merchant_id = p_merchant AND p.id = ANY (payments) AND p.id = a.payment AND p.updated_at = a.seen;
   GET DIAGNOSTICS written = ROW_COUNT;
   IF written <> cardinality(asks) THEN RAISE EXCEPTION 'payment moved' USING ERRCODE = '40001', CONSTRAINT = 'payment_moved'; END IF;
+  IF cardinality(j.kinds) > 0 THEN
+    UPDATE payment_part p SET refunded_minor = p.refunded_minor + u.amount, fee_returned_minor = p.fee_returned_minor + u.fee
+      FROM unnest(asks) a, unnest(a.sellers, a.amounts, a.fees) u(seller, amount, fee)
+      WHERE p.merchant_id = p_merchant AND p.payment_id = ANY (payments) AND p.payment_id = a.payment AND p.seller_id = u.seller;
+    funds := ARRAY(SELECT unnest(a.funds) FROM unnest(asks) a);
+    UPDATE funds_release f SET taken_minor = f.taken_minor + u.minor FROM unnest(asks) a, unnest(a.funds, a.takes) u(id, minor)
+      WHERE f.merchant_id = p_merchant AND f.id = ANY (funds) AND f.id = u.id AND f.status = 'waiting' AND f.taken_minor + u.minor <= f.amount_minor;
+    GET DIAGNOSTICS written = ROW_COUNT;
+    IF written <> cardinality(funds) THEN RAISE EXCEPTION 'funds moved' USING ERRCODE = '40001', CONSTRAINT = 'payment_moved'; END IF;
+  END IF;
   RETURN QUERY
   WITH ask AS MATERIALIZED (SELECT a.* FROM unnest(asks) a),
   tried AS (
@@ -73,6 +95,19 @@ BEGIN
       SELECT p_merchant, a.event, a.payment, a.at, a.kind || '.requested', a.standing, a.standing, a.amount, a.actor_kind, a.actor_name, a.attempt,
              a.details FROM ask a)
   SELECT a.attempt, 'new', NULL::bigint, NULL::bytea, a.attempt FROM ask a;
+  PERFORM payments_post(p_merchant, j);   -- last, because here are the rows that many payments share
+END $$;
+
+-- Post the journals of payments, as ledger.post wants them; none is nothing.
+CREATE FUNCTION payments_post(p_merchant uuid, j payment_journal) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF cardinality(j.kinds) = 1 THEN
+    PERFORM ledger.post1(p_merchant, j.kinds[1], 'payment', j.source_ids[1], j.event_keys[1], j.effective_ons[1], j.codes, j.owner_types, j.owners,
+      j.currencies, j.sides, j.amounts, j.clear_keys, j.actor_kinds[1], j.actor_ids[1], j.request_ids[1], j.descriptions[1]);
+  ELSIF cardinality(j.kinds) > 1 THEN
+    PERFORM ledger.post(p_merchant, j.kinds, array_fill('payment'::text, ARRAY[cardinality(j.kinds)]), j.source_ids, j.event_keys, j.effective_ons,
+      j.lines_of, j.codes, j.owner_types, j.owners, j.currencies, j.sides, j.amounts, j.clear_keys, j.actor_kinds, j.actor_ids, j.request_ids, j.descriptions);
+  END IF;
 END $$;
 
 -- An answer that is not a taking: what it makes of the payment, the attempt, the operation, history and events, and the request it answers.
@@ -128,14 +163,7 @@ BEGIN
     PERFORM orders_record_collected(p_merchant, orders, array_agg(s.captured ORDER BY s.order_id), array_agg(s.refunded ORDER BY s.order_id), max(s.at))
       FROM unnest(steps) s WHERE s.order_id IS NOT NULL;
   END IF;
-  -- last, because here are the rows that many payments share
-  IF cardinality(j.kinds) = 1 THEN
-    PERFORM ledger.post1(p_merchant, j.kinds[1], 'payment', j.source_ids[1], j.event_keys[1], j.effective_ons[1], j.codes, j.owner_types, j.owners,
-      j.currencies, j.sides, j.amounts, j.clear_keys, j.actor_kinds[1], j.actor_ids[1], j.request_ids[1], j.descriptions[1]);
-  ELSIF cardinality(j.kinds) > 1 THEN
-    PERFORM ledger.post(p_merchant, j.kinds, array_fill('payment'::text, ARRAY[cardinality(j.kinds)]), j.source_ids, j.event_keys, j.effective_ons,
-      j.lines_of, j.codes, j.owner_types, j.owners, j.currencies, j.sides, j.amounts, j.clear_keys, j.actor_kinds, j.actor_ids, j.request_ids, j.descriptions);
-  END IF;
+  PERFORM payments_post(p_merchant, j);   -- last, as above
 END $$;
 
 -- As payments_take, for captures that were asked for before: only while the payments are as the callers saw them, so that the answer each gives is true.

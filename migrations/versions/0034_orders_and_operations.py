@@ -12,8 +12,9 @@ depends_on = None
 FUNCTIONS = (
     "payments_take_asked(uuid, json, json, json, integer)",
     "payments_step(uuid, json, json)",
-    "payments_ask(uuid, json)",
-    "payments_look(uuid, uuid[])",
+    "payments_ask(uuid, json, json)",
+    "payments_post(uuid, payment_journal)",
+    "payments_look(uuid, uuid[], uuid[])",
     "orders_create(uuid, json)",
 )
 TYPES = ("payment_step", "payment_ask", "order_wish")

@@ -1,6 +1,6 @@
 """What the server-side calls for operations are told and say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -8,6 +8,7 @@ import msgspec
 
 from app.core.ids import AttemptId, PaymentId
 from app.payments.domain import Operation
+from app.wallets.domain import PendingFunds
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,11 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     address: str | None
     factor_at: datetime | None
     request_id: str
+    sellers: Sequence[UUID] = ()
+    amounts: Sequence[int] = ()
+    fees: Sequence[int] = ()
+    funds: Sequence[UUID] = ()
+    takes: Sequence[int] = ()
 
 
 class ConnectionSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,3 +65,5 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[msgspec.Raw]
     operations: list[msgspec.Raw]
     connection: ConnectionSeen
+    funds: list[PendingFunds]
+    approval_from: int | None

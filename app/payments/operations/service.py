@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from app.approvals.domain import ApprovalRequired
 from app.core.errors import Invalid
 from app.core.ids import AttemptId, SellerId, new_id, public_id
 from app.core.money import Money
@@ -25,17 +26,22 @@ from app.payments.domain import (
     refund_shares,
 )
 from app.payments.models import Payment, PaymentOperation, PaymentPart
+from app.wallets.domain import PendingFunds, spread
+from app.wallets.service import Taken
 
 OVER = (PaymentStatus.CONFLICTED, PaymentStatus.VOIDED, PaymentStatus.EXPIRED)
 RELEASABLE = (PaymentStatus.AUTHORISED, PaymentStatus.CONFLICTED, PaymentStatus.PARTIALLY_CAPTURED, PaymentStatus.PARTIALLY_REFUNDED)
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment with its parts, in the order of their sellers, and its operations, oldest first."""
+    """A payment with its parts, in the order of their sellers, and its operations, oldest first; for a refund also the funds that are still pending,
+    and the amount in minor units from which on others have to agree."""
 
     payment: Payment
     parts: Sequence[PaymentPart]
     operations: Sequence[PaymentOperation]
+    funds: Sequence[PendingFunds] = ()
+    approval_from: int | None = None
 
     def next_number(self, kind: Operation) -> int:
         """The number of the next operation of this kind."""
@@ -139,6 +145,24 @@ def refund(held: Held, *, amount: Money, split: Mapping[SellerId, int] | None, r
     held.refuse_undecided(Operation.REFUND, states=(OperationStatus.UNKNOWN,))
     shares = refund_shares([part_of(part) for part in held.parts], amount, wanted=split, keep_fee=keep_fee)
     return Wanted(kind=Operation.REFUND, operation_id=new_id(), amount=amount, shares=shares, reason=reason)
+
+
+def refund_at_once(held: Held, *, amount: Money | None, split: Mapping[SellerId, int] | None, reason: str, keep_fee: bool) -> Wanted:
+    """A refund that needs nobody's agreement, with where it takes the sellers' money from: pending funds first, then available ones. Whether so much is
+    available the ledger says when it is taken."""
+    back = refundable(held.payment, amount)
+    if held.approval_from is not None and back.minor >= held.approval_from:
+        raise ApprovalRequired(f"{back.format()} needs the agreement of others.")
+    wanted = refund(held, amount=back, split=split, reason=reason, keep_fee=keep_fee)
+    taken = {str(share.seller_id): msgspec.to_builtins(_taken(held, share)) for share in wanted.shares}
+    return msgspec.structs.replace(wanted, taken=taken)
+
+
+def _taken(held: Held, share: Share) -> Taken:
+    funds = [one for one in held.funds if one.seller_id == share.seller_id]
+    parts = spread([one.left for one in funds], share.net_minor)
+    pending = [(str(one.id), part) for one, part in zip(funds, parts, strict=True) if part]
+    return Taken(pending=pending, available_minor=share.net_minor - sum(parts))
 
 
 def before(payment: Payment) -> dict[str, object]:

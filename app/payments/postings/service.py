@@ -102,10 +102,19 @@ async def request_refund(
             seller_id=share.seller_id,
             amount=Money(share.net_minor, payment.currency),
         )
-    key = public_id("ref", refund_id)
-    lines = _refund_lines(payment, key, shares, taken)
-    await post(session, actor, payment, (Kind.REFUND_REQUESTED, f"refund:{key}:requested", lines))
+    await post(session, actor, payment, refund_requested(payment, refund_id, shares, taken))
     return {str(seller_id): msgspec.to_builtins(part) for seller_id, part in taken.items()}
+
+
+def refund_requested(payment: Payment, refund_id: RefundId, shares: Sequence[Share], taken: Mapping[SellerId, Taken]) -> Entry:
+    """The sellers' money for a refund is set aside, from where it was found."""
+    key = public_id("ref", refund_id)
+    return Kind.REFUND_REQUESTED, f"refund:{key}:requested", _refund_lines(payment, key, shares, taken)
+
+
+def taken_of(split: Mapping[str, Mapping[str, object]]) -> dict[SellerId, Taken]:
+    """From where a refund took the sellers' money, as it was kept with the refund."""
+    return {SellerId(UUID(seller)): msgspec.convert(part, Taken) for seller, part in split.items()}
 
 
 def _refund_lines(payment: Payment, key: str, shares: Sequence[Share], taken: Mapping[SellerId, Taken]) -> list[Line]:
@@ -142,7 +151,7 @@ async def fail_refund(session: AsyncSession, actor: Actor, *, payment: Payment, 
         await post(session, actor, payment, (Kind.REFUND_RETURNED, f"refund:{key}:returned", lines))
         return
     shares = shares_of(refund)
-    before = {SellerId(UUID(seller)): msgspec.convert(part, Taken) for seller, part in refund.split["taken"].items()}
+    before = taken_of(refund.split["taken"])
     back = {}
     for seller_id in sorted(before):
         back[seller_id] = await wallets.give_back(session, merchant_id=MerchantId(payment.merchant_id), taken=before[seller_id])
