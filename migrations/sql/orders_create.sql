@@ -30,13 +30,14 @@ BEGIN
         FROM unnest(wishes) WITH ORDINALITY w WHERE w.key IS NOT NULL ORDER BY w.key, w.id
       ON CONFLICT DO NOTHING RETURNING resource_id)
   SELECT array_agg(w.id) INTO made FROM unnest(wishes) w WHERE w.key IS NULL OR w.id IN (SELECT f.resource_id FROM fresh f);
+  -- a key that was left behind without an answer is not taken over here: whoever takes the long way does that
   IF cardinality(made) IS DISTINCT FROM cardinality(wishes) THEN
     RETURN QUERY SELECT w.id, h.claim, h.status, h.body, h.resource_id
-      FROM unnest(wishes) w CROSS JOIN LATERAL idempotency_take_over(p_merchant, w.key, decode(w.request, 'hex'), w.lease, w.at) h
+      FROM unnest(wishes) w CROSS JOIN LATERAL idempotency_take_over(p_merchant, w.key, decode(w.request, 'hex'), w.at, w.at) h
       WHERE w.id <> ALL (coalesce(made, '{}'));
     IF made IS NULL THEN RETURN; END IF;
   END IF;
-  IF NOT ARRAY(SELECT unnest(w.sellers) FROM unnest(wishes) w WHERE w.id = ANY (made)) <@ active THEN
+  IF NOT ARRAY(SELECT unnest(w.sellers) FROM unnest(wishes) w WHERE w.id = ANY (made)) <@ coalesce(active, '{}') THEN
     RAISE EXCEPTION 'a seller is not there, or blocked' USING ERRCODE = '23514', CONSTRAINT = 'order_sellers';
   END IF;
   RETURN QUERY
