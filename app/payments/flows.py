@@ -26,7 +26,7 @@ from app.payments.answering.service import Case
 from app.payments.asking import service as asking
 from app.payments.attempts import queries as attempt_queries
 from app.payments.attempts import service as attempts
-from app.payments.calls import flows as calls
+from app.payments.calls import service as calls
 from app.payments.domain import CaptureMode, EventNotConfirmed, Operation, PaymentStatus, RefundFailed
 from app.payments.hot import service as hot
 from app.payments.operations import service as operations
@@ -83,7 +83,7 @@ async def pay(
         return await _again(actor, begun, token=token)
     call = calls.prepare(begun.payment, begun.attempt, token=token)
     await failpoint("payments.claimed")
-    result = await calls.send(connections.adapter_of(begun.connection), call)
+    result = await _send(connections.adapter_of(begun.connection), call)
     await failpoint("payments.called")
     taking = steps.taking_at_once(begun.payment, begun.attempt, [part_of(row) for row in begun.parts], result)
     if taking is not None:
@@ -207,7 +207,7 @@ async def _at_once(actor: Actor, *, payment_id: PaymentId, kind: Operation, plan
         return await _again(actor, begun)
     call = calls.prepare(begun.held.payment, begun.attempt)
     await failpoint("payments.claimed")
-    result = await calls.send(connections.adapter_of(begun.connection), call)
+    result = await _send(connections.adapter_of(begun.connection), call)
     await failpoint("payments.called")
     case = Case(held=begun.held, attempt=begun.attempt, operation=begun.operation)
     return await _record_at_once(actor, case, call, result, key=key) or await _record(actor, call, result, key=key)
@@ -225,7 +225,7 @@ async def _once(actor: Actor, *, begin: Begin, key: str, request: bytes) -> Answ
     if not claim.is_new:
         return await _again(actor, claim)
     await failpoint("payments.claimed")
-    result = await calls.send(adapter, call)
+    result = await _send(adapter, call)
     await failpoint("payments.called")
     return await _record(actor, call, result, key=key)
 
@@ -241,8 +241,31 @@ async def _again(actor: Actor, claim: idempotency.Claim, *, token: str | None = 
     if claim.replay is not None:
         return Answered(status=claim.replay.status, body=claim.replay.body, payment_id=call.payment_id, replayed=True)
     await failpoint("payments.resumed")
-    result = None if call.has_answer else await calls.resume(adapter, call)
+    result = None if call.has_answer else await _resume(adapter, call)
     return await _record(actor, call, result, key=claim.key)
+
+
+async def _send(adapter: PspAdapter, call: calls.Call) -> Result:
+    match call.operation:
+        case Operation.AUTHORISE:
+            return await (adapter.authorise if call.instruction.token else adapter.start_redirect)(call.instruction)
+        case Operation.CAPTURE:
+            return await adapter.capture(call.instruction)
+        case Operation.REFUND:
+            return await adapter.refund(call.instruction)
+        case Operation.VOID:
+            return await adapter.void(call.instruction)
+
+
+async def _resume(adapter: PspAdapter, call: calls.Call) -> Result:
+    """Continue a request whose process died: ask first; only what the PSP certainly does not know is sent, under the same key."""
+    found = await adapter.lookup(call.instruction.reference)
+    return await _send(adapter, call) if found.outcome is Outcome.NOT_SENT and _certain(found) else found
+
+
+def _certain(result: Result) -> bool:
+    """Whether “not sent” means that the PSP answered it has no such operation, not that the question failed to reach it."""
+    return result.code == "not_found"
 
 
 async def _record(actor: Actor, call: calls.Call, result: Result | None, *, key: str) -> Answered:
@@ -283,9 +306,9 @@ async def ask(*, merchant_id: MerchantId, attempt_id: AttemptId) -> None:
 async def _settle_missing(adapter: PspAdapter, call: calls.Call, answer: Result) -> Result:
     """The PSP does not know the operation. A capture, void or refund is sent again under the same key. A card payment, whose token we never keep,
     is over, but only when it is old enough: the PSP may still be working on a request whose answer we did not wait for."""
-    if not calls.is_certain(answer) or (call.operation is Operation.AUTHORISE and now() - call.begun_at < NOT_FOUND_COUNTS_AFTER):
+    if not _certain(answer) or (call.operation is Operation.AUTHORISE and now() - call.begun_at < NOT_FOUND_COUNTS_AFTER):
         return msgspec.structs.replace(answer, outcome=Outcome.UNKNOWN)
-    return answer if call.operation is Operation.AUTHORISE else await calls.send(adapter, call)
+    return answer if call.operation is Operation.AUTHORISE else await _send(adapter, call)
 
 
 async def refresh(*, merchant_id: MerchantId, payment_id: PaymentId) -> None:

@@ -1,6 +1,5 @@
 """Operations and answers in server-side calls: the same rows and answers as the long way, and guards that hold when somebody was faster."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,12 +10,9 @@ import pytest
 from psycopg import Connection
 from sqlalchemy import select
 
-from app.core import failpoints
 from app.core.actors import Actor
 from app.core.clock import today, travel
 from app.core.db import unit_of_work
-from app.core.failpoints import FailpointRaised
-from app.core.idempotency import LEASE, RequestInProgress
 from app.core.ids import AttemptId, PaymentId, new_id
 from app.core.money import Money
 from app.ledger import service as ledger
@@ -24,7 +20,7 @@ from app.ledger.domain import AccountRef, InsufficientFunds, Line, Posting, Side
 from app.payments import flows, queries
 from app.payments.answering import service as answering
 from app.payments.asking import service as asking
-from app.payments.domain import CaptureMode, NothingToCapture, OperationUnderWay
+from app.payments.domain import CaptureMode, NothingToCapture
 from app.payments.models import PaymentAttempt
 from app.payments.records import service as records
 from app.psp.domain import MethodSummary, Outcome, ProviderStatus, Result
@@ -371,61 +367,3 @@ class TestSomebodyIsFaster:
         posting = Posting(kind="payout.requested", source_type="test", source_id=new_id(), event_key="x", effective_on=today(), lines=lines)
         async with unit_of_work(shop.merchant_id) as session:
             await ledger.post(session, merchant_id=shop.merchant_id, postings=[posting])
-
-
-class TestOneKey:
-    @pytest.mark.parametrize("verb", ["capture", "void", "refund"])
-    async def test_thirty_at_once_with_one_key_do_it_once(self, shop: Shop, verb: str) -> None:
-        payment_id = await (capture_whole if verb == "refund" else authorise)(shop)
-        work = {"capture": flows.capture, "void": flows.void, "refund": flows.refund}[verb]
-        made = await asyncio.gather(
-            *(work(shop.actor, payment_id=payment_id, key="once", request=b"r") for _ in range(30)),  # type: ignore[operator]
-            return_exceptions=True,
-        )
-        answers = [each for each in made if isinstance(each, flows.Answered)]
-        assert shop.psp.made(verb) == 1
-        assert answers and len({answer.body for answer in answers}) == 1
-        assert {type(each) for each in made} <= {flows.Answered, RequestInProgress}
-
-    async def test_eight_at_once_with_keys_of_their_own_never_take_more_than_there_is(self, shop: Shop, books: Books) -> None:
-        payment_id = await authorise(shop)
-        made = await asyncio.gather(*(shop.capture(payment_id, 4_000) for _ in range(8)), return_exceptions=True)
-        done = sum(isinstance(each, flows.Answered) for each in made)
-        assert 1 <= done <= 2 and {type(each) for each in made} <= {flows.Answered, OperationUnderWay, NothingToCapture}
-        assert books()["1100", "psp"] == done * (4_000 - 30)
-
-
-class TestOnThisLine:
-    @pytest.mark.parametrize("point", ["payments.claimed", "payments.called", "payments.recorded"])
-    @pytest.mark.parametrize("verb", ["capture", "void", "refund"])
-    async def test_who_fails_here_is_continued_under_the_same_key(self, shop: Shop, books: Books, verb: str, point: str) -> None:
-        payment_id = await (capture_whole if verb == "refund" else authorise)(shop)
-        work = {"capture": flows.capture, "void": flows.void, "refund": flows.refund}[verb]
-        failpoints.enable(point, "raise")
-        try:
-            with pytest.raises(FailpointRaised):
-                await work(shop.actor, payment_id=payment_id, key="once", request=b"r")  # type: ignore[operator]
-        finally:
-            failpoints.enable(point, "off")
-        assert shop.psp.made(verb) == (point != "payments.claimed")
-        with travel(LEASE + timedelta(seconds=1)):
-            answered = await work(shop.actor, payment_id=payment_id, key="once", request=b"r")  # type: ignore[operator]
-        assert (view(answered)["status"], answered.replayed) == (
-            {"capture": "captured", "void": "voided", "refund": "refunded"}[verb],
-            point == "payments.recorded",
-        )
-        assert shop.psp.made(verb) == 1
-        assert (
-            books()
-            == {
-                "capture": {
-                    ("1100", "psp"): 9_970,
-                    ("5100", ""): 30,
-                    ("2100", "anna"): -5_700,
-                    ("2100", "bert"): -3_600,
-                    ("4100", ""): -700,
-                },
-                "void": {},
-                "refund": {("1100", "psp"): -30, ("5100", ""): 30},
-            }[verb]
-        )

@@ -10,7 +10,7 @@ from app.core.settings import settings
 from app.payments.attempts import service as attempts
 from app.payments.domain import CaptureMode, Operation, return_path
 from app.payments.models import Payment, PaymentAttempt
-from app.psp.domain import Instruction, Outcome, PspAdapter, Result
+from app.psp.domain import Instruction
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,27 +54,3 @@ def prepare(payment: Payment, attempt: PaymentAttempt, *, token: str | None = No
         was_heard=attempt.outcome is not None,
         begun_at=attempt.created_at,
     )
-
-
-async def send(adapter: PspAdapter, call: Call) -> Result:
-    """Make the call."""
-    match call.operation:
-        case Operation.AUTHORISE:
-            return await (adapter.authorise if call.instruction.token else adapter.start_redirect)(call.instruction)
-        case Operation.CAPTURE:
-            return await adapter.capture(call.instruction)
-        case Operation.REFUND:
-            return await adapter.refund(call.instruction)
-        case Operation.VOID:
-            return await adapter.void(call.instruction)
-
-
-async def resume(adapter: PspAdapter, call: Call) -> Result:
-    """Continue a request whose process died: ask first; only what the PSP certainly does not know is sent, under the same key."""
-    found = await adapter.lookup(call.instruction.reference)
-    return await send(adapter, call) if found.outcome is Outcome.NOT_SENT and is_certain(found) else found
-
-
-def is_certain(result: Result) -> bool:
-    """Whether “not sent” means that the PSP answered it has no such operation, not that the question failed to reach it."""
-    return result.code == "not_found"

@@ -1,0 +1,74 @@
+"""One effect per key for captures, voids and refunds: all at once, and when the process failed on any line."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from app.core import failpoints
+from app.core.clock import travel
+from app.core.failpoints import FailpointRaised
+from app.core.idempotency import LEASE, RequestInProgress
+from app.payments import flows
+from app.payments.domain import NothingToCapture, OperationUnderWay
+from tests.payments.conftest import Books
+from tests.payments.test_operations import authorise, capture_whole, view
+from tests.support.shop import Shop
+
+
+class TestOneKey:
+    @pytest.mark.parametrize("verb", ["capture", "void", "refund"])
+    async def test_thirty_at_once_with_one_key_do_it_once(self, shop: Shop, verb: str) -> None:
+        payment_id = await (capture_whole if verb == "refund" else authorise)(shop)
+        work = {"capture": flows.capture, "void": flows.void, "refund": flows.refund}[verb]
+        made = await asyncio.gather(
+            *(work(shop.actor, payment_id=payment_id, key="once", request=b"r") for _ in range(30)),  # type: ignore[operator]
+            return_exceptions=True,
+        )
+        answers = [each for each in made if isinstance(each, flows.Answered)]
+        assert shop.psp.made(verb) == 1
+        assert answers and len({answer.body for answer in answers}) == 1
+        assert {type(each) for each in made} <= {flows.Answered, RequestInProgress}
+
+    async def test_eight_at_once_with_keys_of_their_own_never_take_more_than_there_is(self, shop: Shop, books: Books) -> None:
+        payment_id = await authorise(shop)
+        made = await asyncio.gather(*(shop.capture(payment_id, 4_000) for _ in range(8)), return_exceptions=True)
+        done = sum(isinstance(each, flows.Answered) for each in made)
+        assert 1 <= done <= 2 and {type(each) for each in made} <= {flows.Answered, OperationUnderWay, NothingToCapture}
+        assert books()["1100", "psp"] == done * (4_000 - 30)
+
+
+class TestOnThisLine:
+    @pytest.mark.parametrize("point", ["payments.claimed", "payments.called", "payments.recorded"])
+    @pytest.mark.parametrize("verb", ["capture", "void", "refund"])
+    async def test_who_fails_here_is_continued_under_the_same_key(self, shop: Shop, books: Books, verb: str, point: str) -> None:
+        payment_id = await (capture_whole if verb == "refund" else authorise)(shop)
+        work = {"capture": flows.capture, "void": flows.void, "refund": flows.refund}[verb]
+        failpoints.enable(point, "raise")
+        try:
+            with pytest.raises(FailpointRaised):
+                await work(shop.actor, payment_id=payment_id, key="once", request=b"r")  # type: ignore[operator]
+        finally:
+            failpoints.enable(point, "off")
+        assert shop.psp.made(verb) == (point != "payments.claimed")
+        with travel(LEASE + timedelta(seconds=1)):
+            answered = await work(shop.actor, payment_id=payment_id, key="once", request=b"r")  # type: ignore[operator]
+        assert (view(answered)["status"], answered.replayed) == (
+            {"capture": "captured", "void": "voided", "refund": "refunded"}[verb],
+            point == "payments.recorded",
+        )
+        assert shop.psp.made(verb) == 1
+        assert (
+            books()
+            == {
+                "capture": {
+                    ("1100", "psp"): 9_970,
+                    ("5100", ""): 30,
+                    ("2100", "anna"): -5_700,
+                    ("2100", "bert"): -3_600,
+                    ("4100", ""): -700,
+                },
+                "void": {},
+                "refund": {("1100", "psp"): -30, ("5100", ""): 30},
+            }[verb]
+        )
