@@ -70,6 +70,17 @@ def known(kind: type[Row], /, **values: object) -> Row:
     return row
 
 
+@cache
+def _shape(kind: type[Row]) -> type[msgspec.Struct]:
+    """A table's columns as JSON holds them."""
+    return msgspec.defstruct(kind.__name__, [(column.key, column.type.python_type | None) for column in kind.__table__.columns])
+
+
+def known_from(kind: type[Row], document: bytes | msgspec.Raw) -> Row:
+    """As ``known``, from a row that the database gave as JSON."""
+    return known(kind, **msgspec.structs.asdict(msgspec.json.decode(document, type=_shape(kind))))
+
+
 def changed(row: Row, /, **changes: object) -> Row:
     """A copy of a known row with some values changed; the row itself stays as it is."""
     values = {name: value for name, value in row.__dict__.items() if name != "_sa_instance_state"}

@@ -1,6 +1,5 @@
 """JSON routes of orders."""
 
-import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
@@ -10,44 +9,21 @@ from app.core import idempotency
 from app.core.actors import Actor
 from app.core.ids import OrderId, path_id
 from app.core.paging import Page
-from app.orders import queries, service
+from app.orders import flows, queries
 from app.orders.domain import OrderNotFound
 from app.orders.schemas import OrderRequest, OrderRow, OrderView
 from app.web.context import HttpRequest
 from app.web.guards import requires
 
-CREATED = 201
-
 
 @post("/v1/orders", name="orders:api_create", guards=[requires("orders.write")])
-async def create_order(
-    request: HttpRequest, data: JSONBody[OrderRequest], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
-) -> Response[bytes]:
+async def create_order(request: HttpRequest, data: JSONBody[OrderRequest], actor: NamedDependency[Actor]) -> Response[bytes]:
     """Create an order. With an ``Idempotency-Key`` the same request may be repeated; the reference is unique in any case."""
     key = request.headers.get("idempotency-key")
-    if key is not None:
-        asked = idempotency.fingerprint(request.method, request.url.path, await request.body())
-        claim = await idempotency.claim(session, merchant_id=actor.merchant, key=key, request=asked)
-        if claim.replay is not None:
-            headers = {"Idempotent-Replayed": "true"}
-            return Response(claim.replay.body, status_code=claim.replay.status, media_type="application/json", headers=headers)
-    order = await service.create_order(
-        session,
-        actor,
-        reference=data.reference,
-        currency=data.currency,
-        lines=[line.line() for line in data.lines],
-        buyer_name=data.buyer.name,
-        buyer_email=data.buyer.email,
-        description=data.description,
-        details=data.metadata,
-        expires_at=data.expires_at,
-    )
-    view = await queries.order_view(session, merchant_id=actor.merchant, order_id=OrderId(order.id))
-    body = msgspec.json.encode(view)
-    if key is not None:
-        await idempotency.finish(session, merchant_id=actor.merchant, key=key, answer=idempotency.Answer(CREATED, body))
-    return Response(body, status_code=CREATED, media_type="application/json")
+    asked = idempotency.fingerprint(request.method, request.url.path, await request.body())
+    made = await flows.create_order(actor, order=data.order(), key=key, request=asked)
+    headers = {"Idempotent-Replayed": "true"} if made.replayed else {}
+    return Response(made.answer.body, status_code=made.answer.status, media_type="application/json", headers=headers)
 
 
 @get("/v1/orders", name="orders:api_list", guards=[requires("orders.read")])

@@ -1,6 +1,7 @@
 """Orders: what a buyer owes at one checkout, with a line for each thing a seller delivers."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 
@@ -96,6 +97,26 @@ class NewLine(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     amount: Money
     quantity: int = 1
+
+
+class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as somebody wants to create it."""
+
+    reference: str
+    currency: str
+    lines: list[NewLine]
+    buyer_name: str = ""
+    buyer_email: str = ""
+    description: str = ""
+    details: Mapping[str, str] = {}
+    expires_at: datetime | None = None
+
+
+def check_expiry(expires_at: datetime | None, moment: datetime) -> None:
+    """Refuse an order that would expire before it can be paid, or practically never."""
+    if expires_at is not None and (expires_at.tzinfo is None or not moment < expires_at <= moment + MAX_OPEN):
+        problem = f"Use a moment with its time zone, at most {MAX_OPEN.days} days from now."
+        raise Invalid("The order would expire in the past, or practically never.", fields={"expires_at": problem})
 
 
 def order_total(lines: list[NewLine], currency: str) -> Money:

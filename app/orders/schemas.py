@@ -11,7 +11,7 @@ from app.core.errors import Invalid
 from app.core.ids import SellerId, parse_id, public_id
 from app.core.money import Money
 from app.core.paging import Page
-from app.orders.domain import NewLine, OrderLinesInvalid, OrderStatus
+from app.orders.domain import NewLine, NewOrder, OrderLinesInvalid, OrderStatus
 from app.orders.models import Order
 
 MAX_QUANTITY = 1_000_000
@@ -50,6 +50,19 @@ class OrderRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     description: Text200 = ""
     metadata: Annotated[dict[str, str], msgspec.Meta(max_length=20)] = {}
     expires_at: datetime | None = None
+
+    def order(self) -> NewOrder:
+        """The order in the words of the domain."""
+        return NewOrder(
+            reference=self.reference,
+            currency=self.currency,
+            lines=[line.line() for line in self.lines],
+            buyer_name=self.buyer.name,
+            buyer_email=self.buyer.email,
+            description=self.description,
+            details=self.metadata,
+            expires_at=self.expires_at,
+        )
 
 
 class LineView(msgspec.Struct, kw_only=True):

@@ -10,11 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import audit, outbox
 from app.core.actors import Actor
 from app.core.clock import now
-from app.core.errors import Invalid
 from app.core.ids import MerchantId, OrderId, new_id, public_id
 from app.core.money import exponent
 from app.orders import queries
-from app.orders.domain import MAX_OPEN, ORDER, NewLine, OrderCancelled, OrderCreated, OrderReferenceTaken, OrderStatus, order_total
+from app.orders.domain import ORDER, NewLine, OrderCancelled, OrderCreated, OrderReferenceTaken, OrderStatus, check_expiry, order_total
 from app.orders.models import Order, OrderLine
 from app.sellers import queries as sellers
 from app.sellers.domain import SellerBlocked, SellerStatus
@@ -38,9 +37,7 @@ async def create_order(
     total = order_total(lines, currency)
     await _check_sellers(session, actor.merchant, lines)
     moment = now()
-    if expires_at is not None and (expires_at.tzinfo is None or not moment < expires_at <= moment + MAX_OPEN):
-        problem = f"Use a moment with its time zone, at most {MAX_OPEN.days} days from now."
-        raise Invalid("The order would expire in the past, or practically never.", fields={"expires_at": problem})
+    check_expiry(expires_at, moment)
     order = Order(
         merchant_id=actor.merchant,
         id=new_id(),

@@ -6,7 +6,7 @@ answer together. Dying anywhere in between leaves an attempt that is due and get
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import msgspec
@@ -16,18 +16,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import idempotency, rounds
 from app.core.actors import Actor
 from app.core.clock import now
-from app.core.db import unit_of_work
+from app.core.db import changed, unit_of_work
 from app.core.failpoints import failpoint
-from app.core.ids import AttemptId, ConnectionId, MerchantId, OrderId, PaymentId, PspEventId, SellerId, new_id, public_id
+from app.core.ids import AttemptId, ConnectionId, MerchantId, OrderId, PaymentId, PspEventId, SellerId, new_id
 from app.core.money import Money
-from app.core.settings import settings
 from app.payments import queries, service
+from app.payments.answering import service as answering
+from app.payments.answering.service import Case
+from app.payments.asking import service as asking
 from app.payments.attempts import queries as attempt_queries
 from app.payments.attempts import service as attempts
-from app.payments.domain import CaptureMode, EventNotConfirmed, Operation, PaymentStatus, return_path
+from app.payments.calls import flows as calls
+from app.payments.domain import CaptureMode, EventNotConfirmed, Operation, PaymentStatus, RefundFailed
 from app.payments.hot import service as hot
+from app.payments.operations import service as operations
+from app.payments.operations.service import Held, part_of
 from app.payments.records import service as records
-from app.psp.domain import EventKind, Instruction, Outcome, PspAdapter, Result
+from app.payments.steps import service as steps
+from app.psp.domain import EventKind, Outcome, PspAdapter, Result
 from app.psp.service import connections, health, inbox
 
 log = structlog.get_logger()
@@ -48,20 +54,6 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     payment_id: PaymentId
     replayed: bool = False
-
-
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One call that is ready to be made: to whom, what, and under which attempt the answer is recorded."""
-
-    merchant_id: MerchantId
-    payment_id: PaymentId
-    attempt_id: AttemptId
-    connection_id: ConnectionId
-    operation: Operation
-    instruction: Instruction
-    has_answer: bool
-    was_heard: bool
-    begun_at: datetime
 
 
 async def pay(
@@ -89,23 +81,53 @@ async def pay(
     )
     if isinstance(begun, idempotency.Claim):
         return await _again(actor, begun, token=token)
-    call = _prepare(service.Asked(begun.payment, begun.attempt), token=token)
+    call = calls.prepare(begun.payment, begun.attempt, token=token)
     await failpoint("payments.claimed")
-    result = await _send(connections.adapter_of(begun.connection), call)
+    result = await calls.send(connections.adapter_of(begun.connection), call)
     await failpoint("payments.called")
-    return await _record_collected(actor, begun, call, result, key=key) or await _record(actor, call, result, key=key)
+    taking = steps.taking_at_once(begun.payment, begun.attempt, [part_of(row) for row in begun.parts], result)
+    if taking is not None:
+        done = await _record_collected(actor, begun, call, taking, key=key)
+    else:
+        attempt = changed(begun.attempt, asked_times=0, finished_at=None)
+        case = Case(held=Held(payment=begun.payment, parts=begun.parts, operations=[]), attempt=attempt)
+        done = await _record_at_once(actor, case, call, result, key=key)
+    return done or await _record(actor, call, result, key=key)
 
 
-async def _record_collected(actor: Actor, begun: hot.Begun, call: Call, result: Result, *, key: str) -> Answered | None:
-    """The plain case in one round trip: the PSP took the whole amount at once. Anything else, or a webhook that was faster, is recorded the long way."""
-    parts = [service.part_of(row) for row in begun.parts]
-    taking = records.taking_at_once(begun.payment, begun.attempt, parts, result)
-    if taking is None:
-        return None
+async def _record_collected(actor: Actor, begun: hot.Begun, call: calls.Call, taking: hot.Taking, *, key: str) -> Answered | None:
+    """The PSP took the whole amount at once: recorded in one round trip. When a webhook was faster, the long way is taken."""
     view = queries.view_of(*hot.after(begun, taking))
     answer = idempotency.Answer(DECIDED, msgspec.json.encode(view))
     if not await hot.take(actor, taking, finish=hot.Finish(key=key, answer=answer)):
         return None
+    return await _recorded(call, taking.result, answer)
+
+
+async def _record_at_once(actor: Actor, case: Case, call: calls.Call, result: Result, *, key: str) -> Answered | None:
+    """Any other answer in one round trip, while the payment is as we left it. What a failed refund had set aside is put back the long way."""
+    payment, operation = case.held.payment, case.operation
+    believed = steps.believed(payment, operation, result)
+    taking = None if operation is None else steps.taking_asked_for(payment, case.attempt, operation, believed)
+    if taking is not None:
+        answer = _answer_of(answering.taken(case, taking))
+        done = await answering.record_taking(actor, taking, finish=hot.Finish(key=key, answer=answer))
+    else:
+        step = steps.of_authorisation(payment, believed) if operation is None else steps.of_operation(payment, operation, believed)
+        if step.tells is RefundFailed:
+            return None
+        recorded = answering.stepped(actor, case, step, believed, now())
+        answer = _answer_of(recorded.held)
+        done = await answering.record_step(actor, recorded, finish=hot.Finish(key=key, answer=answer))
+    return await _recorded(call, result, answer) if done else None
+
+
+def _answer_of(held: Held) -> idempotency.Answer:
+    view = queries.view_of(held.payment, list(held.parts), list(held.operations))
+    return idempotency.Answer(STILL_OPEN if view.status in OPEN_STATUSES else DECIDED, msgspec.json.encode(view))
+
+
+async def _recorded(call: calls.Call, result: Result, answer: idempotency.Answer) -> Answered:
     if health.count_call(merchant_id=call.merchant_id, connection_id=call.connection_id, result=result):
         async with unit_of_work(call.merchant_id) as session:
             await health.write_tallies(session, merchant_id=call.merchant_id, connection_id=call.connection_id)
@@ -125,10 +147,14 @@ async def capture(
 ) -> Answered:
     """Take an authorised amount, or a part of it."""
 
+    def plan(held: Held) -> operations.Wanted:
+        return operations.capture(held, amount=amount, is_final=is_final, split=split)
+
     async def begin(session: AsyncSession) -> service.Asked:
         return await service.begin_capture(session, actor, payment_id=payment_id, amount=amount, is_final=is_final, split=split)
 
-    return await _once(actor, begin=begin, key=key, request=request)
+    done = await _at_once(actor, payment_id=payment_id, kind=Operation.CAPTURE, plan=plan, key=key, request=request)
+    return done or await _once(actor, begin=begin, key=key, request=request)
 
 
 async def refund(
@@ -145,21 +171,46 @@ async def refund(
 ) -> Answered:
     """Give a captured amount back to the buyer, or a part of it."""
 
+    def plan(held: Held) -> operations.Wanted:
+        return operations.refund_at_once(held, amount=amount, split=split, reason=reason, keep_fee=keep_fee)
+
     async def begin(session: AsyncSession) -> service.Asked:
         return await service.begin_refund(
             session, actor, payment_id=payment_id, amount=amount, split=split, reason=reason, keep_fee=keep_fee, approval_id=approval_id
         )
 
-    return await _once(actor, begin=begin, key=key, request=request)
+    done = None
+    if approval_id is None and not actor.has_limit("payments.refund"):
+        done = await _at_once(actor, payment_id=payment_id, kind=Operation.REFUND, plan=plan, key=key, request=request)
+    return done or await _once(actor, begin=begin, key=key, request=request)
 
 
 async def void(actor: Actor, *, payment_id: PaymentId, reason: str = "", key: str, request: bytes) -> Answered:
     """Release what is authorised and not captured."""
 
+    def plan(held: Held) -> operations.Wanted:
+        return operations.void(held, reason=reason)
+
     async def begin(session: AsyncSession) -> service.Asked:
         return await service.begin_void(session, actor, payment_id=payment_id, reason=reason)
 
-    return await _once(actor, begin=begin, key=key, request=request)
+    done = await _at_once(actor, payment_id=payment_id, kind=Operation.VOID, plan=plan, key=key, request=request)
+    return done or await _once(actor, begin=begin, key=key, request=request)
+
+
+async def _at_once(actor: Actor, *, payment_id: PaymentId, kind: Operation, plan: asking.Plan, key: str, request: bytes) -> Answered | None:
+    """The plain case of an operation: asked for and recorded in one call each. Nothing, and nothing done, when there is anything to say against it."""
+    begun = await asking.begin_operation(actor, payment_id=payment_id, kind=kind, plan=plan, key=key, request=request)
+    if begun is None:
+        return None
+    if isinstance(begun, idempotency.Claim):
+        return await _again(actor, begun)
+    call = calls.prepare(begun.held.payment, begun.attempt)
+    await failpoint("payments.claimed")
+    result = await calls.send(connections.adapter_of(begun.connection), call)
+    await failpoint("payments.called")
+    case = Case(held=begun.held, attempt=begun.attempt, operation=begun.operation)
+    return await _record_at_once(actor, case, call, result, key=key) or await _record(actor, call, result, key=key)
 
 
 async def _once(actor: Actor, *, begin: Begin, key: str, request: bytes) -> Answered:
@@ -169,12 +220,12 @@ async def _once(actor: Actor, *, begin: Begin, key: str, request: bytes) -> Answ
         if claim.is_new:
             asked = await begin(session)
             await idempotency.name_resource(session, merchant_id=actor.merchant, key=key, resource_id=asked.attempt.id)
-            call = _prepare(asked)
+            call = calls.prepare(asked.payment, asked.attempt)
             adapter = await connections.adapter_for(session, merchant_id=actor.merchant, connection_id=call.connection_id)
     if not claim.is_new:
         return await _again(actor, claim)
     await failpoint("payments.claimed")
-    result = await _send(adapter, call)
+    result = await calls.send(adapter, call)
     await failpoint("payments.called")
     return await _record(actor, call, result, key=key)
 
@@ -185,68 +236,16 @@ async def _again(actor: Actor, claim: idempotency.Claim, *, token: str | None = 
         raise idempotency.RequestInProgress("The first request with this key is still running.", retry_after=1)
     async with unit_of_work(actor.merchant) as session:
         payment, attempt = await attempts.lock_attempt(session, merchant_id=actor.merchant, attempt_id=AttemptId(claim.resource_id))
-        call = _prepare(service.Asked(payment, attempt), token=token)
+        call = calls.prepare(payment, attempt, token=token)
         adapter = await connections.adapter_for(session, merchant_id=actor.merchant, connection_id=call.connection_id)
     if claim.replay is not None:
         return Answered(status=claim.replay.status, body=claim.replay.body, payment_id=call.payment_id, replayed=True)
     await failpoint("payments.resumed")
-    result = None if call.has_answer else await _resume(adapter, call)
+    result = None if call.has_answer else await calls.resume(adapter, call)
     return await _record(actor, call, result, key=claim.key)
 
 
-def _prepare(asked: service.Asked, *, token: str | None = None) -> Call:
-    payment, attempt = asked.payment, asked.attempt
-    reference = public_id("att", attempt.id)
-    merchant_id, payment_id = MerchantId(payment.merchant_id), PaymentId(payment.id)
-    instruction = Instruction(
-        amount=Money(attempt.amount_minor, payment.currency),
-        reference=reference,
-        idempotency_key=reference,
-        token=token,
-        return_url=payment.return_url or settings().public_url + return_path(merchant_id, payment_id),
-        capture=attempt.operation == Operation.CAPTURE
-        or (attempt.operation == Operation.AUTHORISE and payment.capture_mode == CaptureMode.AUTOMATIC),
-        original=payment.provider_reference if attempt.operation != Operation.AUTHORISE else None,
-        description=payment.order_reference,
-        metadata={"payment": public_id("pay", payment.id), "order": payment.order_reference},
-    )
-    return Call(
-        merchant_id=merchant_id,
-        payment_id=payment_id,
-        attempt_id=AttemptId(attempt.id),
-        connection_id=ConnectionId(attempt.connection_id),
-        operation=Operation(attempt.operation),
-        instruction=instruction,
-        has_answer=attempts.is_decided(attempt),
-        was_heard=attempt.outcome is not None,
-        begun_at=attempt.created_at,
-    )
-
-
-async def _send(adapter: PspAdapter, call: Call) -> Result:
-    match call.operation:
-        case Operation.AUTHORISE:
-            return await (adapter.authorise if call.instruction.token else adapter.start_redirect)(call.instruction)
-        case Operation.CAPTURE:
-            return await adapter.capture(call.instruction)
-        case Operation.REFUND:
-            return await adapter.refund(call.instruction)
-        case Operation.VOID:
-            return await adapter.void(call.instruction)
-
-
-async def _resume(adapter: PspAdapter, call: Call) -> Result:
-    """Continue a request whose process died: ask first; only what the PSP certainly does not know is sent, under the same key."""
-    found = await adapter.lookup(call.instruction.reference)
-    return await _send(adapter, call) if found.outcome is Outcome.NOT_SENT and _certain(found) else found
-
-
-def _certain(result: Result) -> bool:
-    """Whether “not sent” means that the PSP answered it has no such operation, not that the question failed to reach it."""
-    return result.code == "not_found"
-
-
-async def _record(actor: Actor, call: Call, result: Result | None, *, key: str) -> Answered:
+async def _record(actor: Actor, call: calls.Call, result: Result | None, *, key: str) -> Answered:
     async with unit_of_work(call.merchant_id) as session:
         if result is not None:
             await records.record_result(session, actor, merchant_id=call.merchant_id, attempt_id=call.attempt_id, result=result)
@@ -267,7 +266,7 @@ async def ask(*, merchant_id: MerchantId, attempt_id: AttemptId) -> None:
         if attempts.is_decided(attempt):
             return
         payment = await queries.payment(session, merchant_id=merchant_id, payment_id=PaymentId(attempt.payment_id))
-        call = _prepare(service.Asked(payment, attempt))
+        call = calls.prepare(payment, attempt)
         adapter = await connections.adapter_for(session, merchant_id=merchant_id, connection_id=call.connection_id)
     await failpoint("payments.before_ask")
     result = await adapter.lookup(call.instruction.reference)
@@ -281,12 +280,12 @@ async def ask(*, merchant_id: MerchantId, attempt_id: AttemptId) -> None:
         await records.record_result(session, actor, merchant_id=merchant_id, attempt_id=attempt_id, result=result)
 
 
-async def _settle_missing(adapter: PspAdapter, call: Call, answer: Result) -> Result:
+async def _settle_missing(adapter: PspAdapter, call: calls.Call, answer: Result) -> Result:
     """The PSP does not know the operation. A capture, void or refund is sent again under the same key. A card payment, whose token we never keep,
     is over, but only when it is old enough: the PSP may still be working on a request whose answer we did not wait for."""
-    if not _certain(answer) or (call.operation is Operation.AUTHORISE and now() - call.begun_at < NOT_FOUND_COUNTS_AFTER):
+    if not calls.is_certain(answer) or (call.operation is Operation.AUTHORISE and now() - call.begun_at < NOT_FOUND_COUNTS_AFTER):
         return msgspec.structs.replace(answer, outcome=Outcome.UNKNOWN)
-    return answer if call.operation is Operation.AUTHORISE else await _send(adapter, call)
+    return answer if call.operation is Operation.AUTHORISE else await calls.send(adapter, call)
 
 
 async def refresh(*, merchant_id: MerchantId, payment_id: PaymentId) -> None:

@@ -1,10 +1,10 @@
 """Writes about payments: starting one, asking for a capture, refund or void, and letting one expire. One transaction each, no network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.approvals import service as approvals
@@ -12,31 +12,16 @@ from app.approvals.domain import Act
 from app.core import audit
 from app.core.actors import Actor
 from app.core.clock import now
-from app.core.errors import Invalid
-from app.core.ids import MerchantId, PaymentId, RefundId, SellerId, new_id, public_id
+from app.core.ids import AttemptId, MerchantId, PaymentId, RefundId, SellerId
 from app.core.money import Money
 from app.payments import queries
 from app.payments.attempts import service as attempts
-from app.payments.domain import (
-    IN_FLIGHT,
-    PAYMENT,
-    AmountNotPositive,
-    NothingToCapture,
-    Operation,
-    OperationStatus,
-    OperationUnderWay,
-    Part,
-    PaymentExpired,
-    PaymentStatus,
-    RefundExceedsCaptured,
-    Share,
-    capture_shares,
-    money_event,
-    refund_shares,
-)
+from app.payments.domain import PAYMENT, OperationStatus, Part, PaymentExpired, PaymentStatus, Share, money_event
 from app.payments.history import service as history
 from app.payments.instructions.domain import refund_instruction
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation, PaymentPart
+from app.payments.operations import service as operations
+from app.payments.operations.service import Held, Wanted, part_of
 from app.payments.postings import service as postings
 
 _MOVE_PARTS = text(
@@ -45,18 +30,6 @@ _MOVE_PARTS = text(
     " where p.merchant_id = :merchant and p.payment_id = :payment and p.seller_id = u.seller"
 )
 _EXPIRED = text("select merchant_id, id from payments_expired(:moment, :most)")
-
-
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation about to be asked for: how much, what it moves for each seller, and from where a refund took it."""
-
-    kind: Operation
-    operation_id: UUID
-    amount: Money
-    shares: list[Share] = []
-    taken: dict[str, dict[str, object]] = {}
-    is_final: bool = False
-    reason: str = ""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -68,37 +41,21 @@ class Asked(msgspec.Struct, frozen=True):
 
 async def parts_of(session: AsyncSession, payment: Payment) -> list[Part]:
     """The parts of a payment, locked with it."""
-    statement = (
-        select(PaymentPart)
-        .where(PaymentPart.merchant_id == payment.merchant_id, PaymentPart.payment_id == payment.id)
-        .order_by(PaymentPart.seller_id)
-    )
-    rows = (await session.execute(statement.execution_options(populate_existing=True))).scalars()
-    return [part_of(row) for row in rows]
+    return [part_of(row) for row in await _parts(session, payment)]
 
 
-def part_of(row: PaymentPart) -> Part:
-    """A part in the words of the domain."""
-    return Part(
-        seller_id=SellerId(row.seller_id),
-        amount_minor=row.amount_minor,
-        fee_minor=row.fee_minor,
-        captured_minor=row.captured_minor,
-        fee_captured_minor=row.fee_captured_minor,
-        refunded_minor=row.refunded_minor,
-        fee_returned_minor=row.fee_returned_minor,
-    )
+async def _parts(session: AsyncSession, payment: Payment) -> list[PaymentPart]:
+    of_payment = (PaymentPart.merchant_id == payment.merchant_id, PaymentPart.payment_id == payment.id)
+    statement = select(PaymentPart).where(*of_payment).order_by(PaymentPart.seller_id)
+    return list((await session.execute(statement.execution_options(populate_existing=True))).scalars())
 
 
-def _amount(payment: Payment, amount: Money | None, left: int) -> Money:
-    if amount is None:
-        amount = Money(left, payment.currency)
-    if amount.currency != payment.currency:
-        detail = f"The payment is in {payment.currency}, not in {amount.currency}."
-        raise Invalid(detail, fields={"amount.currency": detail})
-    if amount.minor <= 0 and left > 0:
-        raise AmountNotPositive("Use an amount of more than zero.", fields={"amount.minor": "Use an amount of more than zero."})
-    return amount
+async def _hold(session: AsyncSession, actor: Actor, payment_id: PaymentId) -> Held:
+    """The payment with all that belongs to it, locked until the transaction ends."""
+    payment = await queries.payment(session, merchant_id=actor.merchant, payment_id=payment_id, lock=True)
+    of_payment = (PaymentOperation.merchant_id == payment.merchant_id, PaymentOperation.payment_id == payment.id)
+    done = select(PaymentOperation).where(*of_payment).order_by(PaymentOperation.id).execution_options(populate_existing=True)
+    return Held(payment=payment, parts=await _parts(session, payment), operations=list((await session.execute(done)).scalars()))
 
 
 async def begin_capture(
@@ -111,27 +68,10 @@ async def begin_capture(
     split: Mapping[SellerId, int] | None = None,
 ) -> Asked:
     """Ask to take an authorised amount, or a part of it; ``is_final`` releases what is left."""
-    payment = await queries.payment(session, merchant_id=actor.merchant, payment_id=payment_id, lock=True)
-    if (
-        payment.authorised_minor == 0
-        or payment.rest_released
-        or PaymentStatus(payment.status) in (PaymentStatus.CONFLICTED, PaymentStatus.VOIDED, PaymentStatus.EXPIRED)
-    ):
-        PAYMENT.next(PaymentStatus(payment.status), "capture_part")
-        raise NothingToCapture("Nothing is authorised that could be captured.")
-    left = payment.amount_minor - payment.capture_reserved_minor
-    wanted = _amount(payment, amount, left)
-    if not 0 < wanted.minor <= left:
-        raise NothingToCapture(
-            f"At most {Money(left, payment.currency).format()} can still be captured.", fields={"amount.minor": f"At most {left}."}
-        )
-    await _refuse_undecided(session, payment, Operation.CAPTURE, Operation.VOID)
-    shares = capture_shares(await parts_of(session, payment), wanted, wanted=split)
-    payment.capture_reserved_minor += wanted.minor
-    final = is_final or wanted.minor == left
-    return await _begin(
-        session, actor, payment, Wanted(kind=Operation.CAPTURE, operation_id=new_id(), amount=wanted, shares=shares, is_final=final)
-    )
+    held = await _hold(session, actor, payment_id)
+    wanted = operations.capture(held, amount=amount, is_final=is_final, split=split)
+    held.payment.capture_reserved_minor += wanted.amount.minor
+    return await _begin(session, actor, held, wanted)
 
 
 async def begin_refund(
@@ -149,61 +89,25 @@ async def begin_refund(
 
     What needs the agreement of others happens only with an approval of exactly this refund, which it uses up.
     """
-    payment = await queries.payment(session, merchant_id=actor.merchant, payment_id=payment_id, lock=True)
-    left = payment.captured_minor - payment.refund_reserved_minor
-    wanted = _amount(payment, amount, left)
-    if not 0 < wanted.minor <= left:
-        raise RefundExceedsCaptured(
-            f"At most {Money(left, payment.currency).format()} can still be refunded.", fields={"amount.minor": f"At most {left}."}
-        )
+    held = await _hold(session, actor, payment_id)
+    payment, back = held.payment, operations.refundable(held.payment, amount)
     if approval_id is None:
-        await approvals.refuse_unapproved(session, actor, act=Act.REFUND, amount=wanted)
+        await approvals.refuse_unapproved(session, actor, act=Act.REFUND, amount=back)
     else:
-        told = refund_instruction(payment_id=payment_id, amount=wanted, split=split, reason=reason, keep_fee=keep_fee)
+        told = refund_instruction(payment_id=payment_id, amount=back, split=split, reason=reason, keep_fee=keep_fee)
         await approvals.use(session, actor, approval_id=approval_id, act=Act.REFUND, object_id=payment_id, instruction=told)
-    await _refuse_undecided(session, payment, Operation.REFUND, states=(OperationStatus.UNKNOWN,))
-    shares = refund_shares(await parts_of(session, payment), wanted, wanted=split, keep_fee=keep_fee)
-    payment.refund_reserved_minor += wanted.minor
-    await move_parts(session, payment, shares)
-    refund_id = RefundId(new_id())
-    kept = await postings.request_refund(session, actor, payment=payment, refund_id=refund_id, shares=shares)
-    return await _begin(
-        session,
-        actor,
-        payment,
-        Wanted(kind=Operation.REFUND, operation_id=refund_id, amount=wanted, shares=shares, taken=kept, reason=reason),
-    )
+    wanted = operations.refund(held, amount=back, split=split, reason=reason, keep_fee=keep_fee)
+    payment.refund_reserved_minor += back.minor
+    await move_parts(session, payment, wanted.shares)
+    refund_id = RefundId(wanted.operation_id)
+    kept = await postings.request_refund(session, actor, payment=payment, refund_id=refund_id, shares=wanted.shares)
+    return await _begin(session, actor, held, msgspec.structs.replace(wanted, taken=kept))
 
 
 async def begin_void(session: AsyncSession, actor: Actor, *, payment_id: PaymentId, reason: str = "") -> Asked:
     """Ask to release what is authorised and not captured."""
-    payment = await queries.payment(session, merchant_id=actor.merchant, payment_id=payment_id, lock=True)
-    status = PaymentStatus(payment.status)
-    left = payment.amount_minor - payment.capture_reserved_minor
-    if (
-        status
-        not in (PaymentStatus.AUTHORISED, PaymentStatus.CONFLICTED, PaymentStatus.PARTIALLY_CAPTURED, PaymentStatus.PARTIALLY_REFUNDED)
-        or left == 0
-    ):
-        PAYMENT.next(status, "void")
-    if payment.rest_released or left <= 0:
-        raise NothingToCapture("Nothing is authorised any more that could be released.")
-    await _refuse_undecided(session, payment, Operation.CAPTURE, Operation.VOID)
-    wanted = Wanted(kind=Operation.VOID, operation_id=new_id(), amount=Money(left, payment.currency), reason=reason)
-    return await _begin(session, actor, payment, wanted)
-
-
-async def _refuse_undecided(
-    session: AsyncSession, payment: Payment, *kinds: Operation, states: Sequence[OperationStatus] = IN_FLIGHT
-) -> None:
-    undecided = select(func.count()).where(
-        PaymentOperation.merchant_id == payment.merchant_id,
-        PaymentOperation.payment_id == payment.id,
-        PaymentOperation.kind.in_(kinds),
-        PaymentOperation.status.in_(states),
-    )
-    if (await session.execute(undecided)).scalar_one():
-        raise OperationUnderWay("The PSP has not answered an earlier operation on this payment. Ask it first, then try again.")
+    held = await _hold(session, actor, payment_id)
+    return await _begin(session, actor, held, operations.void(held, reason=reason))
 
 
 async def move_parts(session: AsyncSession, payment: Payment, shares: list[Share], *, sign: int = 1) -> None:
@@ -219,19 +123,20 @@ async def move_parts(session: AsyncSession, payment: Payment, shares: list[Share
     await session.execute(_MOVE_PARTS, values)
 
 
-async def _begin(session: AsyncSession, actor: Actor, payment: Payment, wanted: Wanted) -> Asked:
+async def _begin(session: AsyncSession, actor: Actor, held: Held, wanted: Wanted) -> Asked:
     """Commit to the operation: the attempt that will be sent, the operation it is for, the audit entry and the history."""
+    payment = held.payment
     payment.updated_at = now()
     attempt = await attempts.begin_attempt(session, actor, payment=payment, operation=wanted.kind, amount_minor=wanted.amount.minor)
-    await _add_operation(session, actor, attempt, wanted)
+    await _add_operation(session, actor, attempt, wanted, number=held.next_number(wanted.kind))
     await audit.record(
         session,
         actor,
         action=f"payment.{wanted.kind}_requested",
         object_type="payment",
         object_id=payment.id,
-        before={"status": payment.status, "captured_minor": payment.captured_minor, "refunded_minor": payment.refunded_minor},
-        after={"amount_minor": wanted.amount.minor, "currency": payment.currency, "attempt": public_id("att", attempt.id)},
+        before=operations.before(payment),
+        after=operations.asked_for(wanted, AttemptId(attempt.id)),
         reason=wanted.reason or None,
     )
     await history.note(
@@ -242,14 +147,12 @@ async def _begin(session: AsyncSession, actor: Actor, payment: Payment, wanted: 
         before=payment.status,
         attempt_id=attempt.id,
         amount_minor=wanted.amount.minor,
-        details={"reason": wanted.reason} if wanted.reason else {},
+        details=wanted.details,
     )
     return Asked(payment, attempt)
 
 
-async def _add_operation(session: AsyncSession, actor: Actor, attempt: PaymentAttempt, wanted: Wanted) -> None:
-    same_kind = (PaymentOperation.merchant_id == attempt.merchant_id, PaymentOperation.payment_id == attempt.payment_id)
-    number = select(func.count() + 1).where(*same_kind, PaymentOperation.kind == wanted.kind)
+async def _add_operation(session: AsyncSession, actor: Actor, attempt: PaymentAttempt, wanted: Wanted, *, number: int) -> None:
     session.add(
         PaymentOperation(
             merchant_id=attempt.merchant_id,
@@ -257,10 +160,10 @@ async def _add_operation(session: AsyncSession, actor: Actor, attempt: PaymentAt
             payment_id=attempt.payment_id,
             attempt_id=attempt.id,
             kind=wanted.kind,
-            number=(await session.execute(number)).scalar_one(),
+            number=number,
             status=OperationStatus.SENDING,
             amount_minor=wanted.amount.minor,
-            split={"shares": msgspec.to_builtins(wanted.shares), "taken": wanted.taken},
+            split=wanted.split,
             is_final=wanted.is_final,
             reason=wanted.reason,
             created_by=actor.name,
@@ -282,7 +185,7 @@ async def expire_payment(session: AsyncSession, *, merchant_id: MerchantId, paym
     rest = Money(payment.amount_minor - payment.captured_minor, payment.currency)
     payment.expires_at, payment.rest_released = None, True
     if payment.authorised_minor and rest.is_positive:
-        await postings.release_authorisation(session, actor, payment=payment, amount=rest, how="expired")
+        await postings.post(session, actor, payment, postings.released(payment, amount=rest, how="expired"))
     if payment.captured_minor == 0:
         await history.move(session, actor, payment=payment, event="expire", kind="payment.expired", tells=PaymentExpired)
     else:

@@ -1,7 +1,9 @@
 """Wallets: what a seller has. Pending until the funds are safe, then available; every bucket is an account of the ledger."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import ClassVar
+from uuid import UUID
 
 import msgspec
 
@@ -82,3 +84,20 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
 
     pending_minor: int
     available_minor: int
+
+
+class PendingFunds(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left, in minor units, of funds that a capture brought a seller and that are not available yet."""
+
+    id: UUID
+    seller_id: UUID
+    left: int
+
+
+def spread(left: Sequence[int], minor: int) -> list[int]:
+    """How much of an amount comes from each of several that are left, the first one first; the sum may be less than was wanted."""
+    parts = []
+    for one in left:
+        parts.append(max(0, min(minor, one)))
+        minor -= parts[-1]
+    return parts

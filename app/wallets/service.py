@@ -18,7 +18,7 @@ from app.core.money import Money
 from app.ledger import service as ledger
 from app.ledger.domain import AccountRef, Code, Kind, Owner, Posting, journals
 from app.wallets import queries
-from app.wallets.domain import MAX_AVAILABILITY_DAYS, RELEASE, AvailabilityOutOfRange, FundsReleased, ReleaseStatus
+from app.wallets.domain import MAX_AVAILABILITY_DAYS, RELEASE, AvailabilityOutOfRange, FundsReleased, ReleaseStatus, spread
 from app.wallets.models import FundsRelease, WalletPolicy
 
 SELLER = "seller"
@@ -108,15 +108,12 @@ async def _take_pending(
         .order_by(FundsRelease.id)
         .with_for_update()
     )
-    taken = []
-    for release in (await session.execute(statement)).scalars():
-        part = min(minor, release.amount_minor - release.taken_minor)
-        if part > 0:
-            release.taken_minor += part
-            minor -= part
-            taken.append((str(release.id), part))
+    releases = list((await session.execute(statement)).scalars())
+    parts = spread([_left(release) for release in releases], minor)
+    for release, part in zip(releases, parts, strict=True):
+        release.taken_minor += part
     await session.flush()
-    return taken
+    return [(str(release.id), part) for release, part in zip(releases, parts, strict=True) if part]
 
 
 async def give_back(session: AsyncSession, *, merchant_id: MerchantId, taken: Taken) -> Taken:

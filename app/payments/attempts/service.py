@@ -57,17 +57,26 @@ def is_decided(attempt: PaymentAttempt) -> bool:
     return attempt.outcome not in UNDECIDED
 
 
+def answered(attempt: PaymentAttempt, result: Result, moment: datetime) -> dict[str, object]:
+    """What the answer makes of the attempt; one that is not final is asked about later."""
+    open_still = result.outcome in UNDECIDED
+    return {
+        "outcome": result.outcome,
+        "provider_reference": result.provider_reference or attempt.provider_reference,
+        "code": result.code,
+        "network_code": result.network_code,
+        "message": result.message,
+        "evidence": result.evidence,
+        "latency_ms": result.latency_ms,
+        "next_ask_at": next_ask_at(attempt.asked_times, moment) if open_still else None,
+        "finished_at": attempt.finished_at if open_still else moment,
+    }
+
+
 def finish_attempt(attempt: PaymentAttempt, result: Result) -> None:
-    """Record the answer; one that is not final is asked about later."""
-    moment = now()
-    attempt.outcome = result.outcome
-    attempt.provider_reference = result.provider_reference or attempt.provider_reference
-    attempt.code, attempt.network_code, attempt.message = result.code, result.network_code, result.message
-    attempt.evidence, attempt.latency_ms = result.evidence, result.latency_ms
-    if result.outcome in UNDECIDED:
-        attempt.next_ask_at = next_ask_at(attempt.asked_times, moment)
-    else:
-        attempt.next_ask_at, attempt.finished_at = None, moment
+    """Record the answer."""
+    for name, value in answered(attempt, result, now()).items():
+        setattr(attempt, name, value)
 
 
 async def count_question(session: AsyncSession, *, merchant_id: MerchantId, attempt_id: AttemptId) -> PaymentAttempt:

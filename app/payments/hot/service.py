@@ -236,32 +236,33 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 async def take(actor: Actor, taking: Taking, *, finish: Finish | None = None) -> bool:
     """Record what was collected, with everything that follows from it. False when the payment is no longer as the caller saw it; nothing is written then."""
     try:
-        await _take(actor.merchant, _sent(actor, taking, finish))
+        await _take(actor.merchant, sent_of(actor, taking, finish))
     except postgres.Error as error:
-        return _moved(error)
+        return moved(error)
     return True
 
 
 async def take_within(session: AsyncSession, actor: Actor, taking: Taking) -> bool:
     """As ``take``, inside a transaction that is open already."""
     try:
-        await session.execute(_TAKE, _parameters(actor.merchant, [_sent(actor, taking, None)]))
+        await session.execute(_TAKE, parameters(actor.merchant, [sent_of(actor, taking, None)]))
     except DBAPIError as error:
         if isinstance(error.orig, postgres.Error):
-            return _moved(error.orig)
+            return moved(error.orig)
         raise
     return True
 
 
 async def _send_takings(merchant_id: MerchantId, sent: Sequence[Sent]) -> Sequence[None]:
-    await db.call(_TAKE, _parameters(merchant_id, sent))
+    await db.call(_TAKE, parameters(merchant_id, sent))
     return [None] * len(sent)
 
 
 _take = Gathering(_send_takings)
 
 
-def _parameters(merchant_id: MerchantId, sent: Sequence[Sent]) -> dict[str, object]:
+def parameters(merchant_id: MerchantId, sent: Sequence[Sent]) -> dict[str, object]:
+    """What payments_take is told of takings."""
     journal = ledger.columns([entry for one in sent for entry in one.entries])
     return {
         "merchant": merchant_id,
@@ -271,13 +272,15 @@ def _parameters(merchant_id: MerchantId, sent: Sequence[Sent]) -> dict[str, obje
     }
 
 
-def _moved(error: postgres.Error) -> bool:
+def moved(error: postgres.Error) -> bool:
+    """Say that the payment moved, if that is what the database refused; anything else is raised."""
     if error.diag.constraint_name == MOVED:
         return False
     raise ledger.refusal_of(error) or error from error
 
 
-def _sent(actor: Actor, taking: Taking, finish: Finish | None) -> Sent:
+def sent_of(actor: Actor, taking: Taking, finish: Finish | None) -> Sent:
+    """One taking as payments_take is told of it."""
     entries = postings.capture_entries(
         actor,
         payment=taking.payment,
@@ -286,7 +289,7 @@ def _sent(actor: Actor, taking: Taking, finish: Finish | None) -> Sent:
         released=taking.released,
         psp_fee=taking.result.fee,
     )
-    return Sent(values=_values(actor, taking) | _finish_values(finish), entries=entries)
+    return Sent(values=_values(actor, taking) | finish_values(finish), entries=entries)
 
 
 def _values(actor: Actor, taking: Taking) -> dict[str, object]:
@@ -318,11 +321,12 @@ def _values(actor: Actor, taking: Taking) -> dict[str, object]:
         "actor_name": actor.name,
         "event": new_id(),
         "outbox": new_id(),
-        "payload": _payload(payment, status),
+        "payload": payload_of(payment, status),
     }
 
 
-def _payload(payment: Payment, status: PaymentStatus) -> dict[str, object]:
+def payload_of(payment: Payment, status: PaymentStatus) -> dict[str, object]:
+    """The payment as an event tells of it."""
     return {
         "payment_id": public_id("pay", payment.id),
         "order_id": public_id("ord", payment.order_id),
@@ -332,7 +336,8 @@ def _payload(payment: Payment, status: PaymentStatus) -> dict[str, object]:
     }
 
 
-def _finish_values(finish: Finish | None) -> dict[str, object]:
+def finish_values(finish: Finish | None) -> dict[str, object]:
+    """The request that is answered, as the server-side calls are told of it."""
     if finish is None:
         return {}
     return {"finish_key": finish.key, "finish_status": finish.answer.status, "finish_body": finish.answer.body.decode()}

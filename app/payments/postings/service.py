@@ -36,7 +36,8 @@ def _key(payment: Payment) -> str:
 Entry = tuple[Kind, str, list[Line]]
 
 
-def _postings(actor: Actor, payment: Payment, entries: Sequence[Entry]) -> list[Posting]:
+def postings_of(actor: Actor, payment: Payment, entries: Sequence[Entry]) -> list[Posting]:
+    """Entries of a payment as the ledger takes them."""
     return [
         Posting(
             kind=kind,
@@ -52,21 +53,20 @@ def _postings(actor: Actor, payment: Payment, entries: Sequence[Entry]) -> list[
     ]
 
 
-async def _post(session: AsyncSession, actor: Actor, payment: Payment, *entries: Entry) -> None:
+async def post(session: AsyncSession, actor: Actor, payment: Payment, *entries: Entry) -> None:
     """All postings of one step in one call, so that balances are locked in one order."""
-    await ledger.post(session, merchant_id=MerchantId(payment.merchant_id), postings=_postings(actor, payment, entries))
+    await ledger.post(session, merchant_id=MerchantId(payment.merchant_id), postings=postings_of(actor, payment, entries))
 
 
-async def authorise(session: AsyncSession, actor: Actor, *, payment: Payment) -> None:
+def authorised(payment: Payment) -> Entry:
     """The bank promised the amount."""
-    lines = journals.authorise(payment=_key(payment), amount=Money(payment.amount_minor, payment.currency))
-    await _post(session, actor, payment, (Kind.AUTHORISED, "auth", lines))
+    return Kind.AUTHORISED, "auth", journals.authorise(payment=_key(payment), amount=Money(payment.amount_minor, payment.currency))
 
 
-async def release_authorisation(session: AsyncSession, actor: Actor, *, payment: Payment, amount: Money, how: str) -> None:
+def released(payment: Payment, *, amount: Money, how: str) -> Entry:
     """The promise, or what is left of it, ended unused: ``how`` is void, expired or final."""
     lines = journals.release_authorisation(payment=_key(payment), amount=amount)
-    await _post(session, actor, payment, (Kind.AUTHORISATION_RELEASED, f"auth:{how}", lines))
+    return Kind.AUTHORISATION_RELEASED, f"auth:{how}", lines
 
 
 def capture_entries(
@@ -86,7 +86,7 @@ def capture_entries(
     if psp_fee is not None and psp_fee.is_positive:
         fee = journals.psp_fee(payment=_key(payment), psp=_psp(payment), fee=psp_fee)
         entries.append((Kind.PSP_FEE, f"pspfee:{key}", fee))
-    return _postings(actor, payment, entries)
+    return postings_of(actor, payment, entries)
 
 
 async def request_refund(
@@ -102,10 +102,19 @@ async def request_refund(
             seller_id=share.seller_id,
             amount=Money(share.net_minor, payment.currency),
         )
-    key = public_id("ref", refund_id)
-    lines = _refund_lines(payment, key, shares, taken)
-    await _post(session, actor, payment, (Kind.REFUND_REQUESTED, f"refund:{key}:requested", lines))
+    await post(session, actor, payment, refund_requested(payment, refund_id, shares, taken))
     return {str(seller_id): msgspec.to_builtins(part) for seller_id, part in taken.items()}
+
+
+def refund_requested(payment: Payment, refund_id: RefundId, shares: Sequence[Share], taken: Mapping[SellerId, Taken]) -> Entry:
+    """The sellers' money for a refund is set aside, from where it was found."""
+    key = public_id("ref", refund_id)
+    return Kind.REFUND_REQUESTED, f"refund:{key}:requested", _refund_lines(payment, key, shares, taken)
+
+
+def taken_of(split: Mapping[str, Mapping[str, object]]) -> dict[SellerId, Taken]:
+    """From where a refund took the sellers' money, as it was kept with the refund."""
+    return {SellerId(UUID(seller)): msgspec.convert(part, Taken) for seller, part in split.items()}
 
 
 def _refund_lines(payment: Payment, key: str, shares: Sequence[Share], taken: Mapping[SellerId, Taken]) -> list[Line]:
@@ -126,11 +135,11 @@ def _refund_parts(share: Share, taken: Taken, currency: str) -> list[journals.Re
     return parts
 
 
-async def confirm_refund(session: AsyncSession, actor: Actor, *, payment: Payment, refund: PaymentOperation) -> None:
+def refund_confirmed(payment: Payment, refund: PaymentOperation) -> Entry:
     """The PSP paid the buyer back."""
     key = public_id("ref", refund.id)
     lines = journals.confirm_refund(refund=key, psp=_psp(payment), amount=Money(refund.amount_minor, payment.currency))
-    await _post(session, actor, payment, (Kind.REFUND_CONFIRMED, f"refund:{key}:confirmed", lines))
+    return Kind.REFUND_CONFIRMED, f"refund:{key}:confirmed", lines
 
 
 async def fail_refund(session: AsyncSession, actor: Actor, *, payment: Payment, refund: PaymentOperation, was_confirmed: bool) -> None:
@@ -139,15 +148,15 @@ async def fail_refund(session: AsyncSession, actor: Actor, *, payment: Payment, 
     if was_confirmed:
         customer = Owner("payment", payment.id)
         lines = journals.return_refund(refund=key, psp=_psp(payment), customer=customer, amount=amount)
-        await _post(session, actor, payment, (Kind.REFUND_RETURNED, f"refund:{key}:returned", lines))
+        await post(session, actor, payment, (Kind.REFUND_RETURNED, f"refund:{key}:returned", lines))
         return
     shares = shares_of(refund)
-    before = {SellerId(UUID(seller)): msgspec.convert(part, Taken) for seller, part in refund.split["taken"].items()}
+    before = taken_of(refund.split["taken"])
     back = {}
     for seller_id in sorted(before):
         back[seller_id] = await wallets.give_back(session, merchant_id=MerchantId(payment.merchant_id), taken=before[seller_id])
     lines = inverse(_refund_lines(payment, key, shares, back))
-    await _post(session, actor, payment, (Kind.REFUND_FAILED, f"refund:{key}:failed", lines))
+    await post(session, actor, payment, (Kind.REFUND_FAILED, f"refund:{key}:failed", lines))
 
 
 def shares_of(operation: PaymentOperation) -> list[Share]:
