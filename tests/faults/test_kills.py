@@ -50,6 +50,16 @@ class TestWebKilled:
         answer = shop.insist(path, body, key="k")
         assert answer.json()["refunded"]["minor"] == 2_500 and shop.refunded() == 2_500 and shop.posted() == 7_500
 
+    @pytest.mark.parametrize("point", POINTS)
+    def test_in_the_middle_of_a_capture_it_is_taken_once(self, house: House, shop: HttpShop, point: str) -> None:
+        body = {"order": shop.order(), "token": "tok_visa", "capture": "manual"}
+        paid = shop.insist("/v1/payments", body, key="p").json()["id"]
+        path = f"/v1/payments/{paid}/capture"
+        self.die(house, shop, point, path, {})
+        answer = shop.insist(path, {}, key="k")
+        assert answer.json()["status"] == "captured" and shop.posted() == 10_000 and shop.attempts(paid) == 2
+        assert shop.insist(path, {}, key="k").content == answer.content
+
     def test_and_again_while_the_retry_continues_it(self, house: House, shop: HttpShop) -> None:
         body = {"order": shop.order(), "token": "tok_visa"}
         self.die(house, shop, "payments.called", "/v1/payments", body)
