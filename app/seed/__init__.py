@@ -151,7 +151,12 @@ async def plant(*, simulator_url: str, days: int = DAYS, compared: bool = True) 
             await reports.count_again(house.merchant_id)
     finally:
         await dispose()
-    return {"people": [_entry(person) for person in [*people, *others, mara]], "api_keys": [*halden_key, *northlight_key]}
+    spares = {SPARE: public_id("con", spare)}
+    return {
+        "people": [_entry(person) for person in [*people, *others, mara]],
+        "api_keys": [*halden_key, *northlight_key],
+        "accounts": spares,
+    }
 
 
 def _entry(person: Person) -> dict[str, str]:

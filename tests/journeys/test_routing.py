@@ -109,6 +109,17 @@ class TestRoutingByTwo:
         await expect(page.get_by_role("complementary", name="Details")).to_contain_text("Simulator UK")
         assert await scripted.look() == []
         self._kept(house, ines)
+        await self._go_back(scripted)
+
+    @staticmethod
+    async def _go_back(window: Window) -> None:
+        """The way back is a draft from the version before."""
+        page = window.page
+        await page.goto("/routing/versions")
+        assert await window.look() == []
+        await page.locator("#version-rows tr").last.get_by_role("button", name="Start a draft from this").click()
+        await expect(page.locator(".ph")).to_contain_text("Draft 3")
+        await expect(page.get_by_text(f"{NAME}: If")).to_be_visible()
 
     @staticmethod
     def _kept(house: House, owner: Resident) -> None:

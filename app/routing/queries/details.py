@@ -139,7 +139,7 @@ async def rule_form_page(session: AsyncSession, actor: Actor, *, key: RuleKey | 
     rule = None if place is None else rules[place]
     known = await queries.connections(session, actor)
     wanted = rule.conditions if rule else None
-    codes = sorted({*CURRENCIES, *(wanted.currencies if wanted else ())}, key=lambda code: (code not in CURRENCIES, code))
+    codes = [*CURRENCIES, *(code for code in (wanted.currencies if wanted else ()) if code not in CURRENCIES)]
     return RuleFormPage(
         action=f"/routing/rules/{public_id('rul', rule.key)}" if rule else "/routing/rules",
         title=f"Change “{rule.name}”" if rule else "Add a rule",
