@@ -312,7 +312,7 @@ class RuleFormPage(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def turns(self) -> list[tuple[str, str]]:
         """The places of the fallback list."""
-        return [(str(turn), f"{turn}.") for turn in range(1, len(self.rows) + 1)]
+        return [(str(turn), str(turn)) for turn in range(1, len(self.rows) + 1)]
 
 
 class RemovePage(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ from app.core.ids import ConnectionId, new_id
 from app.core.money import Money
 from app.routing import queries, service
 from app.routing.domain import CaptureMode, Conditions, RoutingVersionId, Rule, RuleKey, Share
-from app.routing.models import RoutingVersion
 
 
 async def leave_for_today(admin: Actor, *, approver: Actor, first: ConnectionId, spare: ConnectionId) -> None:
@@ -24,7 +23,7 @@ async def leave_for_today(admin: Actor, *, approver: Actor, first: ConnectionId,
     async with unit_of_work(admin.merchant) as session:
         draft = await service.start_draft(session, admin)
         await service.add_rule(session, admin, rule=large)
-        await _then(session, admin, draft, spare)
+        await _then(session, admin, RoutingVersionId(draft.id), spare)
         asked = await service.request_publish(session, admin, reason="A second provider for what is large, and when the first is off")
     async with unit_of_work(admin.merchant) as session:
         await service.publish(session, approver, version_id=RoutingVersionId(asked.id), digest=asked.digest or "")
@@ -40,7 +39,7 @@ async def leave_for_today(admin: Actor, *, approver: Actor, first: ConnectionId,
         await service.add_rule(session, admin, rule=pounds)
 
 
-async def _then(session: AsyncSession, admin: Actor, draft: RoutingVersion, spare: ConnectionId) -> None:
+async def _then(session: AsyncSession, admin: Actor, draft: RoutingVersionId, spare: ConnectionId) -> None:
     """Everything else has somebody who comes next."""
-    rules = await queries.rules(session, admin, version_id=RoutingVersionId(draft.id))
+    rules = await queries.rules(session, admin, version_id=draft)
     await service.change_rule(session, admin, rule=msgspec.structs.replace(rules[-1], fallback=(spare,)))
