@@ -12,6 +12,7 @@ from app.payments.models import Payment, PaymentAttempt, PaymentEvent, PaymentOp
 from app.payments.queries import MISSING
 from app.payments.schemas.details import PaymentDetailPage, detail_page
 from app.psp import queries as psp
+from app.routing import queries as routing
 from app.sellers import queries as sellers
 
 MOST_EVENTS = 200
@@ -53,4 +54,5 @@ async def payment_detail_page(session: AsyncSession, actor: Actor, *, payment_id
             (await sellers.seller_names(session, merchant_id=merchant_id, ids={SellerId(part.seller_id) for part in parts})).items()
         ),
         connections=dict((await psp.connection_names(session, merchant_id=merchant_id)).items()),
+        routing=await routing.decision(session, merchant_id=merchant_id, payment_id=payment_id),
     )
