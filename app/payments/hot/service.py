@@ -262,7 +262,7 @@ async def _send_takings(merchant_id: MerchantId, sent: Sequence[Sent]) -> Sequen
     return [None] * len(sent)
 
 
-_take = Gathering(_send_takings)
+_take = Gathering(_send_takings, beside=_begin)
 
 
 def parameters(merchant_id: MerchantId, sent: Sequence[Sent]) -> dict[str, object]:
