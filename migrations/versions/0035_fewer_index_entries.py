@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0035"
-down_revision: str | None = "0031"
+down_revision: str | None = "0034"
 branch_labels = None
 depends_on = None
 

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from migrations.tools import append_only, protect, run_sql
 
 revision = "0036"
-down_revision: str | None = "0034"
+down_revision: str | None = "0035"
 branch_labels = None
 depends_on = None
 
