@@ -208,5 +208,6 @@ async def _advance(answer: Answer, operation: PaymentOperation) -> None:
 async def _refund_came_back(answer: Answer, operation: PaymentOperation) -> None:
     """The PSP paid the buyer, and the money came back: it is still the buyer's, and waits in an account of its own."""
     operation.status, operation.updated_at = OPERATION.next(OperationStatus(operation.status), "fail"), now()
+    answer.payment.updated_at = now()  # whoever looked at the payment before looks again
     await postings.fail_refund(answer.session, answer.actor, payment=answer.payment, refund=operation, was_confirmed=True)
     await _apply(answer, steps.Step(kind="refund.failed", tells=RefundFailed))
