@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, text
@@ -183,18 +184,25 @@ async def _waiting(session: AsyncSession, actor: Actor, row: RoutingVersion) -> 
     )
 
 
-_DECISION = text(
-    "select d.candidates, v.number, r.name from routing_decision d"
+DECISION_OF_PAYMENT = (
+    "(select jsonb_build_object('version', v.number, 'rule', r.name, 'candidates', d.candidates) from routing_decision d"
     " join routing_version v on v.merchant_id = d.merchant_id and v.id = d.version_id"
     " join routing_rule r on r.merchant_id = d.merchant_id and r.version_id = d.version_id and r.rule_key = d.rule_key"
-    " where d.merchant_id = :merchant and d.payment_id = :payment"
+    " where d.merchant_id = payment.merchant_id and d.payment_id = payment.id)"
 )
+"""Part of a read of payments: why each went where it went, for ``decision_from``."""
+_DECISION = text(f"select {DECISION_OF_PAYMENT} as routing from payment where merchant_id = :merchant and id = :payment")  # noqa: S608 - our own text
 
 
 async def decision(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId) -> Decision | None:
     """Why a payment went where it went, as it was kept when it began; nothing when no rule decided."""
     found = await read(session, _DECISION, {"merchant": merchant_id, "payment": payment_id})
-    return Decision(version=found[0].number, rule=found[0].name, turns=_turns(found[0].candidates)) if found else None
+    return decision_from(found[0].routing) if found else None
+
+
+def decision_from(kept: Mapping[str, Any] | None) -> Decision | None:
+    """A decision as it was kept; nothing when no rule decided."""
+    return Decision(version=kept["version"], rule=kept["rule"], turns=_turns(kept["candidates"])) if kept else None
 
 
 def _turns(candidates: Sequence[Mapping[str, str]]) -> list[Turn]:
