@@ -2,23 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
 from uuid import UUID
 
 import msgspec
 
-from app.core.ids import ConnectionId, MalformedId, SellerId, parse_id, public_id
+from app.core.ids import ConnectionId, SellerId, public_id
 from app.core.money import Money
 from app.routing.domain import (
     CaptureMode,
     Change,
-    Conditions,
     Difference,
     Rule,
-    RuleInvalid,
-    RuleKey,
-    RuleNotFound,
-    Share,
     VersionStatus,
 )
 from app.routing.models import RoutingVersion
