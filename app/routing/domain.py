@@ -93,7 +93,7 @@ class NothingToRoute(Conflict):
     """Rules choose between connections; connect a provider first."""
 
     code = "routing_needs_connection"
-    title = "No PSP is connected"
+    title = "There is no connection to route to"
 
 
 class NothingDiffers(Conflict):
@@ -107,21 +107,21 @@ class RoutingIsStale(Conflict):
     """The draft is not what was shown; look again, then decide."""
 
     code = "routing_is_stale"
-    title = "This is not what you were shown"
+    title = "These are not the rules you were shown"
 
 
 class RoutingNeedsSecondPerson(Forbidden):
     """Whoever changed the draft or asked to publish it does not approve it."""
 
     code = "routing_needs_second_person"
-    title = "Somebody else has to decide"
+    title = "Somebody else has to approve the rules"
 
 
 class RoutingReasonMissing(Invalid):
     """Whoever asked has to learn why it was refused."""
 
     code = "routing_reason_missing"
-    title = "A refusal needs a reason"
+    title = "Refusing rules needs a reason"
 
 
 class RuleInvalid(Invalid):

@@ -13,7 +13,8 @@ from app.routing import queries, service
 from app.routing.domain import Rule, RuleKey, VersionStatus, place_of
 from app.routing.models import RoutingVersion
 from app.routing.queries import OPEN, details, trials
-from app.routing.schemas import MoveForm, RemovePage, RequestForm, RoutingPage, RuleForm, rule_key_of, rule_of
+from app.routing.schemas import RemovePage, RoutingPage
+from app.routing.schemas.forms import MoveForm, RequestForm, RuleForm, rule_key_of, rule_of
 from app.web.context import HttpRequest
 from app.web.forms import posted_values, read_form
 from app.web.guards import requires

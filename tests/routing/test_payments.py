@@ -134,7 +134,7 @@ class TestChoice:
         await router.publish(router.rule(currencies=("EUR",)))
         await pay(router)
         for change in ("update routing_decision set draw = 1", "delete from routing_decision"):
-            with pytest.raises(psycopg.errors.RaiseException):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
                 superuser.execute(change)
 
     async def test_rules_of_others_do_not_count(self, router: Router, psp: ScriptedPsp) -> None:
