@@ -28,6 +28,7 @@ from app.psp import api as psp_api
 from app.psp import pages as psp
 from app.reconciliation import pages as reconciliation
 from app.reports import pages as reports
+from app.routing import pages as routing
 from app.sellers import api as sellers_api
 from app.sellers import pages as sellers
 from app.tenancy import pages as tenancy
@@ -66,6 +67,7 @@ FEATURES = (
     api_access_api,
     psp,
     psp_api,
+    routing,
     sellers,
     sellers_api,
     wallets,

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid5
 
@@ -9,21 +10,19 @@ import dramatiq
 import msgspec
 import psycopg
 from dramatiq.asyncio import get_event_loop_thread
-from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.middleware import AsyncIO, Middleware, Retries, ShutdownNotifications, TimeLimit
 from dramatiq_postgres import PostgresBroker, init
-from dramatiq_postgres.broker import QUERIES
-from dramatiq_postgres.utils import tidy4json
-from pika import BasicProperties, DeliveryMode
-from pika.exceptions import AMQPError
-from psycopg.types.json import Json
 
+from app.core.clock import now
 from app.core.db import dispose
 from app.core.settings import settings
 from workers import tries
 from workers.claims import RememberingBroker
-from workers.jobs import JOBS, Message, TryAgain, give_back_all, run_job
+from workers.errands import Errands
+from workers.jobs import JOBS, Message, TryAgain, attempt, give_back_all, run_job
+from workers.rabbit import RabbitBroker
 from workers.routes import Queue, queue_of
+from workers.tries import Done
 
 PRIORITIES = {queue: place for place, queue in enumerate(Queue)}
 JOB_MILLISECONDS = 120_000
@@ -31,13 +30,46 @@ BULK_MILLISECONDS = 900_000
 """Large files are read by jobs of the last line: nobody's money waits behind them."""
 # A killed worker's jobs go to another one after about ten seconds; the package's own minute is too long for somebody who waits for money.
 HEARTBEAT = {"heartbeat_interval": 2.0, "heartbeat_ttl": 10.0, "maintenance_interval": 4.0, "poll_interval": 0.5}
+_ENQUEUE = """
+with put as (
+  insert into dramatiq.queue (queue_name, message_id, state, message)
+    select queue_name, message_id, 'queued', message::jsonb from unnest(%s::text[], %s::uuid[], %s::text[]) each (queue_name, message_id, message)
+  on conflict (message_id) do update set state = 'queued', message = excluded.message, queue_name = excluded.queue_name,
+    available_at = excluded.available_at, worker_id = null, consumed_at = null, mtime = now()
+  returning queue_name)
+select pg_notify('dramatiq.' || queue_name || '.enqueue', '') from (select distinct queue_name from put) each
+"""
+"""What the package does for one message, for many."""
+
+
+class QuickEncoder(dramatiq.Encoder):
+    """Messages as JSON, as the package writes them, in a tenth of its time."""
+
+    _plain = dramatiq.JSONEncoder()
+
+    def encode(self, data: dict[str, Any]) -> bytes:
+        """A message as it travels."""
+        try:
+            return msgspec.json.encode(data)
+        except (ValueError, OverflowError):
+            # half a character in an error's text, or a number beyond 64 bits: the package's own way knows them
+            return self._plain.encode(data)
+
+    def decode(self, data: bytes | str) -> dict[str, Any]:
+        """What arrived."""
+        return msgspec.json.decode(data, type=dict[str, Any])
+
+
+dramatiq.set_encoder(QuickEncoder())
 
 
 class CloseDatabase(Middleware):
-    """Closes the database connections of the worker's event loop before AsyncIO ends the loop."""
+    """Writes down what is done, and closes the database connections of the worker's event loop before AsyncIO ends the loop."""
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Give the connections back when the last job is done."""
+        if isinstance(broker, RememberingBroker):
+            broker.put_down()
         loop = get_event_loop_thread()
         if loop is not None:
             loop.run_coroutine(dispose())
@@ -72,7 +104,7 @@ def middleware() -> list[Middleware]:
     """What Dramatiq does around a job. Counting tries is ours (`run_job`); its Prometheus server is left out, it would listen on every address."""
     retries = Retries(max_retries=100, min_backoff=1_000, max_backoff=60_000)
     grace = Grace(settings().worker_grace_seconds)
-    return [TimeLimit(time_limit=JOB_MILLISECONDS), ShutdownNotifications(), AsyncIO(), CloseDatabase(), grace, retries]
+    return [TimeLimit(time_limit=JOB_MILLISECONDS), ShutdownNotifications(), AsyncIO(), CloseDatabase(), Errands(), grace, retries]
 
 
 def connect(url: str, *, takes: bool = False) -> dramatiq.Broker:
@@ -83,11 +115,11 @@ def connect(url: str, *, takes: bool = False) -> dramatiq.Broker:
     """
     scheme = urlsplit(url).scheme
     if scheme in ("postgresql", "postgres"):
-        hasty = f"{'&' if urlsplit(url).query else '?'}options={quote('-c synchronous_commit=off')}" if takes else ""
+        hasty = f"{'&' if urlsplit(url).query else '?'}options={quote('-c synchronous_commit=off ' + tries.BY_INDEX)}" if takes else ""
         broker: dramatiq.Broker = RememberingBroker(url=f"{url}{hasty}", results=False, middleware=middleware(), **HEARTBEAT)
         return broker
     if scheme in ("amqp", "amqps"):
-        return RabbitmqBroker(url=url, confirm_delivery=True, middleware=middleware())
+        return RabbitBroker(url=url, confirm_delivery=True, middleware=middleware())
     raise BrokerUnknown(f"BROKER_URL begins with {scheme}://; it must be postgresql:// or amqp://")
 
 
@@ -107,9 +139,16 @@ def declare(broker: dramatiq.Broker) -> None:
 def declare_one(broker: dramatiq.Broker, name: str) -> None:
     """Make one job known: its message is unpacked, the try counted, a wish for another try passed on."""
 
-    async def run(body: dict[str, object]) -> None:
+    errands = next(each for each in broker.middleware if isinstance(each, Errands))
+
+    def run(body: dict[str, object]) -> None:
+        taken = errands.taken()
+        event = taken.event or msgspec.convert(body, Message)
         try:
-            await run_job(name, msgspec.convert(body, Message))
+            if taken.first is None:
+                errands.run(run_job(name, event))
+            elif errands.run(attempt(name, event, attempts=1)):
+                taken.done = Done(event_id=event.event_id, actor=name, at=now())
         except TryAgain as again:
             raise dramatiq.errors.Retry(str(again), delay=again.delay_ms) from again
 
@@ -143,27 +182,10 @@ def open_queues(broker: dramatiq.Broker) -> None:
 
 def send(broker: dramatiq.Broker, messages: Sequence["dramatiq.Message[None]"]) -> None:
     """Put messages into their queues, all or none; on return the broker has them on disk."""
-    if isinstance(broker, PostgresBroker):
-        rows = [(message.queue_name, message.message_id, Json(tidy4json(message)), 0) for message in messages]
-        with broker.pool.connection() as connection, connection.cursor() as cursor:
-            cursor.executemany(QUERIES.ENQUEUE, rows)
-    elif isinstance(broker, RabbitmqBroker) and messages:
-        _send_to_rabbitmq(broker, messages)
-
-
-def _send_to_rabbitmq(broker: RabbitmqBroker, messages: Sequence["dramatiq.Message[None]"]) -> None:
-    """One AMQP transaction a batch. A confirmation for each message costs a round trip each: 1,700 messages a second instead of 10,800, measured here."""
-    try:
-        for queue in {message.queue_name for message in messages}:
-            broker.declare_queue(queue, ensure=True)
-        channel = broker.connection.channel()
-        channel.tx_select()
-        for message in messages:
-            channel.basic_publish("", message.queue_name, message.encode(), BasicProperties(delivery_mode=DeliveryMode.Persistent.value))
-        channel.tx_commit()
-        channel.close()
-    except AMQPError:
-        # the next batch begins with a connection of its own, and makes the queues anew should the broker have lost them
-        del broker.connection
-        broker.queues_pending |= set(broker.queues)
-        raise
+    if isinstance(broker, PostgresBroker) and messages:
+        unique = {message.message_id: message for message in messages}
+        bodies = [message.encode().decode() for message in unique.values()]
+        with broker.pool.connection() as connection:
+            connection.execute(_ENQUEUE, ([message.queue_name for message in unique.values()], list(unique), bodies))
+    elif isinstance(broker, RabbitBroker) and messages:
+        broker.send_all(messages)

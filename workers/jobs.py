@@ -46,7 +46,9 @@ _running: dict["asyncio.Task[object]", bool] = {}
 """The jobs that are under way, and whether each was told to go back."""
 
 
-INFRASTRUCTURE = frozenset({"__init__", "broker", "claims", "jobs", "main", "processes", "relay", "routes", "scheduler", "tries"})
+INFRASTRUCTURE = frozenset(
+    {"__init__", "broker", "claims", "errands", "jobs", "main", "processes", "rabbit", "relay", "routes", "scheduler", "taken", "tries"}
+)
 
 
 def load_jobs() -> None:
@@ -75,18 +77,31 @@ def job(work: Work) -> Work:
 
 async def run_job(actor: str, message: Message) -> None:
     """Do an actor's work on an event once; a job that failed or killed its process five times is set aside as dead."""
-    attempts = await begin(actor, message)
-    if attempts is None:
-        return
+    if attempts := await begin(actor, message):
+        await _do(actor, message, attempts)
+    else:
+        async with tries.alone():
+            if attempts := await begin(actor, message, alone=True):
+                await _do(actor, message, attempts)
+
+
+async def _do(actor: str, message: Message, attempts: int) -> None:
+    # written at once: were it to wait for others, a job beside it that kills the process would have it charged and done again
+    if await attempt(actor, message, attempts=attempts):
+        await finish(actor, message, state="done")
+
+
+async def attempt(actor: str, message: Message, *, attempts: int) -> bool:
+    """Do the work once a try is counted; says whether it is done, which is still to be written."""
     if attempts > MAX_ATTEMPTS:
         await finish(actor, message, state="dead", error="at every try its process was killed, or it took too long")
-        return
+        return False
     task = asyncio.current_task()
     assert task is not None
     _running[task] = False
     try:
         await failpoint("workers.job_begun")
-        await _work(actor, message, attempts)
+        return await _work(actor, message, attempts)
     except asyncio.CancelledError:
         if not _running[task]:
             raise
@@ -97,14 +112,14 @@ async def run_job(actor: str, message: Message) -> None:
         del _running[task]
 
 
-async def _work(actor: str, message: Message, attempts: int) -> None:
+async def _work(actor: str, message: Message, attempts: int) -> bool:
     try:
         await JOBS[actor](message)
     except Exception as error:
         await failed(actor, message, attempts=attempts, error=error)
-    else:
-        await failpoint("workers.job_worked")
-        await finish(actor, message, state="done")
+        return False
+    await failpoint("workers.job_worked")
+    return True
 
 
 def give_back_all() -> None:
@@ -129,10 +144,16 @@ def delay(attempts: int) -> int:
     return int(min(60_000, 1_000 * 4 ** (attempts - 1)) * random.uniform(0.8, 1.2))  # noqa: S311 - spreading, not secrecy
 
 
-async def begin(actor: str, message: Message) -> int | None:
-    """Count this try before it runs; None when the work was already done or given up."""
-    payload = msgspec.json.encode(message).decode()
-    return await tries.begin(actor=actor, event_id=message.event_id, merchant_id=message.merchant_id, topic=message.topic, payload=payload)
+async def begin(actor: str, message: Message, *, alone: bool = False) -> int | None:
+    """Count this try before it runs; None when the work was already done or given up, or may be begun alone only."""
+    return await tries.begin(
+        actor=actor,
+        event_id=message.event_id,
+        merchant_id=message.merchant_id,
+        topic=message.topic,
+        payload=msgspec.json.encode(message).decode(),
+        alone=alone,
+    )
 
 
 async def finish(actor: str, message: Message, *, state: str, error: str | None = None) -> None:

@@ -195,7 +195,7 @@ def sow(here: Installation, *, days: int, compared: bool = True) -> None:
     elif "api_keys" in known:
         from app.seed import point_webhooks
 
-        accounts = {key["id"]: key["connection"] for key in known["api_keys"]}
+        accounts = {key["id"]: key["connection"] for key in known["api_keys"]} | known.get("accounts", {})
         asyncio.run(point_webhooks(here.simulator_url, accounts))
     known |= {"url": here.web_url, "port": here.port, "simulator_url": here.simulator_url, "simulator_port": here.simulator_port}
     write(here.demo_file, msgspec.json.format(msgspec.json.encode(known), indent=2))

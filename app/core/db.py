@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 from functools import cache
-from typing import Any, ClassVar, LiteralString, TypeVar
+from typing import Any, ClassVar, LiteralString, TypeVar, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -25,7 +25,6 @@ from sqlalchemy import BigInteger, Date, DateTime, LargeBinary, MetaData, Text, 
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, configure_mappers
-from sqlalchemy.orm.attributes import manager_of_class
 
 from app.core.ids import MerchantId, PersonId
 from app.core.settings import settings
@@ -62,12 +61,16 @@ class Base(DeclarativeBase):
 Row = TypeVar("Row", bound=Base)
 
 
-def known(kind: type[Row], /, **values: object) -> Row:
-    """A row whose values are known without reading it, for code that only reads it. Made past the ORM's bookkeeping, which on the hottest
-    path would cost more than the call to the database."""
-    row: Row = manager_of_class(kind).new_instance()
-    row.__dict__.update(values)
-    return row
+class _Known:
+    """The values of a row, and nothing of the ORM: it cannot be written, and what it was not told it does not know."""
+
+
+def known(_kind: type[Row], /, **values: object) -> Row:
+    """A row whose values are known without reading it, for code that only reads it. It is no object of the ORM, whose bookkeeping for each
+    object and each value that is read would on the hottest path cost more than the call to the database."""
+    row = _Known()
+    row.__dict__ = values
+    return cast(Row, row)
 
 
 @cache
@@ -83,15 +86,16 @@ def known_from(kind: type[Row], document: bytes | msgspec.Raw) -> Row:
 
 def changed(row: Row, /, **changes: object) -> Row:
     """A copy of a known row with some values changed; the row itself stays as it is."""
-    values = {name: value for name, value in row.__dict__.items() if name != "_sa_instance_state"}
-    return known(type(row), **values | changes)
+    copy = _Known()
+    copy.__dict__ = row.__dict__ | changes
+    return cast(Row, copy)
 
 
 class Database:
     """The connections of one event loop to one database. A transaction begins with the statement that says for whom: see ``unit_of_work``."""
 
     def __init__(self, url: str, *, pool_size: int) -> None:
-        configure_mappers()  # ``known`` rows are made without the ORM, which would do this when it makes its first one
+        configure_mappers()  # now, and not within the first request
         self.engine: AsyncEngine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -218,7 +222,9 @@ async def call_all(statement: TextClause, values: Mapping[str, object]) -> list[
     Calls for many may want the same rows in another order; the one that PostgreSQL gives up did nothing, and is made again.
     """
     pool = await database().calls()
-    async with pool.connection() as connection:
+    # each statement is a transaction of its own: there is none to end when the connection goes back
+    connection = await pool.getconn()
+    try:
         for left in reversed(range(_TRIES)):
             try:
                 cursor = await connection.execute(_driver_text(statement.text), values, prepare=True)
@@ -227,6 +233,8 @@ async def call_all(statement: TextClause, values: Mapping[str, object]) -> list[
                 if not left:
                     raise
         return await cursor.fetchall()
+    finally:
+        await pool.putconn(connection)
 
 
 @cache

@@ -33,7 +33,6 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    "shared_buffers": "128MB",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "jit": "off",
@@ -41,9 +40,18 @@ SETTINGS = {
     "log_min_messages": "warning",
     # A young database outgrows in seconds what its planner was told of its tables; what is new is counted within ten.
     "autovacuum_naptime": "10s",
+    # A file of a million lines writes two gigabytes: not a checkpoint for each of them.
+    "max_wal_size": "4GB",
 }
 # Only data that nobody will miss may be written like this.
-THROWAWAY_SETTINGS = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0", "io_method": "sync"}
+THROWAWAY_SETTINGS = {
+    "shared_buffers": "128MB",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "io_method": "sync",
+}
 
 
 class Urls(msgspec.Struct, frozen=True):
@@ -278,7 +286,7 @@ class EmbeddedPostgres:
             time.sleep(0.05)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        settings = {**SETTINGS, **(THROWAWAY_SETTINGS if self.throwaway else {}), "port": str(self.port)}
+        settings = {"shared_buffers": buffers(), **SETTINGS, **(THROWAWAY_SETTINGS if self.throwaway else {}), "port": str(self.port)}
         command = [str(self._binary("postgres")), "-D", str(self.data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
@@ -326,6 +334,11 @@ class EmbeddedPostgres:
     def _last_log_lines(self) -> str:
         path = self._home / "server.log"
         return " / ".join(path.read_text(errors="replace").splitlines()[-6:]) if path.exists() else "it left no log"
+
+
+def buffers() -> str:
+    """What the server keeps for its pages: a sixteenth of the machine's memory, within limits. The indexes of a million payments do not fit into 128 MB."""
+    return f"{min(1024, max(128, psutil.virtual_memory().total // 16 >> 20))}MB"
 
 
 def running_postmaster(data: Path) -> int | None:

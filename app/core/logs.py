@@ -1,10 +1,12 @@
 """Structured logs without secrets: one line an event, JSON for machines or coloured text for people."""
 
+import json
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
 from datetime import date
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +20,8 @@ _CARD = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
 _KEY = re.compile(r"ch_(?:live|test)_[A-Za-z0-9_-]{8,}|whsec_[A-Za-z0-9+/=]+|sk_[a-z]+_[A-Za-z0-9]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 HIDDEN = "[redacted]"
+_FINISHED = "is_a_finished_line"
+_JSON = json.JSONEncoder(default=repr)
 
 
 def looks_like_card(text: str) -> bool:
@@ -34,9 +38,14 @@ def contains_card(text: str) -> bool:
     return any(looks_like_card(match.group()) for match in _CARD.finditer(text))
 
 
+@lru_cache(maxsize=1024)
+def _names_a_secret(name: str) -> bool:
+    return _SECRET.search(name) is not None
+
+
 def redact(value: object, name: str = "") -> object:
     """The value with secrets and card numbers taken out, however deep they lie."""
-    if name and _SECRET.search(name) and value is not None and not isinstance(value, bool | int | float):
+    if name and _names_a_secret(name) and value is not None and not isinstance(value, bool | int | float):
         return HIDDEN
     match value:
         case dict():
@@ -72,6 +81,23 @@ def _escape(value: object, *, keep: str = "") -> object:
     return value
 
 
+def _for_machines(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    """One line of JSON, in ASCII alone: nothing in it ends the line or speaks to the terminal."""
+    return _JSON.encode(event)
+
+
+def _written_once(_logger: object, _method: str, line: MutableMapping[str, Any] | str) -> tuple[tuple[object], dict[str, Any]]:
+    """Hand the finished line to the standard library, which is not to work on it again."""
+    return (line,), {"extra": {_FINISHED: True}}
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Writes our own lines as they come, and makes those of libraries look the same."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return str(record.msg) if hasattr(record, _FINISHED) else super().format(record)
+
+
 def _redacted(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {key: redact(value, key) if key != "event" else redact(value) for key, value in event.items()}
 
@@ -86,22 +112,20 @@ def configure(settings: Settings) -> None:
         _redacted,
     ]
     pretty = settings.log_format == "pretty"
-    renderers: list[Any] = [_escaped, structlog.dev.ConsoleRenderer(colors=True)] if pretty else [structlog.processors.JSONRenderer()]
+    renderers: list[Any] = [_escaped, structlog.dev.ConsoleRenderer(colors=True)] if pretty else [_for_machines]
     level = getattr(logging, settings.log_level.upper())
     # no line says where in the code, in which thread or in which task it was written: do not find it out for each
     logging._srcfile = None  # noqa: SLF001 - the documented way
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, *renderers, _written_once],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers], foreign_pre_chain=shared
-        )
+        _Formatter(processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers], foreign_pre_chain=shared)
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]

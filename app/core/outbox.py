@@ -22,10 +22,7 @@ from app.core.ids import MerchantId, new_id
 
 class OutboxMessage(Base):
     __tablename__ = "outbox"
-    __table_args__ = (
-        Index("ix_outbox_due", "due_at", postgresql_where=text("published_at is null")),
-        Index("ix_outbox_object", "object_id"),
-    )
+    __table_args__ = (Index("ix_outbox_due", "due_at", postgresql_where=text("published_at is null")),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     merchant_id: Mapped[UUID | None]

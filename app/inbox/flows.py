@@ -27,6 +27,8 @@ from app.psp.service import connections
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.breaks import queries as break_queries
 from app.reconciliation.breaks import service as breaks
+from app.routing import queries as routing
+from app.routing import service as routing_service
 from app.sellers.queries import bank_accounts
 from app.sellers.service import bank_accounts as bank_account_service
 
@@ -133,6 +135,18 @@ async def _reject_write_off(actor: Actor, *, item: str, digest: str, reason: str
     return "Refused; the break is open again"
 
 
+async def _publish_routing(actor: Actor, *, item: str, digest: str, reason: str) -> str:
+    async with unit_of_work(actor.merchant) as session:
+        version = await routing_service.publish(session, actor, version_id=routing.version_id(item), digest=digest)
+    return f"Approved; version {version.number} chooses connections from now on"
+
+
+async def _reject_routing(actor: Actor, *, item: str, digest: str, reason: str) -> str:
+    async with unit_of_work(actor.merchant) as session:
+        await routing_service.reject(session, actor, version_id=routing.version_id(item), digest=digest, reason=reason)
+    return "Refused; the live version stays"
+
+
 _REFUNDS = frozenset({"payments.approve", "payouts.approve", "reconciliation.approve"})
 
 KINDS = {
@@ -177,6 +191,16 @@ KINDS = {
             count=psp.how_many_wait,
             approve=_approve_credentials,
             reject=_reject_credentials,
+        ),
+        Kind(
+            name="routing",
+            label="Routing",
+            permissions=frozenset({"routing.approve"}),
+            prefix="rtv",
+            waiting=routing.waiting,
+            count=routing.how_many_wait,
+            approve=_publish_routing,
+            reject=_reject_routing,
         ),
         Kind(
             name="write_off",

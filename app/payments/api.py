@@ -15,7 +15,7 @@ from app.orders.domain import OrderNotFound
 from app.payments import flows, queries
 from app.payments.cancellation import flows as cancellation
 from app.payments.domain import PaymentNotFound
-from app.payments.schemas import CaptureRequest, PaymentRequest, PaymentView, RefundRequest, VoidRequest, split_of
+from app.payments.schemas import CaptureRequest, PaymentRequest, PaymentRoutingView, PaymentView, RefundRequest, VoidRequest, split_of
 from app.web.context import HttpRequest
 from app.web.guards import requires
 
@@ -101,6 +101,14 @@ async def get_payment(payment_id: FromPath[str], session: NamedDependency[AsyncS
     return await queries.payment_view(session, merchant_id=actor.merchant, payment_id=_payment_id(payment_id))
 
 
+@get("/v1/payments/{payment_id:str}/routing", name="payments:api_routing", guards=[requires("payments.read")])
+async def get_routing(
+    payment_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> PaymentRoutingView:
+    """Why the payment went where it went: by which rule, and whose turn it was; no rule when none was live or the connection was asked for."""
+    return await queries.routing_view(session, merchant_id=actor.merchant, payment_id=_payment_id(payment_id))
+
+
 @post("/v1/orders/{order_id:str}/cancel", name="orders:api_cancel", status_code=200, guards=[requires("orders.write")])
 async def cancel_order(
     request: HttpRequest, order_id: FromPath[str], data: JSONBody[VoidRequest], actor: NamedDependency[Actor]
@@ -115,4 +123,4 @@ async def cancel_order(
     return Response(msgspec.json.encode(view), media_type="application/json")
 
 
-ROUTES = [cancel_order, create_payment, capture_payment, void_payment, refund_payment, get_payment]
+ROUTES = [cancel_order, create_payment, capture_payment, void_payment, refund_payment, get_payment, get_routing]

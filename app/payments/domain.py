@@ -178,6 +178,13 @@ class PaymentMoved(Conflict):
     title = "The payment changed meanwhile"
 
 
+class NoRoute(Conflict):
+    """The rule that takes this payment names no connection that takes payments now."""
+
+    code = "no_route"
+    title = "No connection of the rule is on"
+
+
 class NoConnection(Conflict):
     """No connection of this merchant takes payments."""
 

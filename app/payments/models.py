@@ -11,6 +11,8 @@ from app.core.db import Base
 from app.payments.domain import OPERATION, PAYMENT, CaptureMode, Operation
 from app.psp.domain import Outcome
 
+# with the line breaks that PostgreSQL gives it back with, so that the two can be compared
+_METHOD = "\ncase\nwhen method_brand is null then method_kind\nelse method_brand\nend"
 _OF_PAYMENT = (["merchant_id", "payment_id"], ["payment.merchant_id", "payment.id"])
 
 
@@ -44,12 +46,14 @@ class Payment(Base):
         Index("ix_payment_amount", "merchant_id", "amount_minor", "id"),
         Index("ix_payment_connection", "merchant_id", "connection_id", "id"),
         Index("ix_payment_currency", "merchant_id", "currency", "id"),
-        Index("ix_payment_method", "merchant_id", text("coalesce(method_brand, method_kind)"), "id"),
+        Index("ix_payment_method", "merchant_id", text(f"({_METHOD})"), "id", postgresql_where=text(f"{_METHOD} is not null")),
         Index("ix_payment_email", "merchant_id", "buyer_email_lc", "id"),
         Index("ix_payment_buyer", "merchant_id", "buyer_name_lc", "id"),
         Index("ix_payment_order_reference", "merchant_id", "order_reference"),
-        Index("ix_payment_provider_reference", "merchant_id", "provider_reference"),
-        Index("ix_payment_last4", "merchant_id", "last4", "id"),
+        Index(
+            "ix_payment_provider_reference", "merchant_id", "provider_reference", postgresql_where=text("provider_reference is not null")
+        ),
+        Index("ix_payment_last4", "merchant_id", "last4", "id", postgresql_where=text("last4 is not null")),
         Index("ix_payment_unknown", "updated_at", postgresql_where=text("status = 'unknown'")),
         Index("ix_payment_conflicted", "updated_at", postgresql_where=text("status = 'conflicted'")),
         Index("ix_payment_late_success", "merchant_id", "id", postgresql_where=text("failure_code = 'late_success'")),
@@ -113,6 +117,7 @@ class PaymentPart(Base):
         CheckConstraint("0 <= fee_captured_minor and fee_captured_minor <= fee_minor", name="fee_within_plan"),
         CheckConstraint("0 <= fee_returned_minor and fee_returned_minor <= fee_captured_minor", name="fee_returned_within_captured"),
         Index("ix_payment_part_seller", "merchant_id", "seller_id", "payment_id"),
+        {"postgresql_with": {"fillfactor": "60"}},
     )
 
     merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -137,7 +142,12 @@ class PaymentAttempt(Base):
         CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
         CheckConstraint("amount_minor > 0", name="amount_is_positive"),
         Index("ix_payment_attempt_payment", "merchant_id", "payment_id", "id"),
-        Index("ix_payment_attempt_provider_reference", "merchant_id", "provider_reference"),
+        Index(
+            "ix_payment_attempt_provider_reference",
+            "merchant_id",
+            "provider_reference",
+            postgresql_where=text("provider_reference is not null"),
+        ),
         Index("ix_payment_attempt_due", "next_ask_at", postgresql_where=text("next_ask_at is not null")),
     )
 

@@ -39,7 +39,7 @@ from app.reconciliation.invariants import service as invariants
 from app.reconciliation.runs import service as runs
 from app.reconciliation.sources import service as sources
 from app.reports import flows as reports
-from app.seed import access, payouts, waiting
+from app.seed import access, payouts, routing, waiting
 from app.sellers import service as sellers
 from app.sellers.domain import FeeTerms
 from app.tenancy import service as tenancy
@@ -85,6 +85,10 @@ GOODS = ("Oak chair", "Desk lamp", "Stoneware bowl", "Linen throw", "Letter set"
 VISA, MASTERCARD, AMEX, HELD = "tok_visa", "tok_mastercard", "tok_amex", "tok_visa_review"
 CARDS = (VISA,) * 10 + (MASTERCARD,) * 6 + (AMEX,) * 2
 DECLINES = ("tok_visa_insufficient_funds", "tok_visa_declined", "tok_visa_expired_card", "tok_visa_lost_card")
+
+
+SPARE = "halden-uk"
+"""The account at the simulator of the demo's second connection."""
 
 
 class Person(msgspec.Struct, kw_only=True):
@@ -138,6 +142,8 @@ async def plant(*, simulator_url: str, days: int = DAYS, compared: bool = True) 
         await payouts.leave_for_today(
             halden.merchant_id, finance=halden.who(Role.FINANCE), approver=halden.who(Role.APPROVER), sellers=halden.sellers
         )
+        spare = await _connect(halden.actor, simulator_url, name="Simulator UK", account=SPARE)
+        await routing.leave_for_today(halden.who(Role.ADMIN), approver=halden.who(Role.APPROVER), first=halden.connection_id, spare=spare)
         if compared:
             await reconcile(halden, simulator_url, planted=PLANTED)
             await _bad_day(northlight, northlight_test, dice, simulator_url)
@@ -145,7 +151,12 @@ async def plant(*, simulator_url: str, days: int = DAYS, compared: bool = True) 
             await reports.count_again(house.merchant_id)
     finally:
         await dispose()
-    return {"people": [_entry(person) for person in [*people, *others, mara]], "api_keys": [*halden_key, *northlight_key]}
+    spares = {SPARE: public_id("con", spare)}
+    return {
+        "people": [_entry(person) for person in [*people, *others, mara]],
+        "api_keys": [*halden_key, *northlight_key],
+        "accounts": spares,
+    }
 
 
 def _entry(person: Person) -> dict[str, str]:
@@ -214,9 +225,9 @@ async def _furnish(actor: Actor, simulator_url: str, *, name: str) -> tuple[Hous
     return House(merchant_id=actor.merchant, actor=actor, connection_id=connection_id, sellers=added, team={}), key
 
 
-async def _connect(actor: Actor, simulator_url: str, *, name: str) -> ConnectionId:
+async def _connect(actor: Actor, simulator_url: str, *, name: str, account: str = "") -> ConnectionId:
     """Open an account at the simulator and connect it, as a person would by copying the keys."""
-    account = public_id("mer", actor.merchant)
+    account = account or public_id("mer", actor.merchant)
     async with httpx2.AsyncClient(base_url=simulator_url, timeout=10) as simulator:
         opened = (await simulator.post("/_accounts", json={"name": account})).raise_for_status().json()
         values = {

@@ -14,6 +14,15 @@ _WHERE = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 class StrictRequest(Request[object, object, State]):
     """A request whose JSON body must fit what its handler declares, without “100” becoming 100 or 1.0 becoming 1."""
 
+    _seen: State | None = None
+
+    @property
+    def state(self) -> State:
+        """What the frame put down for this request; the framework would make a new view of it, with a lock, for each look."""
+        if self._seen is None:
+            self._seen = super().state
+        return self._seen
+
     async def json(self) -> Any:
         """The body as JSON."""
         if await self.body() and self.headers.get("content-type") and not _is_json(self.content_type[0]):

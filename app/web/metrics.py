@@ -4,6 +4,7 @@ With several server processes set PROMETHEUS_MULTIPROC_DIR before start: each wr
 """
 
 import os
+from functools import lru_cache
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram, start_http_server
@@ -19,6 +20,16 @@ REQUESTS = Histogram(
     ["method", "route", "status"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
+
+
+@lru_cache(maxsize=4096)
+def _series(method: str, route: str, status: int) -> Histogram:
+    return REQUESTS.labels(method, route, str(status))
+
+
+def observe(method: str, route: str, status: int, seconds: float) -> None:
+    """Count a request that was answered."""
+    _series(method, route, status).observe(seconds)
 
 
 def _registry() -> CollectorRegistry:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import structlog
-from litestar import Litestar, Request
+from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.enums import ScopeType
@@ -26,6 +26,7 @@ from app.core.ids import PersonId, new_id
 from app.core.settings import settings
 from app.web import cookies, csrf, limits, metrics, problems
 from app.web.addresses import check_host, client_address, limit_key
+from app.web.bodies import StrictRequest
 from app.web.context import HttpRequest, WebContext
 from app.web.guards import refuse_undeclared
 from app.web.headers import new_nonce, secured
@@ -78,7 +79,7 @@ class Frame:
         # a HEAD is a GET whose body the server leaves away
         if scope.get("method") == "HEAD":
             scope = cast(Scope, {**scope, "method": "GET"})
-        request: HttpRequest = Request(scope, receive, send)
+        request: HttpRequest = StrictRequest(scope, receive, send)
         _prepare(request)
         answer = _Answer(request, send)
         with structlog.contextvars.bound_contextvars(request_id=request.state.request_id):
@@ -203,7 +204,7 @@ class _Answer:
 def _note(request: HttpRequest, status: int, seconds: float) -> None:
     handler = request.scope.get("route_handler")
     route = getattr(handler, "name", None) or "none"
-    metrics.REQUESTS.labels(request.method, route, str(status or 500)).observe(seconds)
+    metrics.observe(request.method, route, status or 500, seconds)
     if not request.scope["path"].startswith(_UNTOUCHED):
         log.info(
             "request",

@@ -153,6 +153,12 @@ _BY_NOUN: dict[str, dict[str, Status]] = {
         "done": _done("Done"),
         "withdrawn": _neutral("Taken back", "ban"),
     },
+    "routing_version": {
+        "pending": _waiting("Needs approval", "hourglass"),
+        "live": _done("Live"),
+        "retired": _neutral("Replaced", "undo-2"),
+        "discarded": _neutral("Discarded", "ban"),
+    },
     "factor_reset": {
         "requested": _waiting("Another admin has to agree", "hourglass"),
         "approved": _moving("Happens a day later"),

@@ -5,7 +5,7 @@ from alembic import op
 from migrations.tools import run_sql
 
 revision = "0034"
-down_revision: str | None = "0031"
+down_revision: str | None = "0032"
 branch_labels = None
 depends_on = None
 

@@ -189,7 +189,15 @@ class TestInbox:
         actor = somebody(shop.actor)
         whole = [each.id for each in (await inbox.waiting(actor, size=50)).items]
         assert [item[:2] for item in whole] == ["ap", "ap", "ba", "ap", "ap"]
-        assert await inbox.counts(actor) == {"payout": 0, "refund": 4, "bank_account": 1, "credentials": 0, "write_off": 0, "hold": 0}
+        assert await inbox.counts(actor) == {
+            "payout": 0,
+            "refund": 4,
+            "bank_account": 1,
+            "credentials": 0,
+            "routing": 0,
+            "write_off": 0,
+            "hold": 0,
+        }
         first = await inbox.waiting(actor, size=2)
         second = await inbox.waiting(actor, after=first.next, size=2)
         third = await inbox.waiting(actor, after=second.next, size=2)

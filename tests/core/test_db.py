@@ -6,13 +6,15 @@ from uuid import uuid4
 
 import pytest
 from psycopg import Connection, OperationalError
+from psycopg.errors import DivisionByZero
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.exc import UnmappedInstanceError
 
 from app.core.actors import Actor
-from app.core.audit import record
-from app.core.db import Database, TransactionLost, call, database, enter_merchant, unit_of_work
+from app.core.audit import AuditEntry, record
+from app.core.db import Database, TransactionLost, call, changed, database, enter_merchant, known, unit_of_work
 from app.core.ids import MerchantId, PersonId
 from app.core.settings import settings
 
@@ -158,7 +160,42 @@ class TestUnitOfWork:
         assert row.limit == "15s"
 
 
+class TestKnown:
+    def test_a_known_row_has_the_values_it_was_told_and_no_others(self) -> None:
+        row = known(AuditEntry, action="test.noted", object_type="test")
+        assert (row.action, row.object_type) == ("test.noted", "test")
+        with pytest.raises(AttributeError):
+            _ = row.actor_name
+
+    def test_a_changed_copy_leaves_the_row_as_it_is(self) -> None:
+        row = known(AuditEntry, action="test.noted", object_type="test")
+        copy = changed(row, action="test.other")
+        assert (row.action, copy.action, copy.object_type) == ("test.noted", "test.other", "test")
+
+    async def test_a_known_row_cannot_be_written(self) -> None:
+        async with unit_of_work(None) as session:
+            with pytest.raises(UnmappedInstanceError):
+                session.add(known(AuditEntry, action="test.noted"))
+
+
 class TestCall:
+    async def test_a_call_that_was_given_up_or_refused_gives_its_connection_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One connection for all: whatever became of the call before, the next one gets it."""
+        one = Database(settings().database_url, pool_size=1)
+        monkeypatch.setattr("app.core.db.database", lambda: one)
+        try:
+            first = (await call(text("select pg_backend_pid() as pid"), {})).pid
+            given_up = asyncio.ensure_future(call(text("select pg_sleep(30) as slept"), {}))
+            await asyncio.sleep(0.1)
+            given_up.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await given_up
+            with pytest.raises(DivisionByZero):
+                await call(text("select 1 / :nothing::int as q"), {"nothing": 0})
+            assert (await call(text("select pg_backend_pid() as pid"), {})).pid == first
+        finally:
+            await one.dispose()
+
     async def test_values_are_values_and_casts_stay_casts(self) -> None:
         row = await call(
             text("select :word::text as word, :number::int + 1 as number"), {"word": "'; drop table payment; --", "number": 41}

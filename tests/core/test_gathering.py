@@ -1,12 +1,12 @@
 """Who travels with whom, and that one's refusal is not another's."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from psycopg import errors as postgres
 
-from app.core.gathering import MOST, PATIENCE, Gathering
+from app.core.gathering import MOMENT, MOST, PATIENCE, Gathering
 
 
 class Refused(postgres.CheckViolation):
@@ -191,3 +191,116 @@ async def test_those_who_begin_meet_those_who_finish() -> None:
 
     await asyncio.gather(*(busy(late) for late in [False] * 3 + [True] * 3))
     assert journeys.count(6) >= 5
+
+
+async def test_calls_of_two_kinds_take_turns() -> None:
+    """While a call of either kind is on its way, what comes for both waits; whoever waited longest leaves first."""
+    road = Road()
+    begins = Gathering(road)
+    takes = Gathering(road, beside=begins)
+    tasks = begin(takes, 1)
+    await turns()
+    tasks += begin(begins, 2, 3)
+    await turns()
+    tasks += begin(takes, 4, 5)
+    await turns()
+    assert road.journeys == [[1]]
+    road.open.set()
+    assert await asyncio.gather(*tasks) == [10, 20, 30, 40, 50]
+    assert road.journeys == [[1], [2, 3], [4, 5]]
+
+
+async def test_two_kinds_of_different_groups_do_not_wait_for_each_other() -> None:
+    road = Road()
+    begins = Gathering(road)
+    takes = Gathering(road, beside=begins)
+    tasks = begin(begins, 1, group="a") + begin(takes, 2, group="b")
+    await turns()
+    assert road.journeys == [[1], [2]]
+    road.open.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_one_kind_that_stays_away_does_not_hold_up_the_other() -> None:
+    stuck, journeys = asyncio.Event(), []
+
+    async def send(_: str, ones: Sequence[int]) -> list[int]:
+        journeys.append(list(ones))
+        if 1 in ones:
+            await stuck.wait()
+        return list(ones)
+
+    begins = Gathering(send)
+    takes = Gathering(send, beside=begins)
+    waits = begin(begins, 1)
+    await turns()
+    before = asyncio.get_running_loop().time()
+    assert await asyncio.gather(*begin(takes, 2, 3)) == [2, 3]
+    assert asyncio.get_running_loop().time() - before >= PATIENCE * 0.9
+    later = begin(begins, 4) + begin(takes, 5)
+    assert await asyncio.gather(*later) == [4, 5]
+    assert journeys[:2] == [[1], [2, 3]] and sorted(journeys[2:]) == [[4], [5]]
+    stuck.set()
+    assert await waits[0] == 1
+
+
+async def test_a_moments_wait_ends_in_a_longer_one_when_the_other_kind_has_set_out() -> None:
+    """Who waits for company as last time does not leave on his own beside a call that left meanwhile."""
+    road = Road()
+    begins = Gathering(road)
+    takes = Gathering(road, beside=begins)
+    road.open.set()
+    await asyncio.gather(*begin(begins, 1))
+    first = begin(begins, 2)
+    await turns(1)
+    await asyncio.gather(*first, *begin(begins, 3, 4))
+    road.open.clear()
+    alone = begin(begins, 5)
+    await turns()
+    other = begin(takes, 6)
+    await turns()
+    assert road.journeys[-1] == [6]
+    await asyncio.sleep(3 * MOMENT)
+    assert road.journeys[-1] == [6], "the call of the other kind is still on its way"
+    road.open.set()
+    assert await asyncio.gather(*alone, *other) == [50, 60]
+    assert road.journeys[-2:] == [[6], [5]]
+
+
+async def test_payments_that_begin_and_payments_that_finish_travel_whole() -> None:
+    """Six who begin and then finish, half of them a little late: after a few rounds each call carries all of them."""
+    journeys: list[tuple[str, int]] = []
+
+    def sender(kind: str) -> Callable[[str, Sequence[int]], Awaitable[list[int]]]:
+        async def send(_: str, ones: Sequence[int]) -> list[int]:
+            journeys.append((kind, len(ones)))
+            await asyncio.sleep(0)
+            return list(ones)
+
+        return send
+
+    begins = Gathering(sender("begin"))
+    takes = Gathering(sender("take"), beside=begins)
+
+    async def busy(late: bool) -> None:
+        if late:
+            await turns(3)
+        for number in range(30):
+            await begins("a", number)
+            await turns(1)
+            await takes("a", number)
+            await turns(1)
+
+    await asyncio.gather(*(busy(late) for late in [False] * 3 + [True] * 3))
+    assert journeys.count(("begin", 6)) >= 15 and journeys.count(("take", 6)) >= 15
+
+
+async def test_nothing_is_kept_of_two_kinds_when_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.core.gathering.IDLE", 0.0)
+    road = Road()
+    road.open.set()
+    begins = Gathering(road)
+    takes = Gathering(road, beside=begins)
+    await asyncio.gather(*begin(begins, 1, 2), *begin(takes, 3, 4))
+    await turns(30)
+    assert begins._lanes == {} and takes._lanes == {} and begins._roads == {}

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import sys
 import time
+from functools import partial
+from pathlib import Path
 from typing import LiteralString
 from uuid import UUID
 
@@ -69,6 +72,59 @@ class TestStopped:
         try:
             with running_rabbit() as rabbit:
                 stops_in_the_middle(house, published, {"BROKER_URL": rabbit.url})
+        except RabbitMissing as missing:
+            pytest.skip(str(missing))
+
+
+POISONED = [sys.executable, "-m", "dramatiq", "tests.faults.poison", "--processes", "1", "--threads", "4", "--skip-logging"]
+
+
+def poison_among_neighbours(house: House, url: str, settings: dict[str, str], file: Path) -> None:
+    """It kills its worker five times and is set aside; the others, which were taken and counted with it or begun beside it, are done."""
+    brokers.prepare(url)
+    broker = brokers.connect(url)
+    brokers.open_queues(broker)
+    payload = {"file": str(file)}
+    events = [(new_id(), "poison.kill" if number == 5 else "poison.neighbour") for number in range(40)]
+    brokers.send(
+        broker, [brokers.envelope(actor, Message(event_id=event, topic="test.happened", payload=payload)) for event, actor in events]
+    )
+    broker.close()
+    poison = events[5][0]
+
+    def states() -> dict[UUID, tuple[str, int]]:
+        found = house.sql("select event_id, state, attempts from job_run where event_id = any(%s)", [event for event, _ in events])
+        return {row[0]: (row[1], row[2]) for row in found}
+
+    def are_ended() -> bool:
+        return sorted(state for state, _ in states().values()) == ["dead"] + ["done"] * 39
+
+    def has_stopped(worker: Process) -> bool:
+        return not worker.is_running or are_ended()
+
+    for _ in range(12):
+        worker = house.start("worker", POISONED, **settings)
+        with house.running(worker):
+            until(partial(has_stopped, worker), "it neither died nor came to an end")
+            if are_ended():
+                break
+        if not settings:  # PostgreSQL gives back what a dead worker had after ten seconds; they are over
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("update dramatiq.worker set heartbeat_at = heartbeat_at - interval '1 minute'")
+    assert [event for event, (state, _) in states().items() if state == "dead"] == [poison]
+    lines = file.read_text().split()
+    assert lines.count(str(poison)) == 5
+    assert {UUID(line) for line in lines} == {event for event, _ in events}
+
+
+class TestPoison:
+    def test_over_postgresql(self, house: House, published: UUID, tmp_path: Path) -> None:
+        poison_among_neighbours(house, house.server.urls.broker, {}, tmp_path / "noted")
+
+    def test_over_rabbitmq(self, house: House, published: UUID, tmp_path: Path) -> None:
+        try:
+            with running_rabbit() as rabbit:
+                poison_among_neighbours(house, rabbit.url, {"BROKER_URL": rabbit.url}, tmp_path / "noted")
         except RabbitMissing as missing:
             pytest.skip(str(missing))
 

@@ -44,6 +44,11 @@ SAMPLES = {
     "run_id": "select id from recon_run where merchant_id = %s",
     "break_id": "select id from recon_break where merchant_id = %s and kind = 'amount'",
     "sso_id": "select id from sso_provider where merchant_id = %s",
+    "version_id": "select id from routing_version where merchant_id = %s order by number",
+    "rule_id": (
+        "select r.rule_key from routing_rule r join routing_version v on v.merchant_id = r.merchant_id and v.id = r.version_id"
+        " where r.merchant_id = %s and v.status = 'draft' order by r.position"
+    ),
     "entry_id": "select id from audit_entry where merchant_id = %s and before is not null",
 }
 """Objects to look at: one of every state, so that every badge, notice and empty place is seen."""

@@ -8,8 +8,11 @@ import msgspec
 import psycopg
 import pytest
 
-from app.core.clock import travel
+from app.core.clock import today, travel
 from app.core.db import unit_of_work
+from app.core.money import Money
+from app.ledger import service as ledger
+from app.ledger.domain import Code, Kind, Owner, Posting, credit, debit
 from app.reconciliation.breaks import service as breaks
 from app.reconciliation.domain.lines import MAX_ID_LENGTH
 from tests.reconciliation.conftest import LATER, Desk, SettlementLine, Taken, line_of, open_desk, settlement, statement
@@ -48,6 +51,16 @@ class TestAgreement:
         await desk.compare()
         assert again.id == first.id
         assert desk.query(count) == before
+
+    async def test_only_what_is_new_becomes_an_item(self, desk: Desk) -> None:
+        """A line that is there already, a line that is told twice in one file, and one that is neither."""
+        known, new, other = (line_of(taken) for taken in await desk.take(10_000, 2_500, 700))
+        assert (await desk.hand_in(settlement([known]))).new_lines == 2
+        mixed = await desk.hand_in(settlement([new, known, other, new], batch="set_2"))
+        assert mixed.new_lines == 4
+        copy = "select ext_id, ordinal::int from recon_item where file_id = %s order by 1"
+        ids = [(f"{new.id}#2", 4), (new.id, 1), (other.id, 3), ("set_2_out", 5)]
+        assert desk.query(copy, mixed.id) == sorted(ids)
 
     async def test_refunds_are_matched_and_net_into_the_batch(self, desk: Desk) -> None:
         (taken,) = await desk.take(10_000)
@@ -98,6 +111,40 @@ class TestLongNames:
         else:
             assert (handed_in.status, handed_in.reason_line) == ("refused", 2)
             assert f"at most {MAX_ID_LENGTH}" in str(handed_in.reason)
+
+
+class TestLedgerItems:
+    async def test_entries_of_one_transaction_are_one_item(self, desk: Desk) -> None:
+        """No way of selling writes such a transaction; were there one, its lines would still be told once and whole."""
+        (taken,) = await desk.take(10_000)
+        psp, seller = Owner("connection", desk.shop.connection_id), Owner("seller", desk.shop.anna)
+        lines = [
+            *(debit(psp.account(Code.PSP_RECEIVABLE), Money(minor, "EUR"), taken.key) for minor in (3_000, 2_000)),
+            credit(seller.account(Code.SELLER_PENDING), Money(5_000, "EUR")),
+        ]
+        whole = {"source_type": "payment", "source_id": taken.payment_id, "effective_on": today(), "lines": lines}
+        async with unit_of_work(desk.shop.merchant_id) as session:
+            posting = Posting(kind=Kind.CAPTURED, event_key="capture:whole", **whole)  # type: ignore[arg-type]
+            await ledger.post(session, merchant_id=desk.shop.merchant_id, postings=[posting])
+        await desk.hand_in(settlement([line_of(taken)]))
+        await desk.compare()
+        assert desk.query("select gross_minor::int, fee_minor::int from recon_item where side = 'ledger' order by 1") == [
+            (5_000, 0),
+            (10_000, 30),
+        ]
+
+    async def test_each_of_several_refunds_has_the_name_of_its_own_operation(self, desk: Desk) -> None:
+        """The id in an event key says which, where a payment has several operations of a kind."""
+        (taken,) = await desk.take(10_000)
+        for minor, name in ((4_000, "rf_1"), (1_000, "rf_2"), (500, "rf_3")):
+            desk.shop.psp.answers("refund", msgspec.structs.replace(ok(amount=Money(minor, "EUR")), provider_reference=name))
+            await desk.shop.refund(taken.payment_id, minor)
+        await desk.hand_in(settlement([line_of(taken)]))
+        await desk.compare()
+        named = "select object_ref, gross_minor::int from recon_item where side = 'ledger' and kind = 'refund' order by 1"
+        assert desk.query(named) == [("rf_1", -4_000), ("rf_2", -1_000), ("rf_3", -500)]
+        own = "select count(*) from recon_item i join payment_attempt a on a.merchant_id = i.merchant_id and a.id = i.our_id and a.provider_reference = i.object_ref"
+        assert desk.query(own) == [(4,)]
 
 
 class TestPairs:

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from app.core.embedded import EmbeddedPostgres, Urls
-from app.core.roles import APP, BROKER, BROKER_DATABASE, DATABASE, OWNER, RELAY, create_database
+from app.core.roles import APP, BROKER, DATABASE, OWNER, RELAY, create_database
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,13 +38,14 @@ def migrate(server: EmbeddedPostgres) -> None:
 
 
 def clone(server: EmbeddedPostgres, name: str) -> Urls:
-    """A database of its own with every migration applied."""
+    """A database of its own with every migration applied, and one for its queue: tests that run at the same time must not take each other's messages."""
+    queue = f"{name}_broker"
     with psycopg.connect(server.url(), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        for each in (name, queue):
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(each)))
         create_database(connection, name, owner=OWNER, users=(APP, RELAY), template=DATABASE)
-    return Urls(
-        owner=server.url(OWNER, name), app=server.url(APP, name), relay=server.url(RELAY, name), broker=server.url(BROKER, BROKER_DATABASE)
-    )
+        create_database(connection, queue, owner=BROKER)
+    return Urls(owner=server.url(OWNER, name), app=server.url(APP, name), relay=server.url(RELAY, name), broker=server.url(BROKER, queue))
 
 
 def remember(superuser_url: str) -> None:

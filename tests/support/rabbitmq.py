@@ -51,6 +51,11 @@ class Rabbit:
         """Where the broker is."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/%2f"
 
+    @property
+    def pid(self) -> int | None:
+        """The node's process, while there is one."""
+        return self._process.pid if self._process else None
+
     def start(self) -> None:
         """Start the node, with what it held before, and wait until it answers."""
         (self.directory / "plugins").write_text("[].")

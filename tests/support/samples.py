@@ -28,6 +28,8 @@ from app.reconciliation import flows, queries
 from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.breaks import queries as break_queries
 from app.reconciliation.sources import service as sources
+from app.routing import service as routing
+from app.routing.domain import Conditions, Rule, RuleKey, Share
 from app.tenancy.domain import Role
 from app.tenancy.invitations import service as invitations
 from app.tenancy.roles import service as roles
@@ -77,6 +79,8 @@ PREFIXES = {
     "identity_id": "idn",
     "sso_id": "sso",
     "domain_id": "dom",
+    "version_id": "rtv",
+    "rule_id": "rul",
 }
 NOT_AN_ID = {"psp": "simulated", "file_path": "css/countinghouse.css", "name": "nothing", "kind": "refund", "provider": "nobody"}
 """Path parameters that name something all merchants share."""
@@ -117,19 +121,23 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
     # by somebody else, so that the owner may approve it
     bank_account = await propose(somebody(shop.actor), shop.bert)
     paying_out = await furnish_payouts(shop) | await _single_sign_on(shop)
-    ids = {
-        "key_id": key.id,
-        "client_id": client.id,
-        "connection_id": shop.connection_id,
-        "seller_id": shop.anna,
-        "order_id": order_id,
-        "payment_id": authorised.payment_id,
-        "bank_account_id": bank_account.id,
-        "role_id": await _role(shop),
-        # asked for by somebody else, so that the owner may decide; and by the owner, who may take it back
-        "item_id": await _approval(shop, somebody(shop.actor), captured.payment_id, 100),
-        "asked_id": await _approval(shop, shop.actor, captured.payment_id, 200),
-    } | paying_out
+    ids = (
+        {
+            "key_id": key.id,
+            "client_id": client.id,
+            "connection_id": shop.connection_id,
+            "seller_id": shop.anna,
+            "order_id": order_id,
+            "payment_id": authorised.payment_id,
+            "bank_account_id": bank_account.id,
+            "role_id": await _role(shop),
+            # asked for by somebody else, so that the owner may decide; and by the owner, who may take it back
+            "item_id": await _approval(shop, somebody(shop.actor), captured.payment_id, 100),
+            "asked_id": await _approval(shop, shop.actor, captured.payment_id, 200),
+        }
+        | paying_out
+        | await _routing(shop)
+    )
     ids |= {"merchant_id": shop.merchant_id} | found
     return shop, {name: public_id(PREFIXES[name], value) for name, value in ids.items()} | _ledger_ids(shop) | NOT_AN_ID
 
@@ -149,6 +157,16 @@ async def _single_sign_on(shop: Shop) -> dict[str, UUID]:
     async with unit_of_work(shop.merchant_id) as session:
         held = await sso.domains(session, shop.actor, provider_id=row.id)
     return {"sso_id": row.id, "domain_id": held[0].id}
+
+
+async def _routing(shop: Shop) -> dict[str, UUID]:
+    """A draft with a rule."""
+    named = (Share(connection=shop.connection_id, percent=100),)
+    rule = Rule(key=RuleKey(new_id()), name="Dollars", conditions=Conditions(currencies=("USD",)), split=named)
+    async with unit_of_work(shop.merchant_id) as session:
+        version = await routing.start_draft(session, somebody(shop.actor))
+        await routing.add_rule(session, somebody(shop.actor), rule=rule)
+    return {"version_id": version.id, "rule_id": rule.key}
 
 
 async def _role(shop: Shop) -> UUID:

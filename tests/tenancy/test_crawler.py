@@ -38,6 +38,7 @@ FORMS: dict[str, dict[str, str]] = {
     "bank_accounts:approve": {"digest": "0"},
     "bank_accounts:verify": {"verified_by": "call_back"},
     "payments:collect": {"idempotency_key": "k"},
+    "routing:move_rule": {"by": "1"},
     "sso:add_domain": {"domain": "other.test"},
     "sso:enforce": {"owner": "per_00000000000000000000000000"},
     "sso:settings": {"name": "Acme", "issuer": "http://127.0.0.1:1", "client_id": "c", "scopes": "openid"},

@@ -18,8 +18,11 @@ from app.core.outbox import Event, publish
 from tests.support.rabbitmq import Rabbit, RabbitMissing, running_rabbit
 from workers import broker as brokers
 from workers.jobs import Message
+from workers.rabbit import RabbitConsumer
 from workers.relay import relay_once
 from workers.routes import Queue, queue_of
+from workers.taken import Taken
+from workers.tries import Done, Together
 
 ROUTES = {"test.happened": ("test.note",)}
 
@@ -113,6 +116,120 @@ class TestRabbit:
             brokers.send(broker, [brokers.envelope("test.note", message)])
             wait_for(lambda: len(seen) == 5 and job_run(message.event_id)[0] == "dead")
         assert job_run(message.event_id) == ("dead", 5, "RuntimeError: as asked")
+
+
+def put(broker: dramatiq.Broker, count: int) -> list[UUID]:
+    """Events addressed to the job, in the queue."""
+    events = [Message(event_id=new_id(), topic="test.happened") for _ in range(count)]
+    brokers.send(broker, [brokers.envelope("test.note", event) for event in events])
+    return [event.event_id for event in events]
+
+
+def reader(broker: dramatiq.Broker) -> RabbitConsumer:
+    return broker.consume(queue_of("test.note"), prefetch=8, timeout=50)  # type: ignore[return-value]
+
+
+def taken(consumer: RabbitConsumer, count: int) -> list[Taken]:
+    """What it hands on, until there are so many."""
+    found: list[Taken] = []
+    deadline = time.monotonic() + 30
+    while len(found) < count:
+        assert time.monotonic() < deadline, f"{len(found)} messages came"
+        message = next(consumer)
+        found += [message] if isinstance(message, Taken) else []
+    return found
+
+
+def finished(message: Taken) -> Taken:
+    """As after its job has ended well."""
+    assert message.event is not None
+    message.done = Done(event_id=message.event.event_id, actor="test.note", at=now())
+    return message
+
+
+class TestSets:
+    def test_all_that_arrived_are_counted_before_one_begins(
+        self, broker: dramatiq.Broker, seen: list[Message], job_run: Callable[[Any], Any]
+    ) -> None:
+        events = put(broker, 3)
+        consumer = reader(broker)
+        assert [message.first is not None for message in taken(consumer, 3)] == [True] * 3
+        assert [job_run(event) for event in events] == [("running", 1, None)] * 3
+        consumer.close()
+
+    def test_one_under_way_is_not_acknowledged_with_those_around_it(
+        self, broker: dramatiq.Broker, seen: list[Message], job_run: Callable[[Any], Any]
+    ) -> None:
+        events = put(broker, 4)
+        consumer = reader(broker)
+        messages = taken(consumer, 4)
+        for place in (3, 0, 2):
+            consumer.ack(finished(messages[place]))
+        wait_for(lambda: next(consumer) is None and [job_run(event)[0] for event in events] == ["done", "running", "done", "done"])
+        consumer.close()
+        again = reader(broker)
+        assert [message.message_id for message in taken(again, 1)] == [messages[1].message_id]
+        assert next(again) is None
+        again.close()
+
+    def test_what_goes_back_unbegun_was_not_tried(
+        self, broker: dramatiq.Broker, seen: list[Message], superuser: psycopg.Connection[Any]
+    ) -> None:
+        put(broker, 3)
+        consumer = reader(broker)
+        begun, *rest = taken(consumer, 3)
+        consumer.ack(finished(begun))
+        consumer.requeue(rest)
+        consumer.close()
+        assert superuser.execute("select state, attempts from job_run").fetchall() == [("done", 1)]
+        again = reader(broker)
+        assert {message.message_id for message in taken(again, 2)} == {message.message_id for message in rest}
+        again.close()
+
+    def test_an_end_that_comes_after_its_connection_is_written_and_acknowledges_nothing(
+        self, broker: dramatiq.Broker, seen: list[Message], job_run: Callable[[Any], Any]
+    ) -> None:
+        (event,) = put(broker, 1)
+        consumer = reader(broker)
+        (message,) = taken(consumer, 1)
+        consumer.close()
+        consumer.ack(finished(message))
+        assert job_run(event) == ("done", 1, None)
+        again = reader(broker)
+        (repeated,) = taken(again, 1)
+        assert repeated.message_id == message.message_id and repeated.first is None
+        again.ack(message)  # the thread may find this reader only: the two know the message by the same number
+        assert next(again) is None
+        again.close()
+        third = reader(broker)
+        assert len(taken(third, 1)) == 1
+        third.close()
+
+    def test_while_the_database_is_away_nothing_done_is_acknowledged(
+        self, broker: dramatiq.Broker, seen: list[Message], job_run: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(_together: Together) -> psycopg.Connection[Any]:
+            raise psycopg.OperationalError("nobody at home")
+
+        (event,) = put(broker, 1)
+        consumer = reader(broker)
+        (message,) = taken(consumer, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(Together, "_open", away)
+            consumer.ack(finished(message))
+            for _ in range(3):
+                assert next(consumer) is None
+            assert job_run(event) == ("running", 1, None)
+        wait_for(lambda: next(consumer) is None and job_run(event) == ("done", 1, None))
+        consumer.close()
+
+    def test_a_message_larger_than_a_frame_arrives_whole(self, broker: dramatiq.Broker, seen: list[Message]) -> None:
+        small = Message(event_id=new_id(), topic="test.happened")
+        large = Message(event_id=new_id(), topic="test.happened", payload={"text": "ü" * 200_000})
+        with working(broker):
+            brokers.send(broker, [brokers.envelope("test.note", event) for event in (small, large, small)])
+            wait_for(lambda: len(seen) >= 2)
+        assert [message for message in seen if message.event_id == large.event_id] == [large]
 
 
 class TestQueues:

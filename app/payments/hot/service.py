@@ -31,6 +31,7 @@ from app.payments.domain import (
     PAYMENT,
     CaptureMode,
     NoConnection,
+    NoRoute,
     Operation,
     OperationStatus,
     OrderHasPayment,
@@ -128,6 +129,9 @@ def _refusal(error: postgres.Error) -> Exception:
         "payment_order": OrderNotFound("There is no order with this id for this merchant."),
         "payment_order_open": OrderNotPayable(f"The order is {error.diag.message_detail or 'not open'}; only an open order can be paid."),
         "payment_no_connection": NoConnection("Connect a PSP and enable it first, under Connections."),
+        "payment_no_route": NoRoute(
+            f"No connection that the rule “{error.diag.message_detail}” names takes payments. Enable one under Connections, or change the rules."
+        ),
         "payment_connection": ConnectionNotFound("There is no connection with this id for this merchant."),
         "payment_connection_active": ConnectionNotActive("Enable the connection first, or choose another one."),
         "uq_payment_one_live_per_order": OrderHasPayment(
@@ -258,7 +262,7 @@ async def _send_takings(merchant_id: MerchantId, sent: Sequence[Sent]) -> Sequen
     return [None] * len(sent)
 
 
-_take = Gathering(_send_takings)
+_take = Gathering(_send_takings, beside=_begin)
 
 
 def parameters(merchant_id: MerchantId, sent: Sequence[Sent]) -> dict[str, object]:

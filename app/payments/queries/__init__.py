@@ -3,10 +3,11 @@
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.ids import ConnectionId, MerchantId, PaymentId
+from app.core.ids import ConnectionId, MerchantId, PaymentId, public_id
 from app.payments.domain import PaymentNotFound, PaymentStatus
 from app.payments.models import Payment, PaymentOperation, PaymentPart
-from app.payments.schemas import PaymentView
+from app.payments.schemas import PaymentRoutingView, PaymentView
+from app.routing import queries as routing
 
 MISSING = "There is no payment with this id for this merchant."
 
@@ -51,6 +52,13 @@ async def payment_view(session: AsyncSession, *, merchant_id: MerchantId, paymen
         await parts(session, merchant_id=merchant_id, payment_id=payment_id),
         await operations(session, merchant_id=merchant_id, payment_id=payment_id),
     )
+
+
+async def routing_view(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId) -> PaymentRoutingView:
+    """How the connection of a payment was chosen, as it was decided when the payment began."""
+    row = await payment(session, merchant_id=merchant_id, payment_id=payment_id)
+    decided = await routing.decision(session, merchant_id=merchant_id, payment_id=payment_id)
+    return PaymentRoutingView(payment=public_id("pay", row.id), connection=public_id("con", row.connection_id), routing=decided)
 
 
 def view_of(row: Payment, of: list[PaymentPart], done: list[PaymentOperation]) -> PaymentView:

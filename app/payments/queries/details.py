@@ -12,17 +12,18 @@ from app.payments.models import Payment, PaymentAttempt, PaymentEvent, PaymentOp
 from app.payments.queries import MISSING
 from app.payments.schemas.details import PaymentDetailPage, detail_page
 from app.psp import queries as psp
+from app.routing import queries as routing
 from app.sellers import queries as sellers
 
 MOST_EVENTS = 200
 
 
-def _select(model: type[Base], rest: str) -> TextClause:
+def _select(model: type[Base], rest: str, *, more: str = "") -> TextClause:
     # every column by name: a prepared ``select *`` fails from the moment on when a migration adds one
-    return text(f"select {', '.join(model.__table__.c.keys())} from {model.__tablename__} where merchant_id = :merchant and {rest}")  # noqa: S608 - our own names
+    return text(f"select {', '.join(model.__table__.c.keys())}{more} from {model.__tablename__} where merchant_id = :merchant and {rest}")  # noqa: S608 - our own names
 
 
-_PAYMENT = _select(Payment, "id = :payment")
+_PAYMENT = _select(Payment, "id = :payment", more=f", {routing.DECISION_OF_PAYMENT} as routing")
 _PARTS = _select(PaymentPart, "payment_id = :payment order by seller_id")
 _OPERATIONS = _select(PaymentOperation, "payment_id = :payment order by id")
 _ATTEMPTS = _select(PaymentAttempt, f"payment_id = :payment order by id limit {MOST_EVENTS}")
@@ -53,4 +54,5 @@ async def payment_detail_page(session: AsyncSession, actor: Actor, *, payment_id
             (await sellers.seller_names(session, merchant_id=merchant_id, ids={SellerId(part.seller_id) for part in parts})).items()
         ),
         connections=dict((await psp.connection_names(session, merchant_id=merchant_id)).items()),
+        routing=routing.decision_from(payments[0].routing),
     )

@@ -10,6 +10,7 @@ from app.core.ids import ConnectionId, OrderId, SellerId, parse_id, public_id
 from app.core.money import MAX_MINOR, Money
 from app.payments.domain import HOLDING, CaptureMode, Operation, OperationStatus, PaymentStatus, SplitInvalid
 from app.payments.models import Payment, PaymentOperation, PaymentPart
+from app.routing.domain import Decision
 
 MAX_PARTS = 200
 WEB_ADDRESS = r"^https?://[A-Za-z0-9\[][A-Za-z0-9.\-:\[\]]*([/?#][!-~]*)?$"
@@ -122,6 +123,14 @@ class OperationView(msgspec.Struct, kw_only=True):
     amount: Money
     reason: str
     created_at: datetime
+
+
+class PaymentRoutingView(msgspec.Struct, kw_only=True):
+    """How the connection of a payment was chosen; without ``routing`` no rules were live, or it was asked for by name."""
+
+    payment: str
+    connection: str
+    routing: Decision | None
 
 
 class PaymentView(msgspec.Struct, kw_only=True):

@@ -15,6 +15,7 @@ from app.payments.models import Payment, PaymentAttempt, PaymentEvent, PaymentOp
 from app.payments.schemas import MethodView, capturable, method_view, refundable
 from app.payments.schemas.reasons import Reason, reasons
 from app.payments.schemas.timeline import Step, steps
+from app.routing.domain import Decision
 
 Names = Mapping[UUID, str]
 
@@ -107,6 +108,7 @@ class PaymentDetailPage(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[AttemptRow]
     ledger: list[LedgerGroup] | None
     operations: list[tuple[str, str]]
+    routing: Decision | None
 
     @property
     def path(self) -> str:
@@ -179,6 +181,7 @@ def detail_page(
     ledger: Sequence[TransactionView] | None,
     sellers: Names,
     connections: Names,
+    routing: Decision | None,
 ) -> PaymentDetailPage:
     """Put the page of a payment together from its rows."""
     currency = payment.currency
@@ -202,7 +205,8 @@ def detail_page(
         created_at=payment.created_at,
         expires_at=payment.expires_at,
         steps=steps(payment, events, attempts, operations),
-        reasons=reasons(payment, attempts, operations),
+        reasons=reasons(payment, attempts, operations, routing),
+        routing=routing,
         sellers=[_seller(part, sellers, currency) for part in parts],
         attempts=[_attempt(number, attempt, connections) for number, attempt in reversed(list(enumerate(attempts, 1)))],
         ledger=None if ledger is None else [_group(transaction, names) for transaction in ledger],

@@ -9,6 +9,7 @@ from app.core.money import Money
 from app.payments.domain import ASK_AFTER, IN_FLIGHT, Operation, PaymentStatus
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation
 from app.psp.domain import CATEGORIES, Category, Outcome
+from app.routing.domain import Decision
 
 P = PaymentStatus
 
@@ -54,7 +55,9 @@ _WAITING: dict[PaymentStatus, tuple[str, str, str]] = {
 }
 
 
-def reasons(payment: Payment, attempts: Sequence[PaymentAttempt], operations: Sequence[PaymentOperation]) -> list[Reason]:
+def reasons(
+    payment: Payment, attempts: Sequence[PaymentAttempt], operations: Sequence[PaymentOperation], routing: Decision | None
+) -> list[Reason]:
     """Everything about the payment that needs an explanation, most pressing first."""
     status = PaymentStatus(payment.status)
     first = attempts[0] if attempts else None
@@ -72,7 +75,17 @@ def reasons(payment: Payment, attempts: Sequence[PaymentAttempt], operations: Se
     elif status is P.CONFLICTED:
         text = f"{payment.failure_message or 'The amounts differ.'} Nothing was posted. Compare it with the PSP’s own console, then release it."
         found.append(Reason(tone="bad", title="The PSP reports another amount", text=text))
-    return found + _promised(payment, status)
+    return found + _promised(payment, status) + _rerouted(routing)
+
+
+def _rerouted(routing: Decision | None) -> list[Reason]:
+    if routing is None or not routing.skipped:
+        return []
+    skipped = " and ".join(one.name for one in routing.skipped)
+    text = (
+        f"It was {skipped}’s turn by the rule “{routing.rule}”, but no payments were taken there at that moment; {routing.taken} was next."
+    )
+    return [Reason(tone="info", title=f"Went through {routing.taken} because {skipped} was off", text=text)]
 
 
 def _declined(payment: Payment, attempt: PaymentAttempt) -> Reason:

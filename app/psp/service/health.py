@@ -94,4 +94,7 @@ async def write_tallies(session: AsyncSession, *, merchant_id: MerchantId, conne
 def _tally(merchant_id: MerchantId, connection_id: ConnectionId, moment: datetime) -> Tally:
     minute = moment.replace(second=0, microsecond=0)
     minutes = _tallies.setdefault((merchant_id, connection_id), {})
-    return minutes.setdefault(minute, Tally(minute_at=minute))
+    found = minutes.get(minute)
+    if found is None:
+        found = minutes[minute] = Tally(minute_at=minute)
+    return found

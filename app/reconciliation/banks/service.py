@@ -39,7 +39,7 @@ with back as (
 _TURNED = text(f"""
 with back as (
   select item_id, other_id, source_id, reference as object_ref, currency as net_currency, minor as net_minor, null::bigint as transaction_id
-    from recon_turned_days(:merchant) where is_explained),
+    from recon_turned where is_explained),
 {_MADE}
 """)  # noqa: S608 - constants of this module
 

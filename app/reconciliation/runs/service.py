@@ -89,11 +89,13 @@ _POSTED = text(
     " from unnest(cast(:ids as uuid[]), cast(:keys as text[]), cast(:fees as bigint[])) u(id, key, fee)"
     " where i.merchant_id = :merchant and i.id = u.id"
 )
+# What the line leg left, and what the books have in another month, is collected for the breaks and the sums alike.
+_LEAVE_OVER = text("select recon_leave_over(:merchant)")
 _BREAKS = text("""
 with wanted as materialized (
   select * from recon_wanted_breaks(:merchant, :today, :fee_minor, :fee_bps, :rounding, :settle_days, :bank_days)
   union all select * from recon_bank_breaks(:merchant, :today, :bank_days, :bank_fee)
-  union all select 'cutoff', 'item:' || item_id, source_id, item_id, other_id, reference, currency, minor from recon_turned_days(:merchant) where not is_explained
+  union all select 'cutoff', 'item:' || item_id, source_id, item_id, other_id, reference, currency, minor from recon_turned where not is_explained
   union all select 'fx', 'item:' || item_id, source_id, item_id, null, reference, currency, minor from recon_rates(:merchant, :fx_band) where is_off
   union all select 'file_missing', 'due:' || source, source, null, null, name, '', 0 from jsonb_to_recordset(cast(:missing as jsonb)) as t(source uuid, name text)),
 cleared as (
@@ -117,13 +119,10 @@ with told as (
   select i.currency, i.side, i.kind, i.currency = i.net_currency as is_one, sum(i.gross_minor) as gross, sum(i.net_minor) as net, sum(i.fee_minor) as fee
     from recon_item i where i.merchant_id = :merchant and (i.side <> 'ledger' or i.kind not in ('payout', 'payout_reversal')) group by 1, 2, 3, 4),
 waiting as (
-  select i.currency, sum(i.gross_minor) as minor from recon_item i
-   where i.merchant_id = :merchant and i.side = 'ledger' and i.kind not in ('payout', 'payout_reversal')
-     and i.day + recon_day_shift(i.happened_at, (select s.time_zone from recon_source s where s.merchant_id = :merchant and s.id = i.source_id)) + :settle_days >= :today
-     and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.ledger_id = i.id)
-     and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
-     and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.item_id = i.id and b.status <> 'cleared')
-     and not exists (select from recon_break b where b.merchant_id = i.merchant_id and b.other_id = i.id and b.status <> 'cleared')
+  select i.currency, sum(i.gross_minor) as minor from recon_loose i join recon_source s on s.merchant_id = :merchant and s.id = i.source_id
+   where i.side = 'ledger' and i.day + recon_day_shift(i.happened_at, s.time_zone) + :settle_days >= :today
+     and not exists (select from recon_break b where b.merchant_id = :merchant and b.item_id = i.id and b.status <> 'cleared')
+     and not exists (select from recon_break b where b.merchant_id = :merchant and b.other_id = i.id and b.status <> 'cleared')
    group by 1)
 select currency, coalesce(sum(gross) filter (where side = 'ledger'), 0)::bigint as ledger,
        coalesce(sum(gross) filter (where side = 'psp' and kind in ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal')), 0)::bigint as psp,
@@ -217,6 +216,7 @@ async def _find_breaks(session: AsyncSession, merchant_id: MerchantId, policy: P
         "fx_band": policy.fx_band_bps,
         "missing": msgspec.json.encode(await _missing_files(session, merchant_id)).decode(),
     }
+    await session.execute(_LEAVE_OVER, {"merchant": merchant_id})
     await session.execute(_BREAKS, {**values, **limits})
 
 

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 from datetime import timedelta
 
+import psycopg
 import pytest
 from bs4 import BeautifulSoup
 
@@ -14,6 +15,7 @@ from app.core.ids import public_id
 from app.core.money import Money
 from app.payments.domain import CaptureMode, PaymentStatus
 from app.payments.queries import lists
+from app.payments.queries.conditions import conditions
 from app.payments.schemas.lists import VIEWS, PaymentFilters
 from app.psp.domain import MethodSummary, Outcome, ProviderStatus, Result
 from app.tenancy.domain import Role
@@ -200,6 +202,51 @@ class TestSearch:
         answer = await owner.client.get("/payments?q=lena", headers={"hx-request": "true", "hx-request-type": "partial"})
         page = BeautifulSoup(answer.text, "html.parser")
         assert [node["id"] for node in page.find_all(recursive=False)] == ["payment-list"]
+
+
+MANY = """
+insert into payment select (json_populate_record(p, json_build_object('id', new_id(now()), 'last4', lpad(n::text, 4, '0'), 'order_id', gen_random_uuid(),
+    'provider_reference', 'psp_' || n, 'method_brand', 'brand ' || n))).* from payment p, generate_series(1, 5000) n
+"""
+
+
+class TestIndexes:
+    """What the provider tells later is indexed only once it is known; searches and filters still find it through these indexes."""
+
+    @pytest.mark.parametrize(
+        "filters, index",
+        [
+            (PaymentFilters(q="4242"), "ix_payment_last4"),
+            (PaymentFilters(q="psp_77"), "ix_payment_provider_reference"),
+            (PaymentFilters(method="brand 77"), "ix_payment_method"),
+        ],
+    )
+    async def test_what_is_looked_for_is_found_through_its_index(
+        self, shop: Shop, superuser: psycopg.Connection, filters: PaymentFilters, index: str
+    ) -> None:
+        await shop.pay()
+        where = conditions(shop.merchant_id, filters)
+        with superuser.transaction(force_rollback=True):
+            superuser.execute("set local session_replication_role = replica")
+            superuser.execute(MANY)
+            superuser.execute("analyze payment")
+            superuser.execute("select set_config('app.merchant_id', %s, true)", (str(shop.merchant_id),))
+            superuser.execute("set local role countinghouse_app")
+            asked = f"explain select id from payment where {where.sql()} order by id desc limit 26"
+            plan = [row[0] for row in superuser.execute(asked.encode(), where.values)]
+        assert any(index in line for line in plan), plan
+
+    async def test_the_attempt_an_event_is_about_is_found_through_its_index(self, shop: Shop, superuser: psycopg.Connection) -> None:
+        await shop.pay()
+        with superuser.transaction(force_rollback=True):
+            superuser.execute("set local session_replication_role = replica")
+            superuser.execute(MANY.replace("payment", "payment_attempt"))
+            superuser.execute("analyze payment_attempt")
+            superuser.execute("select set_config('app.merchant_id', %s, true)", (str(shop.merchant_id),))
+            superuser.execute("set local role countinghouse_app")
+            asked = "explain select id from payment_attempt where merchant_id = %s and provider_reference = %s"
+            plan = [row[0] for row in superuser.execute(asked, (shop.merchant_id, "psp_77"))]
+        assert any("ix_payment_attempt_provider_reference" in line for line in plan), plan
 
 
 class TestPages:
