@@ -234,7 +234,11 @@ async def call_all(statement: TextClause, values: Mapping[str, object]) -> list[
                     raise
         return await cursor.fetchall()
     finally:
+        is_lost = connection.closed
         await pool.putconn(connection)
+        if is_lost:
+            # the server went away from all of them: they are looked at now, so that one caller hears of it and not one for each
+            await pool.check()
 
 
 @cache

@@ -196,6 +196,26 @@ class TestCall:
         finally:
             await one.dispose()
 
+    async def test_when_the_server_went_away_one_call_fails_and_the_next_find_it_again(
+        self, superuser: Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        three = Database(settings().database_url, pool_size=3)
+        monkeypatch.setattr("app.core.db.database", lambda: three)
+        backend = text("select pg_backend_pid() as pid, pg_sleep(0.05) as slept")
+
+        async def three_at_once() -> set[int]:
+            return {row.pid for row in await asyncio.gather(*(call(backend, {}) for _ in range(3)))}
+
+        try:
+            before = await three_at_once()
+            assert len(before) == 3
+            superuser.execute("select pg_terminate_backend(pid, 2000) from unnest(%s::int[]) pid", (list(before),))
+            with pytest.raises(OperationalError):
+                await call(backend, {})
+            assert before.isdisjoint(await three_at_once())
+        finally:
+            await three.dispose()
+
     async def test_values_are_values_and_casts_stay_casts(self) -> None:
         row = await call(
             text("select :word::text as word, :number::int + 1 as number"), {"word": "'; drop table payment; --", "number": 41}

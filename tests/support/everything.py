@@ -31,6 +31,8 @@ def main() -> int:
 def run_tests(command: list[str], browser: str | None) -> tuple[str, int]:
     """Run pytest, passing its lines on; give its closing line and exit code."""
     environment = os.environ | ({"CHROMIUM_PATH": browser} if browser else {})
+    # dozens of processes start the application: the first one compiles it for all of them
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     closing = ""
     with subprocess.Popen(command, cwd=checks.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tests:
         assert tests.stdout is not None
