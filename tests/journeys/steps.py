@@ -42,6 +42,7 @@ async def connect_provider(window: Window, account: str) -> None:
     await provider.get_by_label("New account").fill(account)
     await provider.get_by_role("button", name="Open account").click()
     form = provider.locator("form", has=provider.get_by_role("heading", name=account, exact=True))
+    await expect(form.locator("dd")).to_have_count(2)  # what it is told of the account comes with the next page
     secret_key, webhook_secret = await form.locator("dd").all_inner_texts()
     await page.goto("/connections")
     await page.get_by_role("link", name="Connect Simulator").click()

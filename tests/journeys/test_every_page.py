@@ -23,6 +23,8 @@ from tests.support.samples import NOT_AN_ID, PREFIXES, fill, parameters
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 WIDE, PHONE, SMALLEST, HEIGHT = 1440, 390, 320, 900
+PARTS = 4
+"""In so many tests the pages are visited: one alone would take minutes, and says late what is wrong."""
 SAMPLES = {
     "key_id": "select id from api_key where merchant_id = %s",
     "client_id": "select id from api_client where merchant_id = %s",
@@ -160,13 +162,13 @@ async def html_only(window: Window, paths: list[str]) -> list[str]:
     return kept
 
 
-async def visit_every_page(chrome: Browser, house: House, *, width: int) -> str:
-    """What is wrong with the pages of somebody signed in: each page in both themes on a desk, objects in further states in the light."""
+async def visit_every_page(chrome: Browser, house: House, *, width: int, part: int) -> str:
+    """What is wrong with a part of the pages of somebody signed in: each page in both themes on a desk, objects in further states in the light."""
     ines = house.people[0]
     async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}, color_scheme="light") as window:
         await window.sign_in(ines)
-        first, further = [await html_only(window, paths) for paths in addresses(house, ines)]
-        assert len(first) > 50
+        first, further = [await html_only(window, paths[part::PARTS]) for paths in addresses(house, ines)]
+        assert len(first) > 50 // PARTS
         beside = await window.beside()
         looks = [look_at(tab, first[half::2], width=width) for half, tab in enumerate((window, beside))]
         wrong = await asyncio.gather(*looks)
@@ -228,8 +230,9 @@ async def visit_the_way_in(chrome: Browser, house: House, *, width: int) -> str:
 
 
 class TestEveryPage:
-    async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House) -> None:
-        assert await visit_every_page(chrome, house, width=WIDE) == ""
+    @pytest.mark.parametrize("part", range(PARTS))
+    async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House, part: int) -> None:
+        assert await visit_every_page(chrome, house, width=WIDE, part=part) == ""
 
     async def test_so_do_the_pages_of_those_who_run_the_platform(self, chrome: Browser, house: House) -> None:
         assert await visit_the_console(chrome, house, width=WIDE) == ""
@@ -241,8 +244,9 @@ class TestEveryPage:
 class TestEveryPageOnAPhone:
     """A class of its own, so that another test process can look at the same time."""
 
-    async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House) -> None:
-        assert await visit_every_page(chrome, house, width=PHONE) == ""
+    @pytest.mark.parametrize("part", range(PARTS))
+    async def test_it_fits_and_keeps_nobody_out(self, chrome: Browser, house: House, part: int) -> None:
+        assert await visit_every_page(chrome, house, width=PHONE, part=part) == ""
 
     async def test_so_do_the_pages_of_those_who_run_the_platform(self, chrome: Browser, house: House) -> None:
         assert await visit_the_console(chrome, house, width=PHONE) == ""

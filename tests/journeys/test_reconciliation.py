@@ -46,7 +46,7 @@ class Clerk:
         """A window that is signed in."""
         context = await chrome.new_context(base_url=address, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
         await context.add_cookies([{"name": cookies.session_name(), "value": str(session.session_cookie), "url": address}])
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         return cls(await context.new_page())
 
     async def look(self) -> None:
