@@ -10,6 +10,7 @@ from playwright.async_api import Browser, Page, expect
 
 from app.tenancy.domain import Role
 from app.web import cookies
+from tests.journeys.window import PATIENCE
 from tests.reconciliation.conftest import Desk, SettlementLine, app, desk, line_of, open_as, psp, settlement, shop
 from tests.support.accessibility import AXE, TAGS
 from tests.support.console import OpenAs
