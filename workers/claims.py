@@ -8,7 +8,7 @@ whose end was not on disk yet. Here every taking is known by its moment, so that
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -27,6 +27,8 @@ from workers.tries import Done, Together
 
 SETTLE_SECONDS, SETTLE_MOST = 0.02, 100
 """How long what was done may wait to be put down with others. A worker that is killed meanwhile does it again, as every job must bear."""
+UNSETTLED_MOST = 1_000
+"""With so much to put down a worker takes no more: whatever keeps its word from arriving would only grow with it."""
 FORGOTTEN_SECONDS = 10.0
 """A message that was taken so long ago is in the memory of who took it, if it ever got there."""
 LOOK_SECONDS, BROKEN_SECONDS = 4.0, 1.0
@@ -38,19 +40,22 @@ with next as (
   select message_id from dramatiq.queue where queue_name = %s and state = 'queued' and available_at <= now()
    order by available_at, position limit %s for update skip locked)
 update dramatiq.queue q set state = 'consumed', worker_id = %s, consumed_at = now(), mtime = now()
-  from next where q.message_id = next.message_id returning q.message::text, q.consumed_at::text
+  from next where q.message_id = next.message_id returning q.message::text, extract(epoch from q.consumed_at)::text
 """
-_SETTLE = """
-delete from dramatiq.queue q using unnest(%s::uuid[], %s::timestamptz[]) done (id, at)
- where q.message_id = done.id and q.consumed_at = done.at and q.state = 'consumed' and q.worker_id = %s
+# Lists, not joins: a queue is empty whenever it is counted, and the planner would read all of it for each of the list's rows. The state is
+# compared as text because its index finds a row in the same mistaken way.
+SETTLE = """
+delete from dramatiq.queue q
+ where q.message_id = any(%s::uuid[]) and q.message_id || ' ' || extract(epoch from q.consumed_at) = any(%s::text[])
+   and q.state::text = 'consumed' and q.worker_id = %s
 """
-_GIVE_BACK = """
+GIVE_BACK = """
 update dramatiq.queue q set state = 'queued', worker_id = null, consumed_at = null, mtime = now()
  where q.state = 'consumed' and q.worker_id = %s and q.mtime < now() - make_interval(secs => %s)
-   and not exists (select from unnest(%s::uuid[], %s::timestamptz[]) held (id, at) where held.id = q.message_id and held.at = q.consumed_at)
+   and q.message_id || ' ' || extract(epoch from q.consumed_at) <> all(%s::text[])
 """
 Taking = tuple[str, str]
-"""The id of a message and the moment, as the database writes it: it travels back as it came."""
+"""The id of a message and the moment, in seconds as the database writes them: it travels back as it came."""
 
 
 class Memory:
@@ -96,6 +101,10 @@ class Memory:
     def is_full(self) -> bool:
         """Whether there is so much to put down that nothing is gained by waiting for more."""
         return len(self._done) >= SETTLE_MOST
+
+    def is_overfull(self) -> bool:
+        """Whether what is done is not put down, for whatever reason."""
+        return len(self._done) >= UNSETTLED_MOST
 
     def settled(self, takings: Iterable[Taking]) -> None:
         """These are put down."""
@@ -163,7 +172,7 @@ class RememberingBroker(PostgresBroker):  # type: ignore[misc] # the package has
             if done := self.memory.due(all_of_it=all_of_it):
                 if not self._finish(done.values()):
                     return
-                _execute(connection, _SETTLE, (*_columns(done), self.worker_id))
+                _execute(connection, SETTLE, (as_list(name for name, _ in done), as_list(map(" ".join, done)), self.worker_id))
                 self.memory.settled(done)
         finally:
             self._settling.release()
@@ -185,7 +194,8 @@ class RememberingBroker(PostgresBroker):  # type: ignore[misc] # the package has
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + LOOK_SECONDS
-        _execute(connection, _GIVE_BACK, (self.worker_id, self.forgotten_seconds, *_columns(self.memory.everything())))
+        held = as_list(map(" ".join, self.memory.everything()))
+        _execute(connection, GIVE_BACK, (self.worker_id, self.forgotten_seconds, held))
 
     def put_down(self) -> None:
         """Put down all that is done; should that fail, another worker is told of it again, as of everything that was not written down."""
@@ -225,6 +235,8 @@ class RememberingConsumer(PostgresConsumer):  # type: ignore[misc] # the package
         connection = self._connected()
         if self.broker.memory.is_full():
             self._settle(connection)
+        if self.broker.memory.is_overfull():
+            return
         self.wakeup.clear()  # before it is counted what runs: an end that comes now is not slept over
         # some at a time: taking one for each that ends would cost a statement a message
         most = self._pace.most()
@@ -308,11 +320,6 @@ def _execute(connection: Any, statement: str, values: tuple[object, ...]) -> Non
         one.execute(statement, values)
 
 
-def _columns(takings: Collection[Taking]) -> tuple[str, str]:
-    # as PostgreSQL writes lists: the driver takes several times as long to make them of Python's
-    return _list([name for name, _ in takings]), _list([moment for _, moment in takings])
-
-
-def _list(values: list[str]) -> str:
-    """Neither an id nor a moment has a quotation mark in it."""
-    return '{"' + '","'.join(values) + '"}' if values else "{}"
+def as_list(values: Iterable[str]) -> str:
+    """A list as PostgreSQL writes it, of texts without quotation marks: the driver takes several times as long to make one of Python's."""
+    return '{"' + '","'.join(values) + '"}' if (values := list(values)) else "{}"

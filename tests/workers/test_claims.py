@@ -1,7 +1,7 @@
 """What a worker took and lost comes back while the worker lives, what it still has does not, and a late word about one taking leaves the next alone."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, LiteralString
 
 import dramatiq
 import psycopg
@@ -12,9 +12,11 @@ from psycopg.types.json import Jsonb
 from app.core.embedded import Urls
 from app.core.ids import new_id
 from workers import broker as brokers
+from workers import claims
 from workers.claims import RememberingBroker, RememberingConsumer
 from workers.jobs import Message
 from workers.routes import queue_of
+from workers.tries import BY_INDEX
 
 QUEUE = queue_of("orders.expire_due")
 
@@ -129,4 +131,70 @@ def test_a_hundred_ends_are_one_statement(broker: RememberingBroker, queue: psyc
     assert len(broker.memory.due(all_of_it=False)) == 100
     assert taken(consumer, most=1) == []
     assert left(queue) == []
+    consumer.close()
+
+
+class TestAgainstACountOfNothing:
+    """A queue is empty whenever it is counted; a plan made for that must not read all of it for each message that is named."""
+
+    def test_ends_are_found_by_their_ids(self, broker: RememberingBroker, queue: psycopg.Connection[Any], database: Urls) -> None:
+        consumer = with_many_in_hand(broker, queue)
+        for message in taken(consumer, most=50):
+            consumer.ack(message)
+        done = broker.memory.due(all_of_it=True)
+        values = (claims.as_list(name for name, _ in done), claims.as_list(map(" ".join, done)), broker.worker_id)
+        steps = explained(database, claims.SETTLE, values)
+        assert [step["Index Name"] for step in steps if "Index Name" in step] == ["queue_pkey"]
+        assert steps[1]["Actual Rows"] == 50
+        assert not any("Join" in step["Node Type"] or "Loop" in step["Node Type"] for step in steps)
+        consumer.close()
+
+    def test_what_is_in_hand_is_looked_up(self, broker: RememberingBroker, queue: psycopg.Connection[Any], database: Urls) -> None:
+        consumer = with_many_in_hand(broker, queue)
+        long_ago(queue, broker)
+        values = (broker.worker_id, 10.0, claims.as_list(map(" ".join, broker.memory.everything())))
+        steps = explained(database, claims.GIVE_BACK, values)
+        assert [step["Rows Removed by Filter"] for step in steps if "Rows Removed by Filter" in step] == [200]
+        assert not any("Join" in step["Node Type"] or "Loop" in step["Node Type"] for step in steps)
+        consumer.close()
+
+
+def with_many_in_hand(broker: RememberingBroker, queue: psycopg.Connection[Any]) -> RememberingConsumer:
+    """A reader that took two hundred messages from a queue that was empty when it was counted."""
+    queue.execute("vacuum analyze dramatiq.queue")
+    put(broker, 200)
+    consumer = reader(broker)
+    consumer.claim(200)
+    return consumer
+
+
+def explained(database: Urls, statement: LiteralString, values: tuple[object, ...]) -> list[dict[str, Any]]:
+    """The steps that a statement took on a worker's connection; what it did is taken back."""
+    with psycopg.connect(database.broker, options=BY_INDEX) as connection:
+        row = connection.execute(f"explain (analyze, format json) {statement}", values).fetchone()
+        connection.rollback()
+    assert row is not None
+
+    def steps(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield plan
+        for inner in plan.get("Plans", []):
+            yield from steps(inner)
+
+    return list(steps(row[0][0]["Plan"]))
+
+
+def test_who_cannot_put_down_takes_no_more(
+    broker: RememberingBroker, queue: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "UNSETTLED_MOST", 4)
+    monkeypatch.setattr(broker, "settle", lambda _connection, **_: None)  # its word never arrives
+    put(broker, 12)
+    consumer = reader(broker)
+    for _ in range(3):
+        for message in taken(consumer, most=4):
+            consumer.ack(message)
+    assert [state for _, state in left(queue)] == ["consumed"] * 4 + ["queued"] * 8
+    monkeypatch.undo()
+    broker.settle(broker.pool, all_of_it=True)
+    assert len(taken(consumer, most=4)) == 4
     consumer.close()
