@@ -182,10 +182,10 @@ async def expire_payment(session: AsyncSession, *, merchant_id: MerchantId, paym
         return False
     if payment.captured_minor == 0 and not PAYMENT.can(status, "expire"):
         return False
-    rest = Money(payment.amount_minor - payment.captured_minor, payment.currency)
+    rest, until = Money(payment.amount_minor - payment.captured_minor, payment.currency), payment.expires_at
     payment.expires_at, payment.rest_released = None, True
     if payment.authorised_minor and rest.is_positive:
-        await postings.post(session, actor, payment, postings.released(payment, amount=rest, how="expired"))
+        await postings.post(session, actor, payment, postings.released(payment, amount=rest, how=f"expired:{until.isoformat()}"))
     if payment.captured_minor == 0:
         await history.move(session, actor, payment=payment, event="expire", kind="payment.expired", tells=PaymentExpired)
     else:

@@ -103,6 +103,7 @@ async def _revive(answer: Answer) -> bool:
             await _remark(answer, "psp.late_success", payment.failure_message)
         return False
     payment.failure_code = payment.failure_message = None
+    payment.rest_released = False  # what ended with our patience has not ended at the PSP
     answer.attempt.outcome = None
     await history.move(session, answer.actor, payment=payment, event="revive", kind="payment.revived", attempt_id=answer.attempt.id)
     return True
