@@ -25,6 +25,7 @@ from app.payments.domain import (
     PaymentStatus,
     RefundFailed,
 )
+from app.payments.fees.domain import CAME_BACK
 from app.payments.history import service as history
 from app.payments.hot import service as hot
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation
@@ -209,6 +210,7 @@ async def _advance(answer: Answer, operation: PaymentOperation) -> None:
 async def _refund_came_back(answer: Answer, operation: PaymentOperation) -> None:
     """The PSP paid the buyer, and the money came back: it is still the buyer's, and waits in an account of its own."""
     operation.status, operation.updated_at = OPERATION.next(OperationStatus(operation.status), "fail"), now()
+    operation.split = operation.split | {CAME_BACK: True}
     answer.payment.updated_at = now()  # whoever looked at the payment before looks again
     await postings.fail_refund(answer.session, answer.actor, payment=answer.payment, refund=operation, was_confirmed=True)
     await _apply(answer, steps.Step(kind="refund.failed", tells=RefundFailed))
