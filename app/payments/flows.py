@@ -142,16 +142,19 @@ async def capture(
     amount: Money | None = None,
     is_final: bool = False,
     split: Mapping[SellerId, int] | None = None,
+    reason: str = "",
     key: str,
     request: bytes,
 ) -> Answered:
     """Take an authorised amount, or a part of it."""
 
     def plan(held: Held) -> operations.Wanted:
-        return operations.capture(held, amount=amount, is_final=is_final, split=split)
+        return operations.capture(held, amount=amount, is_final=is_final, split=split, reason=reason)
 
     async def begin(session: AsyncSession) -> service.Asked:
-        return await service.begin_capture(session, actor, payment_id=payment_id, amount=amount, is_final=is_final, split=split)
+        return await service.begin_capture(
+            session, actor, payment_id=payment_id, amount=amount, is_final=is_final, split=split, reason=reason
+        )
 
     done = await _at_once(actor, payment_id=payment_id, kind=Operation.CAPTURE, plan=plan, key=key, request=request)
     return done or await _once(actor, begin=begin, key=key, request=request)

@@ -66,10 +66,11 @@ async def begin_capture(
     amount: Money | None = None,
     is_final: bool = False,
     split: Mapping[SellerId, int] | None = None,
+    reason: str = "",
 ) -> Asked:
     """Ask to take an authorised amount, or a part of it; ``is_final`` releases what is left."""
     held = await _hold(session, actor, payment_id)
-    wanted = operations.capture(held, amount=amount, is_final=is_final, split=split)
+    wanted = operations.capture(held, amount=amount, is_final=is_final, split=split, reason=reason)
     held.payment.capture_reserved_minor += wanted.amount.minor
     return await _begin(session, actor, held, wanted)
 

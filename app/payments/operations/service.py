@@ -101,7 +101,7 @@ def _amount(payment: Payment, amount: Money | None, left: int) -> Money:
     return amount
 
 
-def capture(held: Held, *, amount: Money | None, is_final: bool, split: Mapping[SellerId, int] | None) -> Wanted:
+def capture(held: Held, *, amount: Money | None, is_final: bool, split: Mapping[SellerId, int] | None, reason: str = "") -> Wanted:
     """A capture of an authorised amount, or of a part of it; ``is_final`` releases what is left."""
     payment = held.payment
     if payment.authorised_minor == 0 or payment.rest_released or PaymentStatus(payment.status) in OVER:
@@ -116,7 +116,7 @@ def capture(held: Held, *, amount: Money | None, is_final: bool, split: Mapping[
     held.refuse_undecided(Operation.CAPTURE, Operation.VOID)
     shares = capture_shares([part_of(part) for part in held.parts], wanted, wanted=split)
     final = is_final or wanted.minor == left
-    return Wanted(kind=Operation.CAPTURE, operation_id=new_id(), amount=wanted, shares=shares, is_final=final)
+    return Wanted(kind=Operation.CAPTURE, operation_id=new_id(), amount=wanted, shares=shares, is_final=final, reason=reason)
 
 
 def void(held: Held, *, reason: str) -> Wanted:
