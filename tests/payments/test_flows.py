@@ -226,7 +226,11 @@ class TestLateYes:
 async def record(shop: Shop, answered: flows.Answered, result: Result) -> str:
     """Record a later word on the payment's first attempt; gives the state it leads to."""
     async with unit_of_work(shop.merchant_id) as session:
-        attempt = (await session.execute(select(PaymentAttempt).where(PaymentAttempt.payment_id == answered.payment_id))).scalar_one()
+        attempt = (
+            await session.execute(
+                select(PaymentAttempt).where(PaymentAttempt.payment_id == answered.payment_id, PaymentAttempt.operation == "authorise")
+            )
+        ).scalar_one()
         actor = Actor.psp(shop.merchant_id, "PSP")
         payment = await records.record_result(session, actor, merchant_id=shop.merchant_id, attempt_id=AttemptId(attempt.id), result=result)
         return payment.status

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
 from psycopg import Connection
 
 from app.core.clock import travel
+from app.core.db import unit_of_work
 from app.core.money import Money
 from app.payments import flows
 from app.payments.domain import CaptureMode
@@ -40,6 +42,35 @@ class TestALatePromise:
         with travel(timedelta(days=17)):
             assert view(await shop.void(answered.payment_id))["status"] == "voided"
         assert books() == {}
+
+
+class TestAnEndedPromise:
+    @pytest.mark.parametrize(("said", "status"), [(ProviderStatus.EXPIRED, "expired"), (ProviderStatus.VOIDED, "voided")])
+    async def test_is_over_here_too_and_the_order_can_be_paid_again(
+        self, shop: Shop, books: Books, said: ProviderStatus, status: str
+    ) -> None:
+        order_id = await shop.order()
+        answered = await shop.pay(order_id, mode=MANUAL)
+        ended = ok(said, amount=Money(10_000, "EUR"))
+        assert [await record(shop, answered, ended) for _ in range(2)] == [status, status]
+        assert books() == {}
+        assert view(await shop.pay(order_id))["status"] == "captured"
+
+    async def test_leaves_a_release_that_is_under_way_its_own_answer(self, shop: Shop, books: Books) -> None:
+        answered = await shop.pay(mode=MANUAL)
+        shop.psp.answers("void", Result(outcome=Outcome.UNKNOWN))
+        await shop.void(answered.payment_id)
+        assert await record(shop, answered, ok(ProviderStatus.VOIDED)) == "authorised"
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        async with unit_of_work(shop.merchant_id) as session:
+            payment = await flows.queries.payment(session, merchant_id=shop.merchant_id, payment_id=answered.payment_id)
+        assert payment.status == "voided" and books() == {}
+
+    async def test_changes_nothing_about_money_that_was_taken(self, shop: Shop, books: Books) -> None:
+        answered = await shop.pay()
+        before = books()
+        assert await record(shop, answered, ok(ProviderStatus.EXPIRED, amount=Money(10_000, "EUR"))) == "captured"
+        assert books() == before
 
 
 class TestAsking:

@@ -16,6 +16,7 @@ from app.orders import service as orders
 from app.payments import service
 from app.payments.attempts import service as attempts
 from app.payments.domain import (
+    IN_FLIGHT,
     LATE_SUCCESS,
     OPERATION,
     OVER,
@@ -111,8 +112,10 @@ async def _revive(answer: Answer) -> bool:
 
 
 async def _second_word(answer: Answer) -> None:
-    """A final answer came before. A refund may still fail after it succeeded; any other contradiction is kept for a person to see."""
+    """A final answer came before. A promise may end and a refund may still fail after it succeeded; any other contradiction is kept for a person."""
     attempt, result = answer.attempt, answer.result
+    if attempt.operation == Operation.AUTHORISE and await _nothing_under_way(answer):
+        await _apply(answer, steps.of_ended_promise(answer.payment, result))
     said_no = attempt.outcome in (Outcome.DECLINED, Outcome.NOT_SENT)
     if not (said_no and result.outcome is Outcome.SUCCEEDED) and not (not said_no and result.outcome is Outcome.DECLINED):
         return
@@ -122,6 +125,13 @@ async def _second_word(answer: Answer) -> None:
             await _refund_came_back(answer, operation)
         return
     await _remark(answer, "psp.contradicted", "The PSP contradicts its earlier answer.")
+
+
+async def _nothing_under_way(answer: Answer) -> bool:
+    """Whether every capture and release has its answer; one that has not yet says itself what became of the promise."""
+    of_payment = (PaymentOperation.merchant_id == answer.payment.merchant_id, PaymentOperation.payment_id == answer.payment.id)
+    under_way = select(PaymentOperation.id).where(*of_payment, PaymentOperation.status.in_(IN_FLIGHT)).limit(1)
+    return (await answer.session.execute(under_way)).first() is None
 
 
 async def _remark(answer: Answer, kind: str, message: str) -> None:
