@@ -246,6 +246,8 @@ async def _again(actor: Actor, claim: idempotency.Claim, *, token: str | None = 
         return Answered(status=claim.replay.status, body=claim.replay.body, payment_id=call.payment_id, replayed=True)
     await failpoint("payments.resumed")
     result = None if call.has_answer else await _resume(adapter, call)
+    if result is not None and result.outcome is Outcome.UNKNOWN and call.was_heard:
+        result = None  # the question got no answer: what we knew before still stands
     return await _record(actor, call, result, key=claim.key)
 
 

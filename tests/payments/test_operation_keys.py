@@ -12,7 +12,7 @@ from app.core.idempotency import LEASE, RequestInProgress
 from app.core.money import Money
 from app.payments import flows
 from app.payments.domain import NothingToCapture, OperationUnderWay
-from app.psp.domain import Instruction, Outcome, Result
+from app.psp.domain import Instruction, Outcome, ProviderStatus, Result
 from tests.payments.conftest import Books
 from tests.payments.test_operations import authorise, capture_whole, view
 from tests.support.shop import Shop
@@ -62,6 +62,24 @@ class TestTheLastCapture:
         with travel(LEASE + timedelta(seconds=1)):
             await flows.capture(shop.actor, **some)  # type: ignore[arg-type]
         assert [call.is_final for verb, call in shop.psp.calls if verb == "capture" and isinstance(call, Instruction)] == [True]
+
+
+class TestAskedAgain:
+    async def test_without_an_answer_what_was_known_still_stands(self, shop: Shop) -> None:
+        order_id = await shop.order()
+        failpoints.enable("payments.called", "raise")
+        try:
+            with pytest.raises(FailpointRaised):
+                await shop.pay(order_id, token=None, key="once")
+        finally:
+            failpoints.enable("payments.called", "off")
+        waits = Result(outcome=Outcome.PENDING, status=ProviderStatus.REQUIRES_ACTION, redirect_url="http://psp.test/pay")
+        with travel(LEASE * 3):
+            shop.psp.answers("lookup", waits, Result(outcome=Outcome.UNKNOWN, code="read_timeout"))
+            assert await flows.ask_due() == 1
+            answered = await shop.pay(order_id, token=None, key="once")
+        assert (answered.status, view(answered)["status"]) == (201, "requires_action")
+        assert shop.psp.made("start_redirect") == 1
 
 
 class TestOnThisLine:
