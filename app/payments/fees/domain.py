@@ -1,7 +1,6 @@
 """The platform fee that refunds left with the platform. Pure."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import msgspec
 
@@ -12,7 +11,7 @@ CAME_BACK = "came_back"
 """What is kept with a refund that failed after it had succeeded: what it moved between the sellers and the platform stays moved."""
 
 
-def kept_fees(operations: Iterable[tuple[str, str, Mapping[str, Any]]]) -> dict[SellerId, int]:
+def kept_fees(operations: Iterable[tuple[str, str, Mapping[str, object]]]) -> dict[SellerId, int]:
     """What refunds kept of each seller's fee on purpose, in minor units: kinds, states and splits of a payment's operations."""
     kept: dict[SellerId, int] = {}
     for kind, status, split in operations:
