@@ -5,11 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from psycopg import Connection
+from psycopg import Connection, OperationalError
 
 from app.core import failpoints
 from app.core.clock import travel
 from app.core.ids import PaymentId, parse_id, public_id
+from app.payments import flows
 from app.payments.domain import CaptureMode
 from app.psp.domain import Outcome, Result
 from tests.payments.client import Api, a_payment, an_order, order_of, refused
@@ -166,6 +167,22 @@ class TestIdempotencyKey:
         assert (await first).status_code == 201
         assert (await api.post("/v1/payments", body, key="once")).content == (await first).content
         assert psp.made("authorise") == 1
+
+    async def test_when_the_database_goes_away_after_the_psp_acted_nobody_is_told_that_nothing_was_done(
+        self, api: Api, shop: Shop, psp: ScriptedPsp, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def gone(*_args: object, **_options: object) -> None:
+            raise OperationalError("the server closed the connection")
+
+        path = f"/v1/payments/{await a_payment(shop)}/refunds"
+        body = {"amount": {"minor": 1_000, "currency": "EUR"}}
+        with monkeypatch.context() as broken:
+            broken.setattr(flows, "_record_at_once", gone)
+            lost = refused(await api.post(path, body, key="once"), 503, "database_unavailable")
+        assert "may have been done" in lost["detail"] and "same Idempotency-Key" in lost["detail"]
+        with travel(timedelta(minutes=1)):
+            done = await api.post(path, body, key="once")
+        assert (done.status_code, done.json()["refunded"]["minor"], psp.made("refund")) == (201, 1_000, 1)
 
     async def claimed(self, shop: Shop) -> bool:
         from sqlalchemy import text
