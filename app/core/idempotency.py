@@ -119,6 +119,11 @@ async def name_resource(session: AsyncSession, *, merchant_id: MerchantId, key: 
     await session.execute(_NAME, {"m": merchant_id, "k": key, "r": resource_id})
 
 
+async def let_go(session: AsyncSession, *, merchant_id: MerchantId, key: str) -> None:
+    """Give a claim up whose work could not be finished now, so that the next try with the key goes on at once."""
+    await session.execute(_LET_GO, {"m": merchant_id, "k": key, "at": now()})
+
+
 async def finish(session: AsyncSession, *, merchant_id: MerchantId, key: str, answer: Answer) -> None:
     """Keep the answer for every later request with the key; the first one stays."""
     await session.execute(_FINISH, {"m": merchant_id, "k": key, "status": answer.status, "body": answer.body, "at": now()})
@@ -130,6 +135,7 @@ _CLAIM = text(
 )
 _HELD = text("select * from idempotency_take_over(:m, :k, :f, :lease, :at)")
 _NAME = text("update idempotency_key set resource_id = :r where merchant_id = :m and key = :k")
+_LET_GO = text("update idempotency_key set lease_until = :at where merchant_id = :m and key = :k and status is null")
 _FINISH = text(
     "update idempotency_key set status = :status, body = :body, finished_at = :at where merchant_id = :m and key = :k and status is null"
 )

@@ -1,6 +1,5 @@
 """JSON routes of payments. Every call that moves money takes an ``Idempotency-Key``."""
 
-import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
@@ -8,7 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import idempotency
 from app.core.actors import Actor
-from app.core.db import unit_of_work
 from app.core.ids import OrderId, PaymentId, path_id
 from app.orders import queries as orders
 from app.orders.domain import OrderNotFound
@@ -62,6 +60,7 @@ async def capture_payment(
         amount=data.amount,
         is_final=data.final,
         split=split_of(data.split),
+        reason=data.reason,
         key=request.headers.get(IDEMPOTENCY_KEY, ""),
         request=await _fingerprint(request),
     )
@@ -115,12 +114,10 @@ async def cancel_order(
 ) -> Response[bytes]:
     """Cancel an order: what is authorised is released, what was captured is refunded."""
     found = OrderId(path_id("ord", order_id, otherwise=OrderNotFound(orders.MISSING)))
-    key = request.headers.get(IDEMPOTENCY_KEY, "")
-    idempotency.check_key(key)
-    await cancellation.cancel_order(actor, order_id=found, reason=data.reason, key=key)
-    async with unit_of_work(actor.merchant) as session:
-        view = await orders.order_view(session, merchant_id=actor.merchant, order_id=found)
-    return Response(msgspec.json.encode(view), media_type="application/json")
+    key, asked = request.headers.get(IDEMPOTENCY_KEY, ""), await _fingerprint(request)
+    done = await cancellation.cancel_once(actor, order_id=found, reason=data.reason, key=key, request=asked)
+    headers = {"Idempotent-Replayed": "true"} if done.replayed else {}
+    return Response(done.answer.body, status_code=done.answer.status, media_type="application/json", headers=headers)
 
 
 ROUTES = [cancel_order, create_payment, capture_payment, void_payment, refund_payment, get_payment, get_routing]

@@ -304,14 +304,16 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     fee_captured_minor: int = 0
     refunded_minor: int = 0
     fee_returned_minor: int = 0
+    fee_kept_minor: int = 0
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """What one capture or refund moves for one seller: the gross amount and the platform fee inside it."""
+    """What one capture or refund moves for one seller: the gross amount and the platform fee inside it; ``kept_minor`` a refund could have given back."""
 
     seller_id: SellerId
     amount_minor: int
     fee_minor: int
+    kept_minor: int = 0
 
     @property
     def net_minor(self) -> int:
@@ -356,15 +358,17 @@ def capture_shares(parts: Sequence[Part], amount: Money, *, wanted: Mapping[Sell
 def refund_shares(
     parts: Sequence[Part], amount: Money, *, wanted: Mapping[SellerId, int] | None = None, keep_fee: bool = False
 ) -> list[Share]:
-    """How a refund is divided between the sellers, with the platform fee that is given back; partial refunds sum up to the whole fee exactly."""
+    """How a refund is divided between the sellers, with the platform fee that is given back. Partial refunds sum up to the whole fee exactly, less what
+    earlier ones kept: a fee that was kept once stays kept."""
     by_seller = {part.seller_id: part for part in parts}
     split = _split(amount, {part.seller_id: part.captured_minor - part.refunded_minor for part in parts}, wanted)
     shares = []
     for seller, minor in split.items():
         part = by_seller[seller]
         owed = _proportion(part.fee_captured_minor, part.refunded_minor + minor, part.captured_minor)
-        fee = 0 if keep_fee else min(minor, max(0, owed - part.fee_returned_minor))
-        shares.append(Share(seller_id=seller, amount_minor=minor, fee_minor=fee))
+        fee = min(minor, max(0, owed - part.fee_returned_minor - part.fee_kept_minor))
+        given, kept = (0, fee) if keep_fee else (fee, 0)
+        shares.append(Share(seller_id=seller, amount_minor=minor, fee_minor=given, kept_minor=kept))
     return shares
 
 

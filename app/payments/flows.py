@@ -142,16 +142,19 @@ async def capture(
     amount: Money | None = None,
     is_final: bool = False,
     split: Mapping[SellerId, int] | None = None,
+    reason: str = "",
     key: str,
     request: bytes,
 ) -> Answered:
     """Take an authorised amount, or a part of it."""
 
     def plan(held: Held) -> operations.Wanted:
-        return operations.capture(held, amount=amount, is_final=is_final, split=split)
+        return operations.capture(held, amount=amount, is_final=is_final, split=split, reason=reason)
 
     async def begin(session: AsyncSession) -> service.Asked:
-        return await service.begin_capture(session, actor, payment_id=payment_id, amount=amount, is_final=is_final, split=split)
+        return await service.begin_capture(
+            session, actor, payment_id=payment_id, amount=amount, is_final=is_final, split=split, reason=reason
+        )
 
     done = await _at_once(actor, payment_id=payment_id, kind=Operation.CAPTURE, plan=plan, key=key, request=request)
     return done or await _once(actor, begin=begin, key=key, request=request)
@@ -205,7 +208,7 @@ async def _at_once(actor: Actor, *, payment_id: PaymentId, kind: Operation, plan
         return None
     if isinstance(begun, idempotency.Claim):
         return await _again(actor, begun)
-    call = calls.prepare(begun.held.payment, begun.attempt)
+    call = calls.prepare(begun.held.payment, begun.attempt, is_final=begun.operation.is_final)
     await failpoint("payments.claimed")
     result = await _send(connections.adapter_of(begun.connection), call)
     await failpoint("payments.called")
@@ -220,7 +223,8 @@ async def _once(actor: Actor, *, begin: Begin, key: str, request: bytes) -> Answ
         if claim.is_new:
             asked = await begin(session)
             await idempotency.name_resource(session, merchant_id=actor.merchant, key=key, resource_id=asked.attempt.id)
-            call = calls.prepare(asked.payment, asked.attempt)
+            final = await attempt_queries.is_final(session, asked.attempt)
+            call = calls.prepare(asked.payment, asked.attempt, is_final=final)
             adapter = await connections.adapter_for(session, merchant_id=actor.merchant, connection_id=call.connection_id)
     if not claim.is_new:
         return await _again(actor, claim)
@@ -236,12 +240,14 @@ async def _again(actor: Actor, claim: idempotency.Claim, *, token: str | None = 
         raise idempotency.RequestInProgress("The first request with this key is still running.", retry_after=1)
     async with unit_of_work(actor.merchant) as session:
         payment, attempt = await attempts.lock_attempt(session, merchant_id=actor.merchant, attempt_id=AttemptId(claim.resource_id))
-        call = calls.prepare(payment, attempt, token=token)
+        call = calls.prepare(payment, attempt, token=token, is_final=await attempt_queries.is_final(session, attempt))
         adapter = await connections.adapter_for(session, merchant_id=actor.merchant, connection_id=call.connection_id)
     if claim.replay is not None:
         return Answered(status=claim.replay.status, body=claim.replay.body, payment_id=call.payment_id, replayed=True)
     await failpoint("payments.resumed")
     result = None if call.has_answer else await _resume(adapter, call)
+    if result is not None and result.outcome is Outcome.UNKNOWN and call.was_heard:
+        result = None  # the question got no answer: what we knew before still stands
     return await _record(actor, call, result, key=claim.key)
 
 
@@ -289,7 +295,7 @@ async def ask(*, merchant_id: MerchantId, attempt_id: AttemptId) -> None:
         if attempts.is_decided(attempt):
             return
         payment = await queries.payment(session, merchant_id=merchant_id, payment_id=PaymentId(attempt.payment_id))
-        call = calls.prepare(payment, attempt)
+        call = calls.prepare(payment, attempt, is_final=await attempt_queries.is_final(session, attempt))
         adapter = await connections.adapter_for(session, merchant_id=merchant_id, connection_id=call.connection_id)
     await failpoint("payments.before_ask")
     result = await adapter.lookup(call.instruction.reference)

@@ -66,10 +66,11 @@ async def begin_capture(
     amount: Money | None = None,
     is_final: bool = False,
     split: Mapping[SellerId, int] | None = None,
+    reason: str = "",
 ) -> Asked:
     """Ask to take an authorised amount, or a part of it; ``is_final`` releases what is left."""
     held = await _hold(session, actor, payment_id)
-    wanted = operations.capture(held, amount=amount, is_final=is_final, split=split)
+    wanted = operations.capture(held, amount=amount, is_final=is_final, split=split, reason=reason)
     held.payment.capture_reserved_minor += wanted.amount.minor
     return await _begin(session, actor, held, wanted)
 
@@ -182,10 +183,10 @@ async def expire_payment(session: AsyncSession, *, merchant_id: MerchantId, paym
         return False
     if payment.captured_minor == 0 and not PAYMENT.can(status, "expire"):
         return False
-    rest = Money(payment.amount_minor - payment.captured_minor, payment.currency)
+    rest, until = Money(payment.amount_minor - payment.captured_minor, payment.currency), payment.expires_at
     payment.expires_at, payment.rest_released = None, True
     if payment.authorised_minor and rest.is_positive:
-        await postings.post(session, actor, payment, postings.released(payment, amount=rest, how="expired"))
+        await postings.post(session, actor, payment, postings.released(payment, amount=rest, how=f"expired:{until.isoformat()}"))
     if payment.captured_minor == 0:
         await history.move(session, actor, payment=payment, event="expire", kind="payment.expired", tells=PaymentExpired)
     else:

@@ -6,8 +6,10 @@ from litestar.params import FromPath, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
+from app.core.errors import Invalid
 from app.core.paging import Page
 from app.sellers import queries, service
+from app.sellers.domain import SellerStatus
 from app.sellers.schemas import SellerRequest, SellerView
 from app.web.context import HttpRequest
 from app.web.guards import requires
@@ -17,9 +19,11 @@ from app.web.guards import requires
 async def list_sellers(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Page[SellerView]:
     """Everybody who sells here, newest first; `q` finds by name, reference or id, `after` is the `next` of the page before."""
     asked = request.query_params
-    return await queries.sellers(
-        session, merchant_id=actor.merchant, query=asked.get("q", ""), status=asked.get("status", ""), after=asked.get("after")
-    )
+    status = asked.get("status", "")
+    if status and status not in set(SellerStatus):
+        # a list that is not the one asked for would be taken for it
+        raise Invalid("There is no such status of a seller.", fields={"status": f"Use one of {', '.join(SellerStatus)}."})
+    return await queries.sellers(session, merchant_id=actor.merchant, query=asked.get("q", ""), status=status, after=asked.get("after"))
 
 
 @post("/v1/sellers", name="sellers:api_add", status_code=201, guards=[requires("sellers.write")])

@@ -31,6 +31,8 @@ class StrictRequest(Request[object, object, State]):
             value = await super().json()
         except RecursionError:
             raise ClientException("The body is nested too deeply.") from None
+        except UnicodeDecodeError:
+            raise ClientException("The body is not UTF-8.") from None
         declared = self.route_handler.parsed_data_field
         if declared is not None:
             _refuse_converted(value, declared.annotation)

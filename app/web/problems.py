@@ -52,7 +52,7 @@ _HTTP: dict[int, tuple[str, str, str]] = {
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database does not answer; nothing was done."""
+    """The database does not answer, perhaps not even about what it has done; the same request under the same key finds out."""
 
     code = "database_unavailable"
     title = "The database does not answer"
@@ -96,7 +96,10 @@ def describe(request: HttpRequest, error: Exception) -> Problem:
     """What the caller is told about a failure."""
     request_id = request.state.request_id
     if isinstance(error, OperationalError | DriverFailure | NoConnection | PoolTimeout):
-        error = DatabaseUnavailable("Nothing was done. Try again in a moment.")
+        # it may have gone away while it committed, or after a provider did what it was asked: only a repetition can tell
+        error = DatabaseUnavailable(
+            "What you asked for may have been done or not. Repeat it in a moment, with the same Idempotency-Key if it had one, or look first."
+        )
     if isinstance(error, DataError | DriverRefusal) and _UNKEEPABLE.search(str(error)):
         error = Invalid("A text holds the character U+0000, which cannot be kept. Leave it out.")
     if isinstance(error, AppError):

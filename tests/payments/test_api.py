@@ -1,13 +1,16 @@
 """The JSON API as a client meets it: the way of an order, and one effect per key."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from psycopg import Connection
+from psycopg import Connection, OperationalError
 
 from app.core import failpoints
-from app.core.ids import PaymentId, parse_id
+from app.core.clock import travel
+from app.core.ids import PaymentId, parse_id, public_id
+from app.payments import flows
 from app.payments.domain import CaptureMode
 from app.psp.domain import Outcome, Result
 from tests.payments.client import Api, a_payment, an_order, order_of, refused
@@ -59,6 +62,10 @@ class TestWay:
         assert (await api.post(f"{path}/void")).json()["status"] == "voided"
         assert books() == {}
 
+    async def test_the_reason_of_a_capture_is_kept(self, api: Api, shop: Shop) -> None:
+        path = f"/v1/payments/{await a_payment(shop, mode=MANUAL)}/capture"
+        assert (await api.post(path, {"reason": "shipped"})).json()["captures"][0]["reason"] == "shipped"
+
     async def test_without_a_token_the_buyer_is_sent_to_the_psp(self, api: Api, shop: Shop) -> None:
         answer = await api.post("/v1/payments", {"order": await an_order(shop), "return_url": "https://shop.example/thanks"})
         assert answer.json()["next_action"] == {"type": "redirect", "url": "http://psp.test/pay"}
@@ -97,6 +104,34 @@ class TestIdempotencyKey:
         first, again = await api.post("/v1/orders", body, key="once"), await api.post("/v1/orders", body, key="once")
         assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
 
+    @pytest.mark.parametrize("paid", [False, True])
+    async def test_a_cancellation_is_repeated_too(self, api: Api, shop: Shop, psp: ScriptedPsp, paid: bool) -> None:
+        order_id = await shop.order()
+        if paid:
+            await shop.pay(order_id)
+        path, key = f"/v1/orders/{public_id('ord', order_id)}/cancel", "k" * 255
+        first, again = await api.post(path, {"reason": "x"}, key=key), await api.post(path, {"reason": "x"}, key=key)
+        assert (first.status_code, first.json()["status"]) == (200, "refunded" if paid else "cancelled")
+        assert (again.status_code, again.content, again.headers["idempotent-replayed"]) == (200, first.content, "true")
+        refused(await api.post(path, {"reason": "y"}, key=key), 422, "idempotency_key_reused")
+        refused(await api.post(path, {"reason": "x"}), 409, "order_not_cancellable")
+        assert psp.made("refund") == paid
+
+    @pytest.mark.parametrize("point", ["payments.cancellation_claimed", "payments.cancellation_carried_out"])
+    async def test_a_cancellation_that_broke_off_is_continued(self, api: Api, shop: Shop, psp: ScriptedPsp, point: str) -> None:
+        order_id = await shop.order()
+        await shop.pay(order_id)
+        path = f"/v1/orders/{public_id('ord', order_id)}/cancel"
+        failpoints.enable(point, "raise")
+        try:
+            await api.post(path, key="once")
+        finally:
+            failpoints.enable(point, "off")
+        refused(await api.post(path, key="once"), 429, "request_in_progress")
+        with travel(timedelta(minutes=1)):
+            done = await api.post(path, key="once")
+        assert (done.status_code, done.json()["status"], psp.made("refund")) == (200, "refunded", 1)
+
     async def test_a_key_belongs_to_one_request(self, api: Api, shop: Shop, nothing_written: Any) -> None:
         order_id, path = await an_order(shop), f"/v1/payments/{await a_payment(shop)}/refunds"
         await api.post("/v1/payments", {"order": order_id, "token": "tok_visa"}, key="once")
@@ -132,6 +167,22 @@ class TestIdempotencyKey:
         assert (await first).status_code == 201
         assert (await api.post("/v1/payments", body, key="once")).content == (await first).content
         assert psp.made("authorise") == 1
+
+    async def test_when_the_database_goes_away_after_the_psp_acted_nobody_is_told_that_nothing_was_done(
+        self, api: Api, shop: Shop, psp: ScriptedPsp, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def gone(*_args: object, **_options: object) -> None:
+            raise OperationalError("the server closed the connection")
+
+        path = f"/v1/payments/{await a_payment(shop)}/refunds"
+        body = {"amount": {"minor": 1_000, "currency": "EUR"}}
+        with monkeypatch.context() as broken:
+            broken.setattr(flows, "_record_at_once", gone)
+            lost = refused(await api.post(path, body, key="once"), 503, "database_unavailable")
+        assert "may have been done" in lost["detail"] and "same Idempotency-Key" in lost["detail"]
+        with travel(timedelta(minutes=1)):
+            done = await api.post(path, body, key="once")
+        assert (done.status_code, done.json()["refunded"]["minor"], psp.made("refund")) == (201, 1_000, 1)
 
     async def claimed(self, shop: Shop) -> bool:
         from sqlalchemy import text

@@ -151,6 +151,14 @@ class TestBadInput:
             response = await api.post(path, {"amount": {"minor": 100, "currency": "EUR"}, "split": parts})
         assert response.status_code == 422, response.text
 
+    async def test_a_body_that_is_not_utf_8(self, api: Api, nothing_written: Any) -> None:
+        with nothing_written():
+            refused(await api.post("/v1/orders", content=b'{"reference": "\xff"}'), 400, "bad_request")
+
+    async def test_a_status_no_order_can_have(self, api: Api, shop: Shop) -> None:
+        refused(await api.get("/v1/orders?status=piad"), 422, "invalid", "status")
+        assert (await api.get("/v1/orders?status=paid")).json()["items"] == []
+
     @pytest.mark.parametrize("size", [1_100_000, 5_000_000])
     async def test_a_body_that_is_too_large(self, api: Api, shop: Shop, nothing_written: Any, size: int) -> None:
         with nothing_written():

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,6 +114,14 @@ class TestSplits:
         shares = refund_shares(parts, Money(whole(parts), "EUR"), keep_fee=True)
         assert sum(share.fee_minor for share in shares) == 0
         assert sum(share.net_minor for share in shares) == whole(parts)
+
+    def test_a_fee_that_was_kept_once_is_not_returned_by_a_later_refund(self) -> None:
+        part = Part(seller_id=SellerId(new_id()), amount_minor=1_000, fee_minor=101, captured_minor=1_000, fee_captured_minor=101)
+        (kept,) = refund_shares([part], Money(500, "EUR"), keep_fee=True)
+        assert (kept.fee_minor, kept.kept_minor) == (0, 51)
+        part = msgspec.structs.replace(part, refunded_minor=500, fee_kept_minor=51)
+        (given,) = refund_shares([part], Money(500, "EUR"))
+        assert (given.fee_minor, given.kept_minor) == (50, 0)
 
     def test_a_wanted_split_is_taken_as_it_is(self) -> None:
         one, two = (Part(seller_id=SellerId(new_id()), amount_minor=600, fee_minor=60) for _ in range(2))

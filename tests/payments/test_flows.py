@@ -226,7 +226,11 @@ class TestLateYes:
 async def record(shop: Shop, answered: flows.Answered, result: Result) -> str:
     """Record a later word on the payment's first attempt; gives the state it leads to."""
     async with unit_of_work(shop.merchant_id) as session:
-        attempt = (await session.execute(select(PaymentAttempt).where(PaymentAttempt.payment_id == answered.payment_id))).scalar_one()
+        attempt = (
+            await session.execute(
+                select(PaymentAttempt).where(PaymentAttempt.payment_id == answered.payment_id, PaymentAttempt.operation == "authorise")
+            )
+        ).scalar_one()
         actor = Actor.psp(shop.merchant_id, "PSP")
         payment = await records.record_result(session, actor, merchant_id=shop.merchant_id, attempt_id=AttemptId(attempt.id), result=result)
         return payment.status
@@ -318,6 +322,31 @@ class TestRefund:
         for minor in (3_333, 3_333):
             assert view(await shop.refund(paid.payment_id, minor))["status"] == "partially_refunded"
         assert view(await shop.refund(paid.payment_id))["status"] == "refunded"
+        assert books() == {("1100", "psp"): -30, ("5100", ""): 30}
+
+    @pytest.mark.parametrize("came_back", [False, True])
+    async def test_a_fee_that_was_kept_stays_kept(self, shop: Shop, books: Books, came_back: bool) -> None:
+        other = await shop.pay()  # so that the wallets can bear the fees
+        with travel(timedelta(days=4)):
+            await wallets.release_due()
+            paid = await shop.pay()
+            await shop.refund(paid.payment_id, 5_000, keep_fee=True)
+            if came_back:
+                async with unit_of_work(shop.merchant_id) as session:
+                    refunds = select(PaymentAttempt.id).where(PaymentAttempt.operation == "refund")
+                    attempt_id = AttemptId((await session.execute(refunds)).scalar_one())
+                    no = Result(outcome=Outcome.DECLINED, code="account_closed")
+                    actor = Actor.psp(shop.merchant_id, "PSP")
+                    await records.record_result(session, actor, merchant_id=shop.merchant_id, attempt_id=attempt_id, result=no)
+            await shop.refund(paid.payment_id, 5_000)
+        assert view(other)["status"] == "captured"
+        assert books()["4100", ""] == -700 - 350
+
+    async def test_a_fee_of_a_refund_that_failed_is_not_kept(self, shop: Shop, books: Books) -> None:
+        paid = await shop.pay()
+        shop.psp.answers("refund", Result(outcome=Outcome.DECLINED, code="no"))
+        await shop.refund(paid.payment_id, 5_000, keep_fee=True)
+        await shop.refund(paid.payment_id)
         assert books() == {("1100", "psp"): -30, ("5100", ""): 30}
 
     async def test_more_than_captured_cannot_be_refunded(self, shop: Shop) -> None:

@@ -9,8 +9,10 @@ from app.core import failpoints
 from app.core.clock import travel
 from app.core.failpoints import FailpointRaised
 from app.core.idempotency import LEASE, RequestInProgress
+from app.core.money import Money
 from app.payments import flows
 from app.payments.domain import NothingToCapture, OperationUnderWay
+from app.psp.domain import Instruction, Outcome, ProviderStatus, Result
 from tests.payments.conftest import Books
 from tests.payments.test_operations import authorise, capture_whole, view
 from tests.support.shop import Shop
@@ -36,6 +38,48 @@ class TestOneKey:
         done = sum(isinstance(each, flows.Answered) for each in made)
         assert 1 <= done <= 2 and {type(each) for each in made} <= {flows.Answered, OperationUnderWay, NothingToCapture}
         assert books()["1100", "psp"] == done * (4_000 - 30)
+
+
+class TestTheLastCapture:
+    @pytest.mark.parametrize("is_final", [False, True])
+    async def test_is_told_to_the_psp_and_told_again_when_the_answer_was_lost(self, shop: Shop, is_final: bool) -> None:
+        payment_id = await authorise(shop)
+        shop.psp.answers("capture", Result(outcome=Outcome.UNKNOWN))
+        await shop.capture(payment_id, 4_000, is_final=is_final)
+        await flows.refresh(merchant_id=shop.merchant_id, payment_id=payment_id)
+        told = [call.is_final for verb, call in shop.psp.calls if verb == "capture" and isinstance(call, Instruction)]
+        assert told == [is_final, is_final]
+
+    async def test_is_told_by_whoever_continues_it(self, shop: Shop) -> None:
+        payment_id = await authorise(shop)
+        some = {"payment_id": payment_id, "amount": Money(4_000, "EUR"), "is_final": True, "key": "once", "request": b"r"}
+        failpoints.enable("payments.claimed", "raise")
+        try:
+            with pytest.raises(FailpointRaised):
+                await flows.capture(shop.actor, **some)  # type: ignore[arg-type]
+        finally:
+            failpoints.enable("payments.claimed", "off")
+        with travel(LEASE + timedelta(seconds=1)):
+            await flows.capture(shop.actor, **some)  # type: ignore[arg-type]
+        assert [call.is_final for verb, call in shop.psp.calls if verb == "capture" and isinstance(call, Instruction)] == [True]
+
+
+class TestAskedAgain:
+    async def test_without_an_answer_what_was_known_still_stands(self, shop: Shop) -> None:
+        order_id = await shop.order()
+        failpoints.enable("payments.called", "raise")
+        try:
+            with pytest.raises(FailpointRaised):
+                await shop.pay(order_id, token=None, key="once")
+        finally:
+            failpoints.enable("payments.called", "off")
+        waits = Result(outcome=Outcome.PENDING, status=ProviderStatus.REQUIRES_ACTION, redirect_url="http://psp.test/pay")
+        with travel(LEASE * 3):
+            shop.psp.answers("lookup", waits, Result(outcome=Outcome.UNKNOWN, code="read_timeout"))
+            assert await flows.ask_due() == 1
+            answered = await shop.pay(order_id, token=None, key="once")
+        assert (answered.status, view(answered)["status"]) == (201, "requires_action")
+        assert shop.psp.made("start_redirect") == 1
 
 
 class TestOnThisLine:

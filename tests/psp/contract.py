@@ -301,6 +301,10 @@ async def captures_in_parts_add_up_and_no_further(bench: Bench) -> None:
     assert third.outcome is Outcome.NOT_SENT
     assert third.category is Category.CONFIGURATION
     assert bench.captured(asked.reference) == 1000
+    last, payment = await authorised(bench, 1000)
+    await bench.adapter.capture(msgspec.structs.replace(on(payment, 400), is_final=True))
+    assert (await bench.adapter.capture(on(payment, 1))).outcome is Outcome.NOT_SENT, "the final one released the rest"
+    assert (await bench.adapter.lookup(last.reference)).status is ProviderStatus.CAPTURED
 
 
 @check

@@ -44,6 +44,11 @@ class TestListSellers:
         found = (await call_api(shop.merchant_id, "GET", "/v1/sellers?q=antiq")).json()
         assert [seller["reference"] for seller in found["items"]] == ["anna"]
 
+    async def test_a_status_no_seller_can_have_is_refused(self, call_api: CallApi, shop: Shop) -> None:
+        refused = await call_api(shop.merchant_id, "GET", "/v1/sellers?status=activ")
+        assert (refused.status_code, list(refused.json()["fields"])) == (422, ["status"])
+        assert (await call_api(shop.merchant_id, "GET", "/v1/sellers?status=blocked")).json()["items"] == []
+
 
 class TestShowSeller:
     async def test_a_strangers_seller_is_not_there(self, call_api: CallApi, shop: Shop, stranger: Tenant) -> None:

@@ -58,12 +58,12 @@ def wallet_available(seller: Owner) -> AccountRef:
 
 
 def authorise(*, payment: str, amount: Money) -> list[Line]:
-    """The bank promised the amount: a memo, no money moved. Key ``auth``, or ``auth:n`` for an increase."""
+    """The bank promised the amount: a memo, no money moved. Key ``auth``, or ``auth:<moment>`` when it promised again."""
     return without_zeroes([debit(AUTHORISED, amount, payment), credit(AUTHORISED_CONTRA, amount)])
 
 
 def release_authorisation(*, payment: str, amount: Money) -> list[Line]:
-    """The promise ended unused, by void or expiry. Key ``auth:void`` or ``auth:expired``."""
+    """The promise ended unused, by void or expiry. Key ``auth:void`` or ``auth:expired:<moment>``."""
     return inverse(authorise(payment=payment, amount=amount))
 
 

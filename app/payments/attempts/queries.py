@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.errors import Invalid
 from app.core.ids import AttemptId, ConnectionId, MerchantId, PaymentId, PspEventId, parse_id
 from app.core.money import Money
-from app.payments.domain import AttemptNotFound, NoConnection
-from app.payments.models import PaymentAttempt
+from app.payments.domain import AttemptNotFound, NoConnection, Operation
+from app.payments.models import PaymentAttempt, PaymentOperation
 from app.psp import queries as psp
 from app.psp.domain import EventKind, Outcome, PspEvent
 
@@ -18,6 +18,14 @@ async def attempt(session: AsyncSession, *, merchant_id: MerchantId, attempt_id:
     if found is None:
         raise AttemptNotFound("There is no attempt with this id for this merchant.")
     return found
+
+
+async def is_final(session: AsyncSession, attempt: PaymentAttempt) -> bool:
+    """Whether the attempt is a capture after which nothing is captured any more: a call that is made again must say the same again."""
+    if attempt.operation != Operation.CAPTURE:
+        return False
+    of_attempt = (PaymentOperation.merchant_id == attempt.merchant_id, PaymentOperation.attempt_id == attempt.id)
+    return bool((await session.execute(select(PaymentOperation.is_final).where(*of_attempt))).scalar_one())
 
 
 async def undecided_attempts(session: AsyncSession, *, merchant_id: MerchantId, payment_id: PaymentId) -> list[AttemptId]:

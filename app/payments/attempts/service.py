@@ -80,11 +80,15 @@ def finish_attempt(attempt: PaymentAttempt, result: Result) -> None:
 
 
 async def count_question(session: AsyncSession, *, merchant_id: MerchantId, attempt_id: AttemptId) -> PaymentAttempt:
-    """Note that the PSP is being asked about the attempt, before it is asked: a question that kills its worker is counted too."""
+    """Note that the PSP is being asked about the attempt, before it is asked: a question that kills its worker is counted too.
+
+    Only a question that was due counts. A page that asks every few seconds would use up within a minute what is meant to last for days.
+    """
     _, attempt = await lock_attempt(session, merchant_id=merchant_id, attempt_id=attempt_id)
-    if not is_decided(attempt):
+    moment = now()
+    if not is_decided(attempt) and attempt.next_ask_at is not None and attempt.next_ask_at <= moment:
         attempt.asked_times += 1
-        attempt.next_ask_at = next_ask_at(attempt.asked_times, now())
+        attempt.next_ask_at = next_ask_at(attempt.asked_times, moment)
     return attempt
 
 

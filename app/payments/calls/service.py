@@ -27,8 +27,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     begun_at: datetime
 
 
-def prepare(payment: Payment, attempt: PaymentAttempt, *, token: str | None = None) -> Call:
-    """The call that the attempt was written down for."""
+def prepare(payment: Payment, attempt: PaymentAttempt, *, token: str | None = None, is_final: bool = False) -> Call:
+    """The call that the attempt was written down for; ``is_final`` is what the operation says that it was written down with."""
     reference = public_id("att", attempt.id)
     merchant_id, payment_id = MerchantId(payment.merchant_id), PaymentId(payment.id)
     instruction = Instruction(
@@ -39,6 +39,7 @@ def prepare(payment: Payment, attempt: PaymentAttempt, *, token: str | None = No
         return_url=payment.return_url or settings().public_url + return_path(merchant_id, payment_id),
         capture=attempt.operation == Operation.CAPTURE
         or (attempt.operation == Operation.AUTHORISE and payment.capture_mode == CaptureMode.AUTOMATIC),
+        is_final=is_final,
         original=payment.provider_reference if attempt.operation != Operation.AUTHORISE else None,
         description=payment.order_reference,
         metadata={"payment": public_id("pay", payment.id), "order": payment.order_reference},

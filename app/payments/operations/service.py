@@ -25,6 +25,7 @@ from app.payments.domain import (
     capture_shares,
     refund_shares,
 )
+from app.payments.fees.domain import kept_fees
 from app.payments.models import Payment, PaymentOperation, PaymentPart
 from app.wallets.domain import PendingFunds, spread
 from app.wallets.service import Taken
@@ -75,8 +76,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         return {"reason": self.reason} if self.reason else {}
 
 
-def part_of(row: PaymentPart) -> Part:
-    """A part in the words of the domain."""
+def part_of(row: PaymentPart, kept: Mapping[SellerId, int] | None = None) -> Part:
+    """A part in the words of the domain; a refund also has to know what earlier ones kept of the fee."""
     return Part(
         seller_id=SellerId(row.seller_id),
         amount_minor=row.amount_minor,
@@ -85,6 +86,7 @@ def part_of(row: PaymentPart) -> Part:
         fee_captured_minor=row.fee_captured_minor,
         refunded_minor=row.refunded_minor,
         fee_returned_minor=row.fee_returned_minor,
+        fee_kept_minor=(kept or {}).get(SellerId(row.seller_id), 0),
     )
 
 
@@ -99,7 +101,7 @@ def _amount(payment: Payment, amount: Money | None, left: int) -> Money:
     return amount
 
 
-def capture(held: Held, *, amount: Money | None, is_final: bool, split: Mapping[SellerId, int] | None) -> Wanted:
+def capture(held: Held, *, amount: Money | None, is_final: bool, split: Mapping[SellerId, int] | None, reason: str = "") -> Wanted:
     """A capture of an authorised amount, or of a part of it; ``is_final`` releases what is left."""
     payment = held.payment
     if payment.authorised_minor == 0 or payment.rest_released or PaymentStatus(payment.status) in OVER:
@@ -114,7 +116,7 @@ def capture(held: Held, *, amount: Money | None, is_final: bool, split: Mapping[
     held.refuse_undecided(Operation.CAPTURE, Operation.VOID)
     shares = capture_shares([part_of(part) for part in held.parts], wanted, wanted=split)
     final = is_final or wanted.minor == left
-    return Wanted(kind=Operation.CAPTURE, operation_id=new_id(), amount=wanted, shares=shares, is_final=final)
+    return Wanted(kind=Operation.CAPTURE, operation_id=new_id(), amount=wanted, shares=shares, is_final=final, reason=reason)
 
 
 def void(held: Held, *, reason: str) -> Wanted:
@@ -143,7 +145,8 @@ def refundable(payment: Payment, amount: Money | None) -> Money:
 def refund(held: Held, *, amount: Money, split: Mapping[SellerId, int] | None, reason: str, keep_fee: bool) -> Wanted:
     """A refund of so much; where it takes the sellers' money from is found out next."""
     held.refuse_undecided(Operation.REFUND, states=(OperationStatus.UNKNOWN,))
-    shares = refund_shares([part_of(part) for part in held.parts], amount, wanted=split, keep_fee=keep_fee)
+    kept = kept_fees((done.kind, done.status, done.split) for done in held.operations)
+    shares = refund_shares([part_of(part, kept) for part in held.parts], amount, wanted=split, keep_fee=keep_fee)
     return Wanted(kind=Operation.REFUND, operation_id=new_id(), amount=amount, shares=shares, reason=reason)
 
 

@@ -88,6 +88,7 @@ async def capture(request: HttpRequest, payment_id: FromPath[str], actor: NamedD
     """Take what is authorised, or a part of it."""
     page = await _ask_again_with(request, actor, payment_id, Operation.CAPTURE)
     form, values = await read_form(request, CaptureForm), await posted_values(request)
+    idempotency.check_key(form.idempotency_key)
     check_amount(page, form.amount)
     answered = await flows.capture(
         actor,
@@ -114,6 +115,7 @@ async def refund(request: HttpRequest, payment_id: FromPath[str], actor: NamedDe
     """Give back what was captured, or a part of it."""
     page = await _ask_again_with(request, actor, payment_id, Operation.REFUND)
     form, values = await read_form(request, RefundForm), await posted_values(request)
+    idempotency.check_key(form.idempotency_key)
     check_amount(page, form.amount)
     payment, split = payment_of(payment_id), split_from(page, values)
     if await refund_requests.others_needed(actor, form.amount):
@@ -146,6 +148,7 @@ async def void(request: HttpRequest, payment_id: FromPath[str], actor: NamedDepe
     """Release what is authorised and not captured."""
     await _ask_again_with(request, actor, payment_id, Operation.VOID)
     form, values = await read_form(request, VoidForm), await posted_values(request)
+    idempotency.check_key(form.idempotency_key)
     key, asked = f"page:{form.idempotency_key}", fingerprint_of(request.url.path, values)
     answered = await flows.void(actor, payment_id=payment_of(payment_id), reason=form.reason, key=key, request=asked)
     return _done(request, payment_id, answered, noun="release")

@@ -59,12 +59,13 @@ async def post(session: AsyncSession, actor: Actor, payment: Payment, *entries: 
 
 
 def authorised(payment: Payment) -> Entry:
-    """The bank promised the amount."""
-    return Kind.AUTHORISED, "auth", journals.authorise(payment=_key(payment), amount=Money(payment.amount_minor, payment.currency))
+    """The bank promised the amount; it may do so again after a promise that we believed to be over."""
+    event_key = f"auth:{payment.updated_at.isoformat()}" if payment.authorised_minor else "auth"
+    return Kind.AUTHORISED, event_key, journals.authorise(payment=_key(payment), amount=Money(payment.amount_minor, payment.currency))
 
 
 def released(payment: Payment, *, amount: Money, how: str) -> Entry:
-    """The promise, or what is left of it, ended unused: ``how`` is void, expired or final."""
+    """The promise, or what is left of it, ended unused: ``how`` is void, or expired with the moment until which it stood."""
     lines = journals.release_authorisation(payment=_key(payment), amount=amount)
     return Kind.AUTHORISATION_RELEASED, f"auth:{how}", lines
 

@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.ids import MerchantId, PaymentId, SellerId
 from app.payments import queries
 from app.payments.domain import NothingToCapture, Operation, RefundExceedsCaptured
+from app.payments.fees.domain import kept_fees
 from app.payments.schemas.details import can_void
 from app.payments.schemas.forms import OperationPage, operation_page, room
 from app.sellers import queries as sellers
@@ -19,4 +20,5 @@ async def operation_dialog(session: AsyncSession, *, merchant_id: MerchantId, pa
         raise NothingToCapture("Nothing is authorised any more that could be captured or released.")
     parts = await queries.parts(session, merchant_id=merchant_id, payment_id=payment_id)
     names = await sellers.seller_names(session, merchant_id=merchant_id, ids={SellerId(part.seller_id) for part in parts})
-    return operation_page(payment, parts, names, kind)
+    done = await queries.operations(session, merchant_id=merchant_id, payment_id=payment_id) if kind is Operation.REFUND else []
+    return operation_page(payment, parts, names, kind, kept_fees((each.kind, each.status, each.split) for each in done))

@@ -16,6 +16,7 @@ from app.orders import service as orders
 from app.payments import service
 from app.payments.attempts import service as attempts
 from app.payments.domain import (
+    IN_FLIGHT,
     LATE_SUCCESS,
     OPERATION,
     OVER,
@@ -25,6 +26,7 @@ from app.payments.domain import (
     PaymentStatus,
     RefundFailed,
 )
+from app.payments.fees.domain import CAME_BACK
 from app.payments.history import service as history
 from app.payments.hot import service as hot
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation
@@ -103,14 +105,17 @@ async def _revive(answer: Answer) -> bool:
             await _remark(answer, "psp.late_success", payment.failure_message)
         return False
     payment.failure_code = payment.failure_message = None
+    payment.rest_released = False  # what ended with our patience has not ended at the PSP
     answer.attempt.outcome = None
     await history.move(session, answer.actor, payment=payment, event="revive", kind="payment.revived", attempt_id=answer.attempt.id)
     return True
 
 
 async def _second_word(answer: Answer) -> None:
-    """A final answer came before. A refund may still fail after it succeeded; any other contradiction is kept for a person to see."""
+    """A final answer came before. A promise may end and a refund may still fail after it succeeded; any other contradiction is kept for a person."""
     attempt, result = answer.attempt, answer.result
+    if attempt.operation == Operation.AUTHORISE and await _nothing_under_way(answer):
+        await _apply(answer, steps.of_ended_promise(answer.payment, result))
     said_no = attempt.outcome in (Outcome.DECLINED, Outcome.NOT_SENT)
     if not (said_no and result.outcome is Outcome.SUCCEEDED) and not (not said_no and result.outcome is Outcome.DECLINED):
         return
@@ -120,6 +125,13 @@ async def _second_word(answer: Answer) -> None:
             await _refund_came_back(answer, operation)
         return
     await _remark(answer, "psp.contradicted", "The PSP contradicts its earlier answer.")
+
+
+async def _nothing_under_way(answer: Answer) -> bool:
+    """Whether every capture and release has its answer; one that has not yet says itself what became of the promise."""
+    of_payment = (PaymentOperation.merchant_id == answer.payment.merchant_id, PaymentOperation.payment_id == answer.payment.id)
+    under_way = select(PaymentOperation.id).where(*of_payment, PaymentOperation.status.in_(IN_FLIGHT)).limit(1)
+    return (await answer.session.execute(under_way)).first() is None
 
 
 async def _remark(answer: Answer, kind: str, message: str) -> None:
@@ -208,6 +220,7 @@ async def _advance(answer: Answer, operation: PaymentOperation) -> None:
 async def _refund_came_back(answer: Answer, operation: PaymentOperation) -> None:
     """The PSP paid the buyer, and the money came back: it is still the buyer's, and waits in an account of its own."""
     operation.status, operation.updated_at = OPERATION.next(OperationStatus(operation.status), "fail"), now()
+    operation.split = operation.split | {CAME_BACK: True}
     answer.payment.updated_at = now()  # whoever looked at the payment before looks again
     await postings.fail_refund(answer.session, answer.actor, payment=answer.payment, refund=operation, was_confirmed=True)
     await _apply(answer, steps.Step(kind="refund.failed", tells=RefundFailed))

@@ -38,6 +38,7 @@ async def _send(actor: Actor, again: Again, reason: str) -> flows.Answered:
                 amount=again.amount,
                 is_final=again.is_final,
                 split=again.split,
+                reason=reason,
                 key=key,
                 request=request,
             )

@@ -102,9 +102,11 @@ class OperationPage(msgspec.Struct, frozen=True, kw_only=True):
         return [(reason, reason) for reason in REASONS]
 
 
-def operation_page(payment: Payment, parts: Sequence[PaymentPart], names: Mapping[SellerId, str], kind: Operation) -> OperationPage:
-    """The dialog for all that is left of a payment."""
-    plan = [_plan(part) for part in parts]
+def operation_page(
+    payment: Payment, parts: Sequence[PaymentPart], names: Mapping[SellerId, str], kind: Operation, kept: Mapping[SellerId, int]
+) -> OperationPage:
+    """The dialog for all that is left of a payment; ``kept`` is what refunds kept of the sellers' fees."""
+    plan = [_plan(part, kept) for part in parts]
     left = room(payment, kind)
     page = OperationPage(
         id=public_id("pay", payment.id),
@@ -131,7 +133,7 @@ def room(payment: Payment, kind: Operation) -> Money:
     )
 
 
-def _plan(part: PaymentPart) -> Part:
+def _plan(part: PaymentPart, kept: Mapping[SellerId, int]) -> Part:
     return Part(
         seller_id=SellerId(part.seller_id),
         amount_minor=part.amount_minor,
@@ -140,6 +142,7 @@ def _plan(part: PaymentPart) -> Part:
         fee_captured_minor=part.fee_captured_minor,
         refunded_minor=part.refunded_minor,
         fee_returned_minor=part.fee_returned_minor,
+        fee_kept_minor=kept.get(SellerId(part.seller_id), 0),
     )
 
 

@@ -21,6 +21,7 @@ from app.payments.domain import (
     PaymentAuthorised,
     PaymentChanged,
     PaymentConflicted,
+    PaymentExpired,
     PaymentFailed,
     PaymentRefunded,
     PaymentRequiresAction,
@@ -225,6 +226,23 @@ def _refunded(payment: Payment, operation: PaymentOperation) -> Step:
         tells=PaymentRefunded,
         entries=[postings.refund_confirmed(payment, operation)],
         moves_order=True,
+    )
+
+
+def of_ended_promise(payment: Payment, result: Result) -> Step:
+    """What it makes of an authorised payment that the PSP lets go of its promise: by its own clock, or because somebody released it there."""
+    ended = result.outcome is Outcome.SUCCEEDED and result.status in (ProviderStatus.EXPIRED, ProviderStatus.VOIDED)
+    in_capture = payment.capture_reserved_minor > 0
+    if not ended or in_capture or PaymentStatus(payment.status) is not PaymentStatus.AUTHORISED or payment.expires_at is None:
+        return NOTHING
+    voided = result.status is ProviderStatus.VOIDED
+    how = f"{result.status}:{payment.expires_at.isoformat()}"
+    return Step(
+        changes={"rest_released": True, "expires_at": None},
+        event="void" if voided else "expire",
+        kind="payment.voided" if voided else "payment.expired",
+        tells=PaymentVoided if voided else PaymentExpired,
+        entries=[postings.released(payment, amount=Money(payment.amount_minor, payment.currency), how=how)],
     )
 
 

@@ -132,7 +132,9 @@ class MethodSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Instruction(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing a provider is asked to do, under a reference and an idempotency key that were stored before."""
+    """One thing a provider is asked to do, under a reference and an idempotency key that were stored before. A capture that ``is_final`` is the last
+    one: what it leaves of the authorised amount is released to the buyer.
+    """
 
     amount: Money
     reference: str
@@ -140,6 +142,7 @@ class Instruction(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
     return_url: str | None = None
     capture: bool = False
+    is_final: bool = False
     original: str | None = None
     description: str | None = None
     metadata: dict[str, str] = {}
@@ -267,7 +270,7 @@ class PspAdapter(Protocol):
         """Open the provider's hosted payment page; pending, with the address to send the buyer to."""
 
     async def capture(self, instruction: Instruction) -> Result:
-        """Take an authorised amount, or a part of it."""
+        """Take an authorised amount, or a part of it; the final one releases the rest."""
 
     async def void(self, instruction: Instruction) -> Result:
         """Release what is authorised and not captured."""

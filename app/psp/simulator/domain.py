@@ -123,6 +123,7 @@ class Operation(msgspec.Struct, kw_only=True):
     due_at: float | None = None
     fails_with: str | None = None
     fee: int = 0
+    final: bool = False
 
 
 class TransferStatus(StrEnum):

@@ -18,11 +18,12 @@ class OperationRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     amount: int = 0
     currency: str | None = None
     payment: str | None = None
+    final: bool = False
     metadata: dict[str, str] = {}
 
 
 def capture(world: World, payment: Payment, request: OperationRequest, *, fault: Fault | None = None) -> Operation:
-    """Take an authorised amount, or a part of it; several captures are allowed."""
+    """Take an authorised amount, or a part of it; several captures are allowed, and a final one releases what is left."""
     _allowed(payment, CAPTURABLE, "captured")
     _amount(payment, request, _capturable(world, payment))
     code = payment.capture_fails or ("generic_decline" if fault is Fault.REFUSE else None)
@@ -73,6 +74,7 @@ def _start(
         status=OperationStatus.PENDING,
         created_at=now,
         fails_with=fails_with,
+        final=request.final,
     )
     if later:
         operation.due_at = now + world.scenario(payment.account).settle_seconds
@@ -101,6 +103,7 @@ def _apply(world: World, payment: Payment, operation: Operation) -> None:
             payment.amount_captured += operation.amount
             operation.fee = fee(world, payment.account, operation.amount)
             payment.fee += operation.fee
+            payment.amount_cancelled += _capturable(world, payment) if operation.final else 0
         case "void":
             payment.amount_cancelled += operation.amount
         case _:

@@ -113,6 +113,13 @@ class TestRefund:
         assert "€10.00" in split["Bert's Books"]
         assert "€10.00" not in split["Anna's Antiques"]
 
+    @pytest.mark.parametrize("key", ["", "a\tb"])
+    async def test_without_a_key_of_its_own_a_form_moves_nothing(self, owner: Browser, shop: Shop, key: str) -> None:
+        answered = await shop.pay()
+        sent = fields(await owner.get(f"{path(answered.payment_id)}/refund")) | {"amount": "10.00", "idempotency_key": key}
+        assert [(await owner.post(f"{path(answered.payment_id)}/refund", sent)).status_code for _ in range(2)] == [422, 422]
+        assert asked(shop, "refund") == []
+
     async def test_an_answer_that_was_lost_is_told_as_on_its_way(self, owner: Browser, shop: Shop) -> None:
         answered = await shop.pay()
         shop.psp.answers("refund", UNKNOWN)

@@ -53,8 +53,9 @@ class Adapter:
         return translate.result(await self._client.post("/v1/payments", body, key=instruction.idempotency_key))
 
     async def capture(self, instruction: Instruction) -> Result:
-        """Take an authorised amount, or a part of it."""
-        return await self._operate(f"/v1/payments/{_id(instruction)}/captures", instruction)
+        """Take an authorised amount, or a part of it; the final one releases the rest."""
+        more = {"final": True} if instruction.is_final else {}
+        return await self._operate(f"/v1/payments/{_id(instruction)}/captures", instruction, **more)
 
     async def void(self, instruction: Instruction) -> Result:
         """Release what is authorised and not captured."""
@@ -93,7 +94,7 @@ class Adapter:
         path = f"/v1/reports/{kind}/{quote(name, safe='')}"
         return translate.report(await self._client.fetch(path, into=into, most=most_bytes))
 
-    async def _operate(self, path: str, instruction: Instruction, **more: str) -> Result:
+    async def _operate(self, path: str, instruction: Instruction, **more: str | bool) -> Result:
         body = translate.operation_request(instruction) | more
         return translate.result(await self._client.post(path, body, key=instruction.idempotency_key))
 
