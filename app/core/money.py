@@ -17,7 +17,8 @@ from iso4217 import Currency
 from app.core.errors import Invalid
 
 MAX_MINOR = 999_999_999_999_999
-"""The largest amount we take: it fits a BIGINT with room for a thousand of them in one sum."""
+"""The largest amount we take from anybody: it fits a BIGINT with room for thousands of them in one sum."""
+_BIGINT = 2**63 - 1
 
 # A comma or a space only between full groups of three: “12,50” must not become 1,250.
 _AMOUNT = re.compile(r"[+-]?(?=\.?[0-9])(?:[0-9]{1,3}(?:[, \u00a0][0-9]{3})+|[0-9]*)(?:\.[0-9]*)?")
@@ -69,8 +70,16 @@ class Money(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.currency not in CURRENCIES:
             exponent(self.currency)
-        if not -MAX_MINOR <= self.minor <= MAX_MINOR:
+        # wider than what is taken: a balance of many amounts that were taken must still be shown
+        if not -_BIGINT <= self.minor <= _BIGINT:
+            raise MalformedAmount("The amount is too large to be kept.")
+
+    @classmethod
+    def taken(cls, minor: int, currency: str) -> Self:
+        """An amount that somebody outside names, in minor units: at most ``MAX_MINOR`` of them."""
+        if not -MAX_MINOR <= minor <= MAX_MINOR:
             raise MalformedAmount(f"The amount is too large; at most {MAX_MINOR} minor units are taken.")
+        return cls(minor, currency)
 
     @classmethod
     def zero(cls, currency: str) -> Self:
@@ -89,7 +98,7 @@ class Money(msgspec.Struct, frozen=True):
         if len(decimals) > places:
             raise MalformedAmount(f"{currency} has {places} decimals; “{text[:40]}” has more.")
         minor = int(f"{whole or '0'}{decimals.ljust(places, '0')}")
-        return cls(-minor if cleaned.startswith("-") else minor, currency)
+        return cls.taken(-minor if cleaned.startswith("-") else minor, currency)
 
     def decimal(self) -> str:
         """The amount as a plain decimal text, for files and APIs: ``-12.50``."""

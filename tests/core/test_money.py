@@ -116,15 +116,21 @@ class TestArithmetic:
                 attempt()
         assert x != y
 
-    def test_more_than_the_largest_amount_does_not_exist(self) -> None:
-        assert Money(MAX_MINOR, "EUR").minor == MAX_MINOR
+    def test_more_than_the_largest_amount_is_not_taken(self) -> None:
+        assert Money.taken(MAX_MINOR, "EUR").minor == MAX_MINOR
         for attempt in (
-            lambda: Money(MAX_MINOR + 1, "EUR"),
-            lambda: Money(MAX_MINOR, "EUR") + Money(1, "EUR"),
+            lambda: Money.taken(MAX_MINOR + 1, "EUR"),
+            lambda: Money.taken(-MAX_MINOR - 1, "EUR"),
             lambda: Money.parse("1" * 16, "EUR"),
         ):
             with pytest.raises(MalformedAmount):
                 attempt()
+
+    def test_a_sum_of_the_largest_amounts_exists_as_long_as_it_can_be_kept(self) -> None:
+        assert total([Money(MAX_MINOR, "EUR")] * 9_000, "EUR").minor == 9_000 * MAX_MINOR < 2**63
+        for minor in (2**63, -(2**63)):
+            with pytest.raises(MalformedAmount):
+                Money(minor, "EUR")
 
 
 class TestCurrencies:

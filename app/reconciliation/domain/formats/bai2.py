@@ -258,7 +258,7 @@ def _whole(text: str, number: int) -> int:
 
 def _money(minor_units: int, currency: str, number: int) -> Money:
     try:
-        return Money(minor_units, currency)
+        return Money.taken(minor_units, currency)
     except Invalid as error:
         raise FileRefused(error.detail, line=number) from None
 

@@ -217,7 +217,7 @@ def _amount(text: str, sign: str, currency: str) -> Money:
     places = exponent(currency)
     if places < PLACES and int(text) % 10 ** (PLACES - places):
         raise UnreadableField(f"{currency} has {places} decimals; “{text}” hundredths has more.")
-    amount = Money(_scaled(int(text), places), currency)
+    amount = Money.taken(_scaled(int(text), places), currency)
     return amount if sign == "CR" else -amount
 
 

@@ -158,7 +158,7 @@ def minor(text: str, currency: str) -> Money:
     """A whole number of minor units."""
     if not _MINOR.fullmatch(text):
         raise UnreadableField(f"“{text[:40]}” is not a whole number of minor units.")
-    return Money(int(text), currency.upper())
+    return Money.taken(int(text), currency.upper())
 
 
 def required(row: Row, column: str) -> str:

@@ -59,7 +59,7 @@ class _Amount(msgspec.Struct):
     @property
     def money(self) -> Money:
         """The amount."""
-        return Money(self.amount, self.currency)
+        return Money.taken(self.amount, self.currency)
 
 
 class _Fee(msgspec.Struct):
