@@ -14,7 +14,7 @@ from app.core.actors import Actor
 from app.core.clock import now
 from app.core.errors import AppError
 from app.core.ids import MerchantId, SellerId, new_id, public_id
-from app.core.money import Money
+from app.core.money import CurrencyMismatch, Money
 from app.ledger.domain import InsufficientFunds
 from app.payouts import queries
 from app.payouts.domain import (
@@ -187,6 +187,7 @@ def _draft(actor: Actor, ask: Ask, *, account: Destination, limits: Limits, fund
         destination_by=account.requested_by,
         requested_by=requested_by,
         requested_by_name=cause.requested_by_name or actor.name,
+        edited_by=[],
         approvals_required=0,
         schedule_id=cause.schedule_id,
         run_on=cause.run_on,
@@ -242,9 +243,15 @@ async def _captured(session: AsyncSession, merchant_id: MerchantId, payouts: Seq
 
 
 async def edit_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutId, amount: Money, statement_text: str) -> Payout:
-    """Change a payout that nobody has approved in full: what was approved so far is void, and limits are looked at anew."""
+    """Change a payout that nobody has approved in full: what was approved so far is void, and limits are looked at anew.
+
+    Whoever changes it cannot approve it, as if it were requested by them.
+    """
     actor.require_within("payouts.request", amount)
     payout = await history.lock(session, merchant_id=actor.merchant, payout_id=payout_id)
+    if amount.currency != payout.currency:
+        detail = f"It is paid in {payout.currency}. Cancel it and request another one."
+        raise CurrencyMismatch(detail, fields={"amount": detail})
     seller_id = SellerId(payout.seller_id)
     available = await lock_wallets(session, merchant_id=actor.merchant, seller_ids=[seller_id], currency=payout.currency)
     if payout.status not in EDITABLE:
@@ -257,6 +264,7 @@ async def edit_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutI
     before = {"amount_minor": payout.amount_minor, "text": payout.statement_text}
     await postings.post_release(session, actor, payout=payout)
     payout.version += 1
+    payout.edited_by = sorted({*payout.edited_by, actor.id} - {None})
     payout.amount_minor, payout.statement_text, payout.fee_minor = amount.minor, statement_text, limits.fee_minor
     await session.flush()
     await postings.post_request(session, actor, payout=payout)
