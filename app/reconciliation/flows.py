@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 
+from app.core import rounds
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import unit_of_work
@@ -101,9 +102,12 @@ async def fetch_due() -> int:
     """Look for new reports wherever the time has come; returns how many sources were looked at."""
     async with unit_of_work(None) as session:
         due = await feeds.due(session, moment=now())
-    for merchant_id, feed_id in due:
-        await fetch(merchant_id=merchant_id, feed_id=feed_id)
-    return len(due)
+
+    async def look(which: tuple[MerchantId, UUID]) -> int:
+        await fetch(merchant_id=which[0], feed_id=which[1])
+        return 1
+
+    return await rounds.each(due, look)
 
 
 async def fetch(*, merchant_id: MerchantId, feed_id: UUID) -> None:
@@ -160,12 +164,15 @@ def _words(code: str | None) -> str:
 
 
 async def compare_all() -> int:
-    """Compare every merchant that has sources; returns how many there were."""
+    """Compare every merchant that has sources; returns how many were. What is wrong at one keeps no other from its nightly proof."""
     async with unit_of_work(None) as session:
         due = await service.merchants_due(session, moment=now())
-    for merchant_id in due:
+
+    async def compare(merchant_id: MerchantId) -> int:
         await compare_one(merchant_id)
-    return len(due)
+        return 1
+
+    return await rounds.each(due, compare)
 
 
 async def compare_one(merchant_id: MerchantId) -> None:

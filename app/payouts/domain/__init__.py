@@ -64,6 +64,7 @@ PAYOUT = Machine(
         "approve": ((P.PENDING_APPROVAL,), P.APPROVED),
         "schedule": ((P.APPROVED,), P.SCHEDULED),
         "batch": ((P.SCHEDULED,), P.BATCHED),
+        "take_out": ((P.BATCHED,), P.SCHEDULED),
         "claim": ((P.BATCHED,), P.SENDING),
         "lose": ((P.SENDING,), P.UNKNOWN),
         "acknowledge": ((P.SENDING, P.UNKNOWN), P.SUBMITTED),
