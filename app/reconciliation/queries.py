@@ -101,6 +101,12 @@ async def try_lock(session: AsyncSession, *, merchant_id: MerchantId) -> bool:
     return bool(await session.scalar(text(f"select pg_try_advisory_{_LOCK}"), {"merchant": str(merchant_id)}))
 
 
+async def try_lock_shared(session: AsyncSession, *, merchant_id: MerchantId) -> bool:
+    """As ``try_lock``, beside others who do the same: none of them matches, and nobody who does may change the books under them."""
+    locked = text("select pg_try_advisory_xact_lock_shared(hashtextextended(cast(:merchant as text), 4218))")
+    return bool(await session.scalar(locked, {"merchant": str(merchant_id)}))
+
+
 async def file_bytes(merchant_id: MerchantId, file_id: UUID) -> AsyncIterator[bytes]:
     """A file as it was handed in, a part at a time."""
     async with unit_of_work(merchant_id) as session:

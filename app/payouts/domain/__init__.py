@@ -98,6 +98,10 @@ class Rail(StrEnum):
     CSV = "csv"
 
 
+MOST_IN_FILE = {Rail.ACH: 9_999_999_999, Rail.SEPA: 99_999_999_999}
+"""The largest order a file can carry, in minor units: ten digits in NACHA, 999,999,999.99 by the rules of SEPA."""
+
+
 class BatchStatus(StrEnum):
     OPEN = "open"
     READY = "ready"
