@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from app.core import rounds
+from app.core import outbox, rounds
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import unit_of_work
@@ -23,6 +23,7 @@ from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.balances import flows as balances
 from app.reconciliation.breaks import queries as breaks
 from app.reconciliation.domain.arrivals import MAX_FILE, ArrivalStatus, Origin
+from app.reconciliation.domain.breaks import ComparisonDue
 from app.reconciliation.domain.feeds import FetchOutcome
 from app.reconciliation.domain.lines import Tally
 from app.reconciliation.drops import flows as drops
@@ -164,15 +165,16 @@ def _words(code: str | None) -> str:
 
 
 async def compare_all() -> int:
-    """Compare every merchant that has sources; returns how many were. What is wrong at one keeps no other from its nightly proof."""
+    """Have every merchant compared that has sources, each by a job of its own; returns how many.
+
+    So one that fails, or takes long, keeps no other from its nightly proof, and is tried again by itself.
+    """
     async with unit_of_work(None) as session:
         due = await service.merchants_due(session, moment=now())
-
-    async def compare(merchant_id: MerchantId) -> int:
-        await compare_one(merchant_id)
-        return 1
-
-    return await rounds.each(due, compare)
+    for merchant_id in due:
+        async with unit_of_work(merchant_id) as session:
+            await outbox.publish(session, merchant_id=merchant_id, event=ComparisonDue())
+    return len(due)
 
 
 async def compare_one(merchant_id: MerchantId) -> None:

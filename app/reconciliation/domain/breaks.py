@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 
 from app.core.errors import Conflict, Forbidden, Invalid, NotFound
+from app.core.events import Event
 from app.core.state import Machine
 
 
@@ -206,6 +208,12 @@ class BreakNotFound(NotFound):
 class FileNotFound(NotFound):
     code = "reconciliation_file_not_found"
     title = "There is no such file"
+
+
+class ComparisonDue(Event, frozen=True, kw_only=True):
+    """It is time to compare everything of a merchant, and to prove that its books hold."""
+
+    topic: ClassVar[str] = "reconciliation.comparison_due"
 
 
 class RunNotFound(NotFound):
