@@ -57,9 +57,8 @@ class TestEditors:
 
 async def test_what_expired_is_not_approved_even_before_the_clock_has_closed_it(till: Till) -> None:
     payout = await till.request()
-    with later(days=7, minutes=1):
-        with pytest.raises(PayoutIsStale, match="in time"):
-            await till.approve(payout)
+    with later(days=7, minutes=1), pytest.raises(PayoutIsStale, match="in time"):
+        await till.approve(payout)
     assert await till.status(payout) == P.PENDING_APPROVAL
 
 

@@ -79,9 +79,7 @@ class TestByCalls:
         await till.approved(1_000)
         await batched(till)
         async with unit_of_work(till.merchant_id) as session:
-            await holds.place_hold(
-                session, till.actor, seller_id=till.shop.anna, reason="Papers", expires_at=now() + timedelta(minutes=5)
-            )
+            await holds.place_hold(session, till.actor, seller_id=till.shop.anna, reason="Papers", expires_at=now() + timedelta(minutes=5))
         with later(minutes=6):
             assert await flows.send_due() == 1
 

@@ -175,8 +175,8 @@ class TestDecide:
         values = [f"{public_id('po', each.id)}:{steps.digest(each)}" for each in (large, larger)]
         asked = lists.waiting
 
-        async def only_one(session: AsyncSession, actor: Actor, part: Part = Part(most=1)) -> list[WaitingRow]:
-            return await asked(session, actor, part)
+        async def only_one(session: AsyncSession, actor: Actor, part: Part | None = None) -> list[WaitingRow]:
+            return await asked(session, actor, part or Part(most=1))
 
         monkeypatch.setattr(lists, "waiting", only_one)
         with travel(timedelta(minutes=3)):

@@ -280,7 +280,8 @@ async def edit_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutI
     before = {"amount_minor": payout.amount_minor, "text": payout.statement_text}
     await postings.post_release(session, actor, payout=payout)
     payout.version += 1
-    payout.edited_by = sorted({*payout.edited_by, actor.id} - {None})
+    if actor.id is not None and actor.id not in payout.edited_by:
+        payout.edited_by = [*payout.edited_by, actor.id]
     payout.amount_minor, payout.statement_text, payout.fee_minor = amount.minor, statement_text, limits.fee_minor
     await session.flush()
     await postings.post_request(session, actor, payout=payout)
