@@ -1,7 +1,9 @@
 """Files that are odd, broken or meant to do harm: each is refused, or a line of it listed, in words; none brings the reading down."""
 
 import io
+import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -96,3 +98,24 @@ class TestJson:
     def test_what_is_no_text_within_an_entry_is_listed(self) -> None:
         content = files.square([(10_000, 320)]).replace(b'"sq_0"', b'"\xaa"')
         assert any("cannot be read" in (line.problem or "") for line in _lines_even_when_refused("square", content))
+
+
+NOTHING = [
+    ("camt053", files.camt053, rb"<AcctSvcrRef>[^<]*", b"<AcctSvcrRef>NONREF"),
+    ("camt053", files.camt053, rb"<AcctSvcrRef>[^<]*", b"<AcctSvcrRef>NOTPROVIDED"),
+    ("mt940", files.mt940, rb"//BANK[0-9-]*", b"//0000000000"),
+    ("bai2", files.bai2, rb"BANK[0-9]+", b"000000000000"),
+]
+
+
+@pytest.mark.parametrize(("name", "write", "given", "nothing"), NOTHING)
+def test_a_word_for_no_reference_does_not_make_the_entries_of_two_days_one(
+    name: str, write: Callable[..., bytes], given: bytes, nothing: bytes
+) -> None:
+    """Banks write it into every entry; taken for a name, the second day's would be the first day's with another amount."""
+    first, second = (re.sub(given, nothing, write([1_000, 2_000], opening=opening)) for opening in (100_000, 103_000))
+    second = second.replace(b"2026-03-03", b"2026-03-04").replace(b"260303", b"260304").replace(b"00007/001", b"00008/001")
+    second = second.replace(b"<ElctrncSeqNb>7", b"<ElctrncSeqNb>8")
+    lines = [*lines_of(name, first), *lines_of(name, second)]
+    assert len({line.ext_id for line in lines}) == len(lines) == 4
+    assert not any(nothing.decode().rpartition(">")[2].strip("/") in line.references for line in lines)
