@@ -119,3 +119,15 @@ def test_a_word_for_no_reference_does_not_make_the_entries_of_two_days_one(
     lines = [*lines_of(name, first), *lines_of(name, second)]
     assert len({line.ext_id for line in lines}) == len(lines) == 4
     assert not any(nothing.decode().rpartition(">")[2].strip("/") in line.references for line in lines)
+
+
+def test_what_cannot_be_read_of_a_statement_is_not_written_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(FileRefused):
+        lines_of("mt940", files.mt940([1_000]).replace(b":61:2603030303C", b":61:260303 Anna Berg owes C"))
+    assert "Anna Berg" not in caplog.text
+
+
+def test_a_footer_with_a_separator_of_old_terminals_is_read() -> None:
+    content = files.paypal([(10_000, 320)])
+    odd = re.sub(rb"(SF[^0-9\n]*)([0-9])", lambda found: found[1] + b"\x1d" + found[2], content)
+    assert b"\x1d" in odd and lines_of("paypal", odd) == lines_of("paypal", content)

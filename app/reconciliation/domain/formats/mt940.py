@@ -1,5 +1,6 @@
 """Bank statements in SWIFT MT940, read with the ``mt-940`` package one statement at a time."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -13,6 +14,8 @@ from app.reconciliation.domain.formats.statements import Chain, Statement, is_re
 from app.reconciliation.domain.lines import FileRefused, Line, Side, Tally, UnreadableField
 
 MAX_STATEMENT = 4 << 20
+# it writes what it cannot read into the log, line by line: names, amounts and texts of the bank's customers
+logging.getLogger("mt940").setLevel(logging.CRITICAL)
 _START = re.compile(r"^:20:", re.MULTILINE)
 _TRAILER = re.compile(r"^-\}?")
 _SIGNS = {"C": 1, "D": -1, "RD": 1, "RC": -1, "EC": 1, "ED": -1}
