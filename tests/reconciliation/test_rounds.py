@@ -1,15 +1,21 @@
 """The nightly round: what is wrong at one merchant, or at one feed, keeps nobody else from it."""
 
+import asyncio
 from uuid import UUID
 
 import pytest
 from psycopg import Connection
+from sqlalchemy import text
 
+from app.core.actors import Actor
+from app.core.db import unit_of_work
 from app.core.ids import MerchantId, new_id
-from app.reconciliation import flows, service
+from app.reconciliation import flows, queries, service
 from app.reconciliation.feeds import service as feeds
+from app.reconciliation.runs import service as runs
 from tests.reconciliation.conftest import Desk
 from tests.support.factories.tenancy import Tenant
+from tests.support.web import Browser
 from workers import reconciliation as jobs
 from workers.jobs import Message
 from workers.routes import ROUTES, Queue, queue_of
@@ -48,3 +54,30 @@ async def test_a_feed_that_breaks_off_keeps_no_other_from_being_looked_at(databa
     monkeypatch.setattr(flows, "fetch", fetch)
     assert await flows.fetch_due() == 1
     assert looked == [SECOND]
+
+
+class TestTwoAtOnce:
+    async def test_a_job_waits_for_the_other_one_however_long_it_takes(self, desk: Desk) -> None:
+        merchant_id, over = desk.shop.merchant_id, asyncio.Event()
+
+        async def the_other_one() -> None:
+            async with unit_of_work(merchant_id) as session:
+                await queries.lock(session, merchant_id=merchant_id)
+                over.set()
+                await asyncio.sleep(0.5)
+
+        other = asyncio.create_task(the_other_one())
+        await over.wait()
+        async with unit_of_work(merchant_id) as session:
+            await session.execute(text("set local lock_timeout = '50ms'"))
+            await runs.compare(session, Actor.worker(merchant_id, "Second"))
+        await other
+
+    async def test_a_person_is_told_at_once(self, desk: Desk, owner: Browser) -> None:
+        merchant_id = desk.shop.merchant_id
+        async with unit_of_work(merchant_id) as session:
+            await queries.lock(session, merchant_id=merchant_id)
+            for page in ("/reconciliation/runs", "/reconciliation/invariants"):
+                answer = await owner.post(page)
+                assert answer.status_code == 409 and "being compared right now" in answer.text
+        assert (await owner.post("/reconciliation/runs")).status_code == 303

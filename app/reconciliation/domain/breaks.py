@@ -238,6 +238,13 @@ class ResolutionImpossible(Conflict):
     title = "This break cannot be resolved like this"
 
 
+class ComparisonUnderWay(Conflict):
+    """Everything is being compared at this moment; try again when that is over."""
+
+    code = "reconciliation_under_way"
+    title = "Everything is being compared right now"
+
+
 class NothingChosen(Invalid):
     code = "reconciliation_nothing_chosen"
     title = "Nothing was chosen"
