@@ -7,8 +7,14 @@ from workers.jobs import Message, job
 
 @job
 async def compare_all(_message: Message) -> None:
-    """Compare everything of every merchant, and prove that the books hold."""
+    """Have everything of every merchant compared."""
     await flows.compare_all()
+
+
+@job
+async def compare_one(message: Message) -> None:
+    """Compare everything of a merchant, and prove that its books hold."""
+    await flows.compare_one(message.merchant)
 
 
 @job

@@ -6,6 +6,7 @@ import msgspec
 
 ROUTES: dict[str, tuple[str, ...]] = {
     "reconciliation.file_received": ("reconciliation.take_file",),
+    "reconciliation.comparison_due": ("reconciliation.compare_one",),
     "reconciliation.fetch_asked": ("reconciliation.fetch",),
     "clock.reports_due": ("reconciliation.fetch_due",),
     "clock.drops_due": ("reconciliation.sweep_drops",),
@@ -48,6 +49,7 @@ QUEUES: dict[str, Queue] = {
     "payments.apply_psp_event": Queue.CRITICAL,
     "payments.ask_due": Queue.CRITICAL,
     "reconciliation.take_file": Queue.BULK,
+    "reconciliation.compare_one": Queue.BULK,
     "reconciliation.fetch_due": Queue.BULK,
     "reconciliation.sweep_drops": Queue.BULK,
     "reports.count_events": Queue.BULK,

@@ -20,7 +20,7 @@ from app.core.failpoints import failpoint
 from app.core.ids import MerchantId, PspEventId, SellerId
 from app.core.money import Money
 from app.payouts import queries
-from app.payouts.domain import PayoutAttemptId, PayoutEventNotConfirmed, PayoutId, PayoutScheduleId
+from app.payouts.domain import PayoutAttemptId, PayoutEventNotConfirmed, PayoutHoldId, PayoutId, PayoutScheduleId
 from app.payouts.domain.port import BankAnswer, BankWord
 from app.payouts.queries import details
 from app.payouts.service import approvals, holds, records, requests, schedules, sending
@@ -261,11 +261,17 @@ async def expire_due() -> int:
     async with unit_of_work(None) as session:
         over = await holds.expiring_holds(session)
         waiting = await requests.expiring_payouts(session)
-    for merchant_id, hold_id in over:
-        async with unit_of_work(merchant_id) as session:
-            await holds.release_hold(session, Actor.system(merchant_id, "the clock"), hold_id=hold_id, reason="Its time is over")
-    closed = 0
-    for merchant_id, payout_id in waiting:
-        async with unit_of_work(merchant_id) as session:
-            closed += await requests.expire_payout(session, merchant_id=merchant_id, payout_id=payout_id)
-    return len(over) + closed
+    return await rounds.each(over, _end_hold) + await rounds.each(waiting, _expire)
+
+
+async def _end_hold(which: tuple[MerchantId, PayoutHoldId]) -> int:
+    merchant_id, hold_id = which
+    async with unit_of_work(merchant_id) as session:
+        await holds.release_hold(session, Actor.system(merchant_id, "the clock"), hold_id=hold_id, reason="Its time is over")
+    return 1
+
+
+async def _expire(which: tuple[MerchantId, PayoutId]) -> int:
+    merchant_id, payout_id = which
+    async with unit_of_work(merchant_id) as session:
+        return await requests.expire_payout(session, merchant_id=merchant_id, payout_id=payout_id)

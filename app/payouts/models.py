@@ -4,7 +4,8 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, Uuid, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base
@@ -88,7 +89,10 @@ class ApprovalThreshold(Base):
 
 
 class Payout(Base):
-    """``requested_by`` and ``destination_by`` are part of a key, so that an approval can prove that it is neither's."""
+    """``requested_by`` and ``destination_by`` are part of a key, so that an approval can prove that it is neither's.
+
+    Nor can anybody approve who is among ``edited_by``: whoever changed the amount would approve an own wish. A trigger of approvals minds that.
+    """
 
     __tablename__ = "payout"
     __table_args__ = (
@@ -133,6 +137,7 @@ class Payout(Base):
     destination_by: Mapped[UUID]
     requested_by: Mapped[UUID]
     requested_by_name: Mapped[str]
+    edited_by: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default=text("'{}'"))
     approvals_required: Mapped[int]
     schedule_id: Mapped[UUID | None]
     run_on: Mapped[date | None]

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 
+from app.core import outbox, rounds
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import unit_of_work
@@ -22,6 +23,7 @@ from app.reconciliation.arrivals import service as arrivals
 from app.reconciliation.balances import flows as balances
 from app.reconciliation.breaks import queries as breaks
 from app.reconciliation.domain.arrivals import MAX_FILE, ArrivalStatus, Origin
+from app.reconciliation.domain.breaks import ComparisonDue
 from app.reconciliation.domain.feeds import FetchOutcome
 from app.reconciliation.domain.lines import Tally
 from app.reconciliation.drops import flows as drops
@@ -101,9 +103,12 @@ async def fetch_due() -> int:
     """Look for new reports wherever the time has come; returns how many sources were looked at."""
     async with unit_of_work(None) as session:
         due = await feeds.due(session, moment=now())
-    for merchant_id, feed_id in due:
-        await fetch(merchant_id=merchant_id, feed_id=feed_id)
-    return len(due)
+
+    async def look(which: tuple[MerchantId, UUID]) -> int:
+        await fetch(merchant_id=which[0], feed_id=which[1])
+        return 1
+
+    return await rounds.each(due, look)
 
 
 async def fetch(*, merchant_id: MerchantId, feed_id: UUID) -> None:
@@ -160,11 +165,15 @@ def _words(code: str | None) -> str:
 
 
 async def compare_all() -> int:
-    """Compare every merchant that has sources; returns how many there were."""
+    """Have every merchant compared that has sources, each by a job of its own; returns how many.
+
+    So one that fails, or takes long, keeps no other from its nightly proof, and is tried again by itself.
+    """
     async with unit_of_work(None) as session:
         due = await service.merchants_due(session, moment=now())
     for merchant_id in due:
-        await compare_one(merchant_id)
+        async with unit_of_work(merchant_id) as session:
+            await outbox.publish(session, merchant_id=merchant_id, event=ComparisonDue())
     return len(due)
 
 

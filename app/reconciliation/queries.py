@@ -8,13 +8,14 @@ import msgspec
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.actors import Actor, ActorKind
 from app.core.db import unit_of_work
 from app.core.ids import MerchantId, path_id
 from app.core.money import Money
 from app.ledger.domain import AccountRef, Code, Owner
 from app.payouts.domain import BANK, FundingAccountId, FundingAccountNotFound
 from app.reconciliation.domain.arrivals import ArrivalNotFound
-from app.reconciliation.domain.breaks import BreakNotFound, FileNotFound, SourceNotFound
+from app.reconciliation.domain.breaks import BreakNotFound, ComparisonUnderWay, FileNotFound, SourceNotFound
 from app.reconciliation.domain.journals import EXPECTED_KINDS
 from app.reconciliation.domain.lines import Side
 from app.reconciliation.models import Break, FilePart, Item, Source, SourceFile
@@ -25,6 +26,8 @@ CONNECTION, SOURCE_OWNER = "connection", "source"
 """How the ledger knows the owners of what providers owe, and of what waits in suspense."""
 RUN_SOURCE = "run"
 """How it knows what a run wrote."""
+MINUTES = 10
+"""How long a job waits for another one that compares the same merchant."""
 NO_SOURCE = "There is no source with this id for this merchant."
 NO_ARRIVAL = "There is no arrival with this id for this merchant."
 NO_BREAK = "There is no break with this id for this merchant."
@@ -96,9 +99,26 @@ async def lock(session: AsyncSession, *, merchant_id: MerchantId) -> None:
     await session.execute(text(f"select pg_advisory_{_LOCK}"), {"merchant": str(merchant_id)})
 
 
+async def lock_for(session: AsyncSession, actor: Actor) -> None:
+    """As ``lock``, for as long as a comparison may take; a person, who would look at a page that does not come, is told instead."""
+    if actor.kind in {ActorKind.USER, ActorKind.OPERATOR}:
+        if not await try_lock(session, merchant_id=actor.merchant):
+            raise ComparisonUnderWay("Somebody is at it already. Try again in a minute.")
+        return
+    await session.execute(text(f"set local lock_timeout = '{MINUTES}min'"))
+    await lock(session, merchant_id=actor.merchant)
+    await session.execute(text("set local lock_timeout to default"))
+
+
 async def try_lock(session: AsyncSession, *, merchant_id: MerchantId) -> bool:
     """As ``lock``, without waiting; says whether it could be had."""
     return bool(await session.scalar(text(f"select pg_try_advisory_{_LOCK}"), {"merchant": str(merchant_id)}))
+
+
+async def try_lock_shared(session: AsyncSession, *, merchant_id: MerchantId) -> bool:
+    """As ``try_lock``, beside others who do the same: none of them matches, and nobody who does may change the books under them."""
+    locked = text("select pg_try_advisory_xact_lock_shared(hashtextextended(cast(:merchant as text), 4218))")
+    return bool(await session.scalar(locked, {"merchant": str(merchant_id)}))
 
 
 async def file_bytes(merchant_id: MerchantId, file_id: UUID) -> AsyncIterator[bytes]:

@@ -2,22 +2,31 @@
 
 import csv
 import io
+from datetime import timedelta
 
+import pytest
 from bs4 import BeautifulSoup
 from psycopg import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.approvals.domain import Part
+from app.core.actors import Actor
 from app.core.clock import travel
 from app.core.ids import new_id, public_id
 from app.payouts import flows
 from app.payouts.domain import PayoutStatus
 from app.payouts.domain.port import BankAnswer, BankWord
 from app.payouts.models import Payout
+from app.payouts.queries import lists
+from app.payouts.schemas.lists import WaitingRow
+from app.payouts.service import steps
 from app.tenancy.domain import Role
 from tests.payouts.test_status_files import status_file
 from tests.support.console import OpenAs, rows, soup, words
 from tests.support.factories.bank_accounts import FRENCH, make_account
 from tests.support.factories.payouts import Till, says
 from tests.support.factories.tenancy import Tenant
+from tests.support.factories.wallets import book
 from tests.support.web import Browser
 
 P = PayoutStatus
@@ -156,6 +165,24 @@ class TestDecide:
         assert [line.split(" ", 1)[1][:8] for line in results] == ["Approved", "The payo", "Approved"], results
         assert {await till.status(each) for each in (first, second, third)} == {P.SCHEDULED}
         assert (await approver.post("/payouts/approvals", {})).status_code == 422
+
+    async def test_what_the_inbox_has_no_room_for_counts_against_the_proof_too(
+        self, open_as: OpenAs, till: Till, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await book(till.merchant_id, till.shop.anna, [6_000_000])
+        _, large, larger = [await till.request(minor) for minor in (100, 2_000_000, 2_000_000)]
+        approver = await open_as(till.shop.tenant, Role.APPROVER)
+        values = [f"{public_id('po', each.id)}:{steps.digest(each)}" for each in (large, larger)]
+        asked = lists.waiting
+
+        async def only_one(session: AsyncSession, actor: Actor, part: Part | None = None) -> list[WaitingRow]:
+            return await asked(session, actor, part or Part(most=1))
+
+        monkeypatch.setattr(lists, "waiting", only_one)
+        with travel(timedelta(minutes=3)):
+            answer = await approver.post("/payouts/approvals", {"payout": values})
+        assert "step_up_code" in answer.text, "one proof is good for 25,000"
+        assert {await till.status(each) for each in (large, larger)} == {P.PENDING_APPROVAL}
 
     async def test_rejecting_needs_a_reason(self, open_as: OpenAs, till: Till) -> None:
         payout = await till.request()

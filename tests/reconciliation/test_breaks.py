@@ -14,6 +14,7 @@ from app.core.db import unit_of_work
 from app.core.errors import AppError
 from app.core.money import Money
 from app.core.state import IllegalTransition
+from app.reconciliation import queries
 from app.reconciliation.breaks import service as breaks
 from app.reconciliation.domain.breaks import (
     NeedsSecondPerson,
@@ -253,3 +254,26 @@ class TestRules:
         assert (found is not None) == (len(ways) == 1)
         if found is not None:
             assert sum(amounts[place] for place in found) == target
+
+
+class TestWhileComparing:
+    async def test_nothing_is_booked_away_that_a_comparison_may_be_booking(self, desk: Desk) -> None:
+        found, merchant_id = await short(desk, 300), desk.shop.merchant_id
+        async with unit_of_work(merchant_id) as comparing:
+            await queries.lock(comparing, merchant_id=merchant_id)
+            parts = {Target.PSP_FEE: Money(300, "EUR")}
+            for verb, values in ((breaks.write_off, {"reason": ""}), (breaks.adjust, {"parts": parts, "reason": "Fee"})):
+                with pytest.raises(ResolutionImpossible, match="being compared right now"):
+                    await do(desk, verb, found, **values)
+        await do(desk, breaks.write_off, found, reason="")
+        async with unit_of_work(merchant_id) as comparing:
+            await queries.lock(comparing, merchant_id=merchant_id)
+            with pytest.raises(ResolutionImpossible, match="being compared right now"):
+                await do(desk, breaks.reopen, found, reason="")
+
+    async def test_two_people_do_not_wait_for_each_other(self, desk: Desk) -> None:
+        found, merchant_id = await short(desk, 300), desk.shop.merchant_id
+        async with unit_of_work(merchant_id) as other:
+            assert await queries.try_lock_shared(other, merchant_id=merchant_id)
+            await do(desk, breaks.write_off, found, reason="")
+        assert desk.balance("5900") == 300

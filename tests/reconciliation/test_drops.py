@@ -74,3 +74,24 @@ async def test_a_folder_of_nobody_is_left_alone(desk: Desk, folder: Path) -> Non
         (place / "day.csv").write_bytes(CONTENT)
     assert await drops.sweep() == 0
     assert (other / "day.csv").exists()
+
+
+async def test_what_was_refused_before_under_the_same_name_is_kept(desk: Desk, folder: Path) -> None:
+    for day in range(1, 4):
+        with (folder / "large.csv").open("wb") as large:
+            large.write(f"day {day}".encode())
+            large.truncate(MAX_FILE + 1)
+        assert await drops.sweep() == 0
+    days = {path.name: path.read_bytes()[:5] for path in folder.glob("refused/*.csv")}
+    assert days == {"large.csv": b"day 1", "large.2.csv": b"day 2", "large.3.csv": b"day 3"}
+    assert len(list(folder.glob("refused/*.reason.txt"))) == 3
+
+
+@pytest.mark.parametrize("name", ["x" * 246 + ".csv", "é" * 125 + ".csv"])
+async def test_a_name_as_long_as_a_folder_takes_is_no_obstacle(desk: Desk, folder: Path, name: str) -> None:
+    (folder / name).write_bytes(CONTENT)
+    assert await drops.sweep() == 1
+    assert await drops.sweep() == 0
+    (folder / name).write_bytes(b"")
+    assert await drops.sweep() == 0
+    assert [path for path in folder.iterdir() if path.is_file()] == []

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -78,6 +79,9 @@ async def test_the_clock_compares_and_proves_every_merchant(desk: Desk, owner: B
     await desk.take(10_000)
     with travel(timedelta(days=30)):
         await jobs.compare_all(Message(event_id=new_id(), topic="clock.reconciliation_due"))
+        ((merchant_id,),) = desk.query("select merchant_id from outbox where topic = 'reconciliation.comparison_due'")
+        assert isinstance(merchant_id, UUID)
+        await jobs.compare_one(Message(event_id=new_id(), topic="reconciliation.comparison_due", merchant_id=merchant_id))
     assert [kind for kind, *_ in desk.breaks()] == ["missing_in_psp"]
     page = soup(await owner.get("/reconciliation/invariants"))
     assert "Everything holds" in words(page)

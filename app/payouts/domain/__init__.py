@@ -64,6 +64,7 @@ PAYOUT = Machine(
         "approve": ((P.PENDING_APPROVAL,), P.APPROVED),
         "schedule": ((P.APPROVED,), P.SCHEDULED),
         "batch": ((P.SCHEDULED,), P.BATCHED),
+        "take_out": ((P.BATCHED,), P.SCHEDULED),
         "claim": ((P.BATCHED,), P.SENDING),
         "lose": ((P.SENDING,), P.UNKNOWN),
         "acknowledge": ((P.SENDING, P.UNKNOWN), P.SUBMITTED),
@@ -95,6 +96,10 @@ class Rail(StrEnum):
     SEPA = "sepa"
     ACH = "ach"
     CSV = "csv"
+
+
+MOST_IN_FILE = {Rail.ACH: 9_999_999_999, Rail.SEPA: 99_999_999_999}
+"""The largest order a file can carry, in minor units: ten digits in NACHA, 999,999,999.99 by the rules of SEPA."""
 
 
 class BatchStatus(StrEnum):

@@ -12,13 +12,12 @@ from sepaxml.validation import try_valid_xml
 from text_unidecode import unidecode
 
 from app.core.money import total
-from app.payouts.domain import FundingAccountInvalid, Rail
+from app.payouts.domain import MOST_IN_FILE, FundingAccountInvalid, Rail
 from app.payouts.domain.port import BankOrder
 
 PAIN = "pain.001.001.09"
 LINE = 94
 BLOCK = 10
-MAX_ACH_MINOR = 9_999_999_999
 
 
 class Debtor(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +88,10 @@ def sepa_text(text: str, most: int) -> str:
 
 def nacha(*, debtor: Debtor, orders: Sequence[BankOrder], value_on: date, created_at: datetime) -> bytes:
     """ACH credits as a NACHA file of one CCD batch; the end-to-end id travels whole in an addendum."""
-    if any(order.amount.minor > MAX_ACH_MINOR for order in orders):
+    if any(order.amount.minor > MOST_IN_FILE[Rail.ACH] for order in orders):
         raise FundingAccountInvalid("An ACH entry is at most $99,999,999.99.")
+    if not all(re.fullmatch(r"[0-9]{9}", routing) for routing in (debtor.routing, *(order.routing for order in orders))):
+        raise FundingAccountInvalid("An account in this batch has no ABA routing number; an ACH file reaches US accounts only.")
     odfi, credits_ = debtor.routing[:8], total([order.amount for order in orders], "USD").minor
     entry_hash = sum(int(order.routing[:8]) for order in orders) % 10**10
     lines = [_file_header(debtor, created_at), _batch_header(debtor, odfi, value_on)]

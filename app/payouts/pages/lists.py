@@ -6,6 +6,7 @@ from litestar.di import NamedDependency
 from litestar.response import Response, Stream
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.approvals.domain import Part
 from app.core import idempotency
 from app.core.actors import Actor
 from app.core.clock import today
@@ -63,9 +64,12 @@ async def approve_many(request: HttpRequest, actor: NamedDependency[Actor]) -> R
     answer_invalid_with(request, "payouts/inbox.html", asked)
     form = await read_form(request, BulkForm)
     pairs = [text.partition(":") for text in form.payout]
-    chosen = {payout for payout, _, _ in pairs}
-    await spend(request, *(each.row.amount for each in asked.waiting if each.row.id in chosen))
-    results = await flows.approve_each(actor, [(queries.payout_id(payout), digest) for payout, _, digest in pairs])
+    chosen = [(queries.payout_id(payout), digest) for payout, _, digest in pairs]
+    # what is chosen counts, whether the page shows it or not
+    async with unit_of_work(actor.merchant) as session:
+        leaving = await lists.waiting(session, actor, Part(only=frozenset(payout_id for payout_id, _ in chosen)))
+    await spend(request, *(each.row.amount for each in leaving if each.may_decide))
+    results = await flows.approve_each(actor, chosen)
     shown = [(public_id("po", payout_id), problem is None, problem or "Approved") for payout_id, problem in results]
     async with unit_of_work(actor.merchant) as session:
         page = await lists.inbox_page(session, actor, results=shown)

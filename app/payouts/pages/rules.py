@@ -40,7 +40,7 @@ async def set_limits(request: HttpRequest, session: NamedDependency[AsyncSession
     """Set how much may be paid out how fast."""
     page = await _rules(request, session, actor)
     form = await read_form(request, LimitsForm)
-    await policies.set_limits(session, actor, currency=page.currency, limits=form.limits())
+    await policies.set_limits(session, actor, currency=page.currency, limits=form.limits(page.currency))
     return redirect(request, f"/payouts/rules?currency={page.currency}", toast="The limits hold from here on")
 
 
@@ -49,7 +49,7 @@ async def set_thresholds(request: HttpRequest, session: NamedDependency[AsyncSes
     """Set from which amounts how many people must agree."""
     page = await _rules(request, session, actor)
     form = await read_form(request, ThresholdsForm)
-    await policies.set_thresholds(session, actor, currency=page.currency, thresholds=form.thresholds())
+    await policies.set_thresholds(session, actor, currency=page.currency, thresholds=form.thresholds(page.currency))
     return redirect(request, f"/payouts/rules?currency={page.currency}", toast="Set; payouts that wait already keep their number")
 
 

@@ -73,7 +73,7 @@ async def set_schedule(request: HttpRequest, session: NamedDependency[AsyncSessi
         seller_id=sellers.seller_id(page.seller_id),
         currency=page.currency,
         plan=form.plan(),
-        amounts=form.amounts(),
+        amounts=form.amounts(page.currency),
         delay_days=form.delay_days,
         calendars=form.calendars,
         account_id=bank_accounts.bank_account_id(form.account) if form.account else None,

@@ -31,6 +31,11 @@ async def payout(session: AsyncSession, *, merchant_id: MerchantId, payout_id: P
     return found
 
 
+def had_a_hand_in(payout: Payout) -> set[UUID]:
+    """Who requested a payout, changed it or set its destination: none of them decides about it."""
+    return {payout.requested_by, payout.destination_by, *payout.edited_by}
+
+
 async def payout_of_order(session: AsyncSession, *, merchant_id: MerchantId, end_to_end_id: str) -> Payout | None:
     """The payout that a bank's message is about."""
     statement = select(Payout).where(Payout.merchant_id == merchant_id, Payout.end_to_end_id == end_to_end_id)

@@ -19,6 +19,7 @@ from app.core.paging import Page, fetch_page
 from app.payouts.domain import PayoutStatus, Source
 from app.payouts.domain.approvals import digest_of
 from app.payouts.models import Payout, PayoutApproval, PayoutHold, PayoutSchedule
+from app.payouts.queries import had_a_hand_in
 from app.payouts.queries.calendars import bank_days
 from app.payouts.schemas import PayoutView, bank_of, masked
 from app.payouts.schemas.lists import SOURCE_NAMES, VIEWS, InboxPage, PayoutListPage, PayoutRow, Signature, WaitingRow
@@ -124,7 +125,7 @@ def waiting_row(actor: Actor, payout: Payout, row: PayoutRow, approvals: Sequenc
     """One payout with its signatures, and whether this person may add one."""
     own = [each for each in approvals if each.payout_id == payout.id and each.version == payout.version]
     left = payout.approvals_required - len(own)
-    may = actor.id not in {payout.requested_by, payout.destination_by, *(each.approver_id for each in own)} and actor.can("payouts.approve")
+    may = actor.id not in had_a_hand_in(payout) | {each.approver_id for each in own} and actor.can("payouts.approve")
     signatures = [Signature(text=f"Requested by {payout.requested_by_name}", at=payout.created_at, is_done=True)]
     signatures += [Signature(text=each.approver_name, at=each.at, is_done=True) for each in own]
     if left > 0:

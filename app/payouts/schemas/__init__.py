@@ -7,7 +7,7 @@ import msgspec
 
 from app.core.errors import Invalid
 from app.core.ids import PaymentId, SellerId, parse_id, public_id
-from app.core.money import Money
+from app.core.money import CurrencyMismatch, Money
 from app.payouts.domain import PayoutStatus, PolicyInvalid, Source
 from app.payouts.models import Payout
 from app.sellers.domain.bank_accounts import BankAccountKind, Destination
@@ -16,6 +16,14 @@ Text = Annotated[str, msgspec.Meta(max_length=140)]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Key = Annotated[str, msgspec.Meta(max_length=200)]
 Digest = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+def minor_in(currency: str, amount: Money, field: str) -> int:
+    """An amount of a form in minor units; one in another currency than the form is about would be another amount, and is refused."""
+    if amount.currency != currency:
+        detail = f"Enter an amount in {currency}."
+        raise CurrencyMismatch(detail, fields={field: detail})
+    return amount.minor
 
 
 class PayoutRequestBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -37,6 +37,8 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "payout.approve": ("shield-check", "ok", "Approved in full"),
     "payout.schedule": ("calendar", "info", "Dated"),
     "payout.batch": ("layers", "info", "Put into a batch"),
+    "payout.take_out": ("pause", "warn", "Taken out of its batch"),
+    "payout.date": ("calendar", "info", "Dated anew"),
     "payout.claim": ("arrow-right", "info", "Given to the bank"),
     "payout.lose": ("circle-help", "warn", "The bank’s answer was lost: the outcome is unknown"),
     "payout.acknowledge": ("check", "info", "The bank has the order"),

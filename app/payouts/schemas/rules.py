@@ -9,6 +9,7 @@ from app.core.money import Money
 from app.payouts.domain import Rail
 from app.payouts.domain.approvals import MAX_APPROVALS, MAX_HOLD_DAYS, MOST_HOLD_DAYS, Limits, Threshold
 from app.payouts.domain.calendars import CALENDARS
+from app.payouts.schemas import minor_in
 from app.sellers.schemas.bank_accounts import AccountNumber
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=100_000)]
@@ -36,15 +37,15 @@ class LimitsForm(msgspec.Struct, kw_only=True):
     capture_percent: Annotated[int, msgspec.Meta(ge=0, le=1000)] | None = None
     max_hold_days: Annotated[int, msgspec.Meta(ge=1, le=MOST_HOLD_DAYS)] = MAX_HOLD_DAYS
 
-    def limits(self) -> Limits:
-        """As the rules take them."""
+    def limits(self, currency: str) -> Limits:
+        """As the rules of a currency take them."""
         return Limits(
-            min_minor=self.least.minor if self.least else 1,
-            max_minor=self.most.minor if self.most else None,
-            fee_minor=self.fee.minor if self.fee else 0,
+            min_minor=minor_in(currency, self.least, "least") if self.least else 1,
+            max_minor=minor_in(currency, self.most, "most") if self.most else None,
+            fee_minor=minor_in(currency, self.fee, "fee") if self.fee else 0,
             day_count=self.day_count,
-            day_minor=self.day.minor if self.day else None,
-            week_minor=self.week.minor if self.week else None,
+            day_minor=minor_in(currency, self.day, "day") if self.day else None,
+            week_minor=minor_in(currency, self.week, "week") if self.week else None,
             first_payouts=self.first_payouts,
             change_hours=self.change_hours,
             capture_percent=self.capture_percent,
@@ -64,15 +65,19 @@ class ThresholdsForm(msgspec.Struct, kw_only=True):
     from_4: Money | None = None
     people_4: Annotated[int, msgspec.Meta(ge=0, le=MAX_APPROVALS)] = 1
 
-    def thresholds(self) -> list[Threshold]:
-        """The rows that say something."""
+    def thresholds(self, currency: str) -> list[Threshold]:
+        """The rows that say something, in a currency."""
         rows = [
             (self.from_1, self.people_1),
             (self.from_2, self.people_2),
             (self.from_3, self.people_3),
             (self.from_4, self.people_4),
         ]
-        return [Threshold(from_minor=amount.minor, approvals=people) for amount, people in rows if amount is not None]
+        return [
+            Threshold(from_minor=minor_in(currency, amount, f"from_{number}"), approvals=people)
+            for number, (amount, people) in enumerate(rows, start=1)
+            if amount is not None
+        ]
 
 
 class FundingForm(msgspec.Struct, kw_only=True):

@@ -12,6 +12,7 @@ from app.core.money import Money
 from app.payouts.domain.calendars import CALENDARS, BusinessDayRule
 from app.payouts.domain.schedules import Amounts, Interval, Plan, Run, ScheduleStatus, days_text, read_days
 from app.payouts.models import PayoutSchedule
+from app.payouts.schemas import minor_in
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 INTERVAL_NAMES = {
@@ -57,12 +58,12 @@ class ScheduleForm(msgspec.Struct, kw_only=True):
             timezone=self.timezone,
         )
 
-    def amounts(self) -> Amounts:
-        """How much it pays."""
+    def amounts(self, currency: str) -> Amounts:
+        """How much it pays, in the schedule's currency."""
         return Amounts(
-            min_minor=self.minimum.minor if self.minimum else 1,
-            keep_minor=self.keep.minor if self.keep else 0,
-            max_minor=self.maximum.minor if self.maximum else None,
+            min_minor=minor_in(currency, self.minimum, "minimum") if self.minimum else 1,
+            keep_minor=minor_in(currency, self.keep, "keep") if self.keep else 0,
+            max_minor=minor_in(currency, self.maximum, "maximum") if self.maximum else None,
         )
 
 

@@ -104,9 +104,11 @@ def _checked(actor: Actor, payout: Payout | None, digest: str, decision: Decisio
     if payout is None:
         raise PayoutNotFound(queries.MISSING)
     PAYOUT.next(PayoutStatus(payout.status), "approve")
-    if actor.id is None or actor.id in (payout.requested_by, payout.destination_by):
-        raise PayoutNeedsSecondPerson("You requested this payout or set its bank account; somebody else has to decide.")
+    if actor.id is None or actor.id in queries.had_a_hand_in(payout):
+        raise PayoutNeedsSecondPerson("You requested this payout, changed it or set its bank account; somebody else has to decide.")
     if decision == "approved":
+        if payout.expires_at is not None and payout.expires_at <= now():
+            raise PayoutIsStale("Nobody decided in time; it can no longer be approved. Request it again.")
         actor.require_within("payouts.approve", Money(payout.amount_minor, payout.currency))
     if digest != steps.digest(payout):
         raise PayoutIsStale("The payout is not what you were shown. Look again, then decide.")

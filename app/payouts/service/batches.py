@@ -42,6 +42,10 @@ async def download_batch(session: AsyncSession, actor: Actor, *, batch_id: Payou
     batch = await locked(session, merchant_id=actor.merchant, batch_id=batch_id)
     statement = select(Payout).where(Payout.merchant_id == actor.merchant, Payout.batch_id == batch_id)
     payouts = list((await session.execute(statement.order_by(Payout.id).with_for_update())).scalars())
+    if batch.downloaded_at is None:
+        payouts = await sending.may_leave(session, actor.merchant, payouts)
+        if not payouts:
+            raise PayoutIsStale("Everything in this batch is on hold now. Release the holds first, then download it.")
     funding = await queries.funding_account(session, merchant_id=actor.merchant, funding_id=FundingAccountId(batch.funding_account_id))
     file = write_file(
         Rail(batch.rail),

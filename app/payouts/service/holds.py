@@ -1,6 +1,7 @@
 """Holds: what stops payouts until somebody has looked, or until a time."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -23,13 +24,15 @@ from app.payouts.domain import (
     PayoutStatus,
     PolicyInvalid,
 )
-from app.payouts.models import Payout, PayoutHold
+from app.payouts.models import Payout, PayoutBatch, PayoutHold
 from app.payouts.service import history, sheets, steps
 from app.payouts.service.available import lock_wallets
 from app.sellers.domain.bank_accounts import BankAccountId
 from app.sellers.queries import bank_accounts
 from app.wallets import queries as wallets
 
+HELD_FOR = timedelta(minutes=10)
+"""When a payout that a hold keeps back is looked at again."""
 _EXPIRING = text("select merchant_id, id from payout_holds_expiring(:moment, :most)")
 
 
@@ -171,6 +174,34 @@ async def _let_go_on(session: AsyncSession, actor: Actor, hold: PayoutHold, reas
             if not standing[PayoutId(payout.id)]:
                 await history.move(session, actor, payout=payout, event="release", reason=reason)
                 await steps.submit(session, actor, payout=payout)
+
+
+async def take_out_held(session: AsyncSession, merchant_id: MerchantId, payouts: Sequence[Payout]) -> list[Payout]:
+    """Of payouts that are about to leave in a batch those that nothing keeps back.
+
+    The others leave the batch: they can be stopped again, and are looked at again later.
+    """
+    standing = await queries.active_holds(session, merchant_id=merchant_id, payouts=payouts)
+    held = [payout for payout in payouts if standing[PayoutId(payout.id)]]
+    await _shrink_batches(session, merchant_id, held)
+    actor = Actor.system(merchant_id, "the rules for payouts")
+    async with sheets.together(session, merchant_id):
+        for payout in held:
+            payout.batch_id, payout.send_at = None, now() + HELD_FOR
+            reason = "; ".join(hold.reason for hold in standing[PayoutId(payout.id)])
+            await history.move(session, actor, payout=payout, event="take_out", reason=reason)
+    return [payout for payout in payouts if not standing[PayoutId(payout.id)]]
+
+
+async def _shrink_batches(session: AsyncSession, merchant_id: MerchantId, leaving: Sequence[Payout]) -> None:
+    """Batches are no longer about the payouts that leave them; locked in one order."""
+    wanted = select(PayoutBatch).where(PayoutBatch.merchant_id == merchant_id, PayoutBatch.id.in_({payout.batch_id for payout in leaving}))
+    if not leaving:
+        return
+    for batch in (await session.execute(wanted.order_by(PayoutBatch.id).with_for_update())).scalars():
+        gone = [payout for payout in leaving if payout.batch_id == batch.id]
+        batch.payouts -= len(gone)
+        batch.total_minor -= sum(payout.amount_minor for payout in gone)
 
 
 async def expiring_holds(session: AsyncSession, *, most: int = 500) -> list[tuple[MerchantId, PayoutHoldId]]:

@@ -1,6 +1,8 @@
 """The merchant's rules for payouts: limits, who must agree, and the accounts that are paid from."""
 
+import re
 from collections.abc import Mapping, Sequence
+from zoneinfo import available_timezones
 
 import msgspec
 from sqlalchemy import delete, insert, update
@@ -76,6 +78,9 @@ async def add_funding_account(
     """Set from which account payouts in a currency are made from here on; payouts under way stay with theirs."""
     exponent(currency)
     clock_time(cutoff)
+    if timezone not in available_timezones():
+        detail = "This is not a time zone. Use a name such as Europe/Berlin."
+        raise FundingAccountInvalid(detail, fields={"timezone": detail})
     own = own or OwnAccount()
     await _check(session, actor.merchant, currency=currency, rail=rail, connection_id=connection_id, own=own)
     account_id, moment = FundingAccountId(new_id()), now()
@@ -118,8 +123,8 @@ async def _check(
             raise FundingAccountInvalid("It pays nothing out.", fields={"connection": "This provider pays nothing out."})
     elif not own.holder_name:
         raise FundingAccountInvalid("Name the holder.", fields={"holder_name": "A bank file names the holder of the account."})
-    if rail is Rail.ACH and not 0 < len(own.company_id) <= 10:
-        detail = "Your bank gave you a company id of up to ten characters."
+    if rail is Rail.ACH and not re.fullmatch(r"[A-Za-z0-9 -]{1,10}", own.company_id):
+        detail = "Your bank gave you a company id of up to ten letters and digits."
         raise FundingAccountInvalid(detail, fields={"company_id": detail})
 
 

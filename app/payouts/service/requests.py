@@ -14,13 +14,15 @@ from app.core.actors import Actor
 from app.core.clock import now
 from app.core.errors import AppError
 from app.core.ids import MerchantId, SellerId, new_id, public_id
-from app.core.money import Money
+from app.core.money import CurrencyMismatch, Money
 from app.ledger.domain import InsufficientFunds
 from app.payouts import queries
 from app.payouts.domain import (
     EDITABLE,
+    MOST_IN_FILE,
     RETRYABLE,
     DestinationNotUsable,
+    FundingAccountId,
     HoldKind,
     NoFundingAccount,
     PayoutId,
@@ -31,16 +33,17 @@ from app.payouts.domain import (
     PayoutTooLarge,
     PayoutTooSmall,
     PayoutWasSent,
+    Rail,
     Source,
     end_to_end_id,
 )
 from app.payouts.domain.approvals import WEEK, Breach, Limits, breaches
-from app.payouts.models import Payout
+from app.payouts.models import FundingAccount, Payout
 from app.payouts.service import history, holds, postings, sheets, steps
 from app.payouts.service.available import lock_destinations, lock_wallets
 from app.sellers import queries as sellers
 from app.sellers.domain import SellerStatus
-from app.sellers.domain.bank_accounts import BankAccountNeedsPerson, Destination, Verification
+from app.sellers.domain.bank_accounts import BankAccountKind, BankAccountNeedsPerson, Destination, Verification
 from app.sellers.queries import bank_accounts
 from app.wallets import queries as wallets
 
@@ -89,7 +92,7 @@ async def request_all(session: AsyncSession, actor: Actor, *, currency: str, ask
     available = await lock_wallets(session, merchant_id=merchant_id, seller_ids=ids, currency=currency)
     accounts = await bank_accounts.destinations_in(session, merchant_id=merchant_id, seller_ids=ids, currency=currency)
     limits = await queries.limits(session, merchant_id=merchant_id, currency=currency)
-    funding_id = await _funding(session, merchant_id, currency)
+    funding = await _funding(session, merchant_id, currency)
     answers: list[Payout | AppError] = []
     for ask in asks:
         try:
@@ -97,7 +100,10 @@ async def request_all(session: AsyncSession, actor: Actor, *, currency: str, ask
             if ask.only_to not in (None, account.id):
                 raise DestinationNotUsable(f"It pays only to the account it was set for; the seller’s account is •••• {account.last4} now.")
             _check_amount(limits, ask.amount, available.get(ask.seller_id, 0))
-            answers.append(_draft(actor, ask, account=account, limits=limits, funding_id=funding_id))
+            if isinstance(funding, NoFundingAccount):
+                raise funding
+            check_way(Rail(funding.rail), account.kind, ask.amount)
+            answers.append(_draft(actor, ask, account=account, limits=limits, funding_id=funding.id))
         except AppError as refused:
             answers.append(refused)
     known = await _insert(session, [draft for draft in answers if isinstance(draft, Payout)])
@@ -154,20 +160,28 @@ def _check_amount(limits: Limits, amount: Money, available: int) -> None:
         raise InsufficientFunds(detail, fields={"amount": detail})
 
 
-async def _funding(session: AsyncSession, merchant_id: MerchantId, currency: str) -> UUID | NoFundingAccount:
+def check_way(rail: Rail, kind: BankAccountKind, amount: Money) -> None:
+    """Refuse what could not be written into the file that carries it: it would keep back everybody else in that file."""
+    if rail is Rail.ACH and kind is not BankAccountKind.US:
+        raise DestinationNotUsable("Payouts in USD leave as an ACH file, which reaches US accounts only. Add the seller’s US account.")
+    most = MOST_IN_FILE.get(rail)
+    if most is not None and amount.minor > most:
+        detail = f"One order of a file of this kind is at most {Money(most, amount.currency).format()}."
+        raise PayoutTooLarge(detail, fields={"amount": detail})
+
+
+async def _funding(session: AsyncSession, merchant_id: MerchantId, currency: str) -> FundingAccount | NoFundingAccount:
     try:
-        return (await queries.funding_in_use(session, merchant_id=merchant_id, currency=currency)).id
+        return await queries.funding_in_use(session, merchant_id=merchant_id, currency=currency)
     except NoFundingAccount as refused:
         return refused
 
 
-def _draft(actor: Actor, ask: Ask, *, account: Destination, limits: Limits, funding_id: UUID | NoFundingAccount) -> Payout:
+def _draft(actor: Actor, ask: Ask, *, account: Destination, limits: Limits, funding_id: UUID) -> Payout:
     cause, amount = ask.cause, ask.amount
     requested_by = cause.requested_by or actor.id
     if requested_by is None:
         raise BankAccountNeedsPerson("A payout is requested by somebody, or by a schedule that somebody set.")
-    if isinstance(funding_id, NoFundingAccount):
-        raise funding_id
     moment, payout_id = now(), PayoutId(new_id())
     return Payout(
         merchant_id=actor.merchant,
@@ -187,6 +201,7 @@ def _draft(actor: Actor, ask: Ask, *, account: Destination, limits: Limits, fund
         destination_by=account.requested_by,
         requested_by=requested_by,
         requested_by_name=cause.requested_by_name or actor.name,
+        edited_by=[],
         approvals_required=0,
         schedule_id=cause.schedule_id,
         run_on=cause.run_on,
@@ -242,9 +257,15 @@ async def _captured(session: AsyncSession, merchant_id: MerchantId, payouts: Seq
 
 
 async def edit_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutId, amount: Money, statement_text: str) -> Payout:
-    """Change a payout that nobody has approved in full: what was approved so far is void, and limits are looked at anew."""
+    """Change a payout that nobody has approved in full: what was approved so far is void, and limits are looked at anew.
+
+    Whoever changes it cannot approve it, as if it were requested by them.
+    """
     actor.require_within("payouts.request", amount)
     payout = await history.lock(session, merchant_id=actor.merchant, payout_id=payout_id)
+    if amount.currency != payout.currency:
+        detail = f"It is paid in {payout.currency}. Cancel it and request another one."
+        raise CurrencyMismatch(detail, fields={"amount": detail})
     seller_id = SellerId(payout.seller_id)
     available = await lock_wallets(session, merchant_id=actor.merchant, seller_ids=[seller_id], currency=payout.currency)
     if payout.status not in EDITABLE:
@@ -254,9 +275,13 @@ async def edit_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutI
         raise DestinationNotUsable("The seller’s bank account changed since. Cancel this payout and request another one.")
     limits = await queries.limits(session, merchant_id=actor.merchant, currency=payout.currency)
     _check_amount(limits, amount, available.get(seller_id, 0) + payout.amount_minor + payout.fee_minor)
+    funding = await queries.funding_account(session, merchant_id=actor.merchant, funding_id=FundingAccountId(payout.funding_account_id))
+    check_way(Rail(funding.rail), account.kind, amount)
     before = {"amount_minor": payout.amount_minor, "text": payout.statement_text}
     await postings.post_release(session, actor, payout=payout)
     payout.version += 1
+    if actor.id is not None and actor.id not in payout.edited_by:
+        payout.edited_by = [*payout.edited_by, actor.id]
     payout.amount_minor, payout.statement_text, payout.fee_minor = amount.minor, statement_text, limits.fee_minor
     await session.flush()
     await postings.post_request(session, actor, payout=payout)
@@ -275,7 +300,10 @@ async def cancel_payout(session: AsyncSession, actor: Actor, *, payout_id: Payou
 
 
 async def retry_payout(session: AsyncSession, actor: Actor, *, payout_id: PayoutId) -> Payout:
-    """Pay again what the bank refused or what came back, to the seller's present account: a new payout with its own approvals."""
+    """Pay again what the bank refused or what came back, to the seller's present account: a new payout with its own approvals.
+
+    The fee of an order that came back was earned. Where the wallet has nothing else for that of the next one, so much less is paid.
+    """
     old = await history.lock(session, merchant_id=actor.merchant, payout_id=payout_id)
     if old.status not in RETRYABLE:
         raise PayoutWasSent("Only a payout that failed or came back is paid again.")
@@ -286,13 +314,22 @@ async def retry_payout(session: AsyncSession, actor: Actor, *, payout_id: Payout
         session,
         actor,
         seller_id=SellerId(old.seller_id),
-        amount=postings.amount(old),
+        amount=await _again(session, actor.merchant, old),
         statement_text=old.statement_text,
         cause=Cause(source=Source.RETRY, parent_id=payout_id),
     )
     details = {"payout": public_id("po", fresh.id)}
     await history.note(session, actor, payout=old, kind="payout.retried", before=old.status, details=details)
     return fresh
+
+
+async def _again(session: AsyncSession, merchant_id: MerchantId, old: Payout) -> Money:
+    """How much is paid again: all of it, less what the fee lacks. Money that is held back is no reason to pay less."""
+    seller_id, currency = SellerId(old.seller_id), old.currency
+    available = await lock_wallets(session, merchant_id=merchant_id, seller_ids=[seller_id], currency=currency)
+    spare = available.get(seller_id, 0) - old.amount_minor
+    fee = (await queries.limits(session, merchant_id=merchant_id, currency=currency)).fee_minor
+    return Money(old.amount_minor - max(0, fee - spare) if spare >= 0 else old.amount_minor, currency)
 
 
 async def expire_payout(session: AsyncSession, *, merchant_id: MerchantId, payout_id: PayoutId) -> bool:

@@ -18,6 +18,7 @@ from app.core.ids import MerchantId, SellerId, new_id, public_id
 from app.core.money import Money, exponent
 from app.payouts import queries
 from app.payouts.domain import PayoutId, PayoutScheduleId, Source
+from app.payouts.domain.approvals import Limits
 from app.payouts.domain.calendars import BankDays, calendar_of, check_codes
 from app.payouts.domain.schedules import (
     MAX_DELAY_DAYS,
@@ -182,7 +183,8 @@ async def run_schedules(session: AsyncSession, *, merchant_id: MerchantId, sched
         if outcomes[schedule.id].payout_id or not _is_instant(schedule)  # it looks every minute; only what it paid is worth a line
     ]
     if rows:
-        await session.execute(insert(PayoutScheduleRun), rows)
+        # a day whose cut-off was moved to later is run again: what it said first stands, and the schedule goes on
+        await session.execute(upsert(PayoutScheduleRun).on_conflict_do_nothing(constraint="uq_payout_schedule_run_once"), rows)
     for schedule in due:
         _plan_next(schedule, days[tuple(schedule.calendars)])
     return sum(outcome.payout_id is not None for outcome in outcomes.values())
@@ -223,7 +225,9 @@ async def _pay(
     asks: list[tuple[PayoutSchedule, requests.Ask]] = []
     for schedule in due:
         seller_id = SellerId(schedule.seller_id)
-        minor = payable(max(0, available.get(seller_id, 0) - limits.fee_minor), recent=recent.get(seller_id, 0), amounts=_amounts(schedule))
+        minor = payable(
+            max(0, available.get(seller_id, 0) - limits.fee_minor), recent=recent.get(seller_id, 0), amounts=_amounts(schedule, limits)
+        )
         if minor:
             wanted = Money(minor, currency)
             asks.append(
@@ -243,8 +247,10 @@ async def _pay(
     return outcomes
 
 
-def _amounts(schedule: PayoutSchedule) -> Amounts:
-    return Amounts(min_minor=schedule.min_minor, keep_minor=schedule.keep_minor, max_minor=schedule.max_minor)
+def _amounts(schedule: PayoutSchedule, limits: Limits) -> Amounts:
+    """The schedule's own, at most what one payout may be: asking for more would be refused, and every run anew."""
+    most = [each for each in (schedule.max_minor, limits.max_minor) if each is not None and each >= schedule.min_minor]
+    return Amounts(min_minor=schedule.min_minor, keep_minor=schedule.keep_minor, max_minor=min(most, default=None))
 
 
 def _cause(schedule: PayoutSchedule) -> requests.Cause:
@@ -288,7 +294,9 @@ async def override_day(session: AsyncSession, actor: Actor, *, calendar: str, on
         PayoutSchedule.status == ScheduleStatus.ACTIVE,
         PayoutSchedule.calendars.contains([calendar]),
     )
-    planned = list((await session.execute(statement.order_by(PayoutSchedule.id).with_for_update())).scalars())
+    found = (await session.execute(statement.order_by(PayoutSchedule.id).with_for_update())).scalars()
+    # one whose time has come is about to run; planned anew now, its day would be lost
+    planned = [schedule for schedule in found if schedule.next_run_at is None or schedule.next_run_at > now()]
     days = await _bank_days_of(session, actor.merchant, planned)
     for schedule in planned:
         _plan_next(schedule, days[tuple(schedule.calendars)])

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from datetime import timedelta
 from uuid import UUID
 
 import msgspec
@@ -30,7 +29,7 @@ from app.payouts.domain import (
 )
 from app.payouts.domain.port import UNDECIDED, BankOrder, RailAdapter
 from app.payouts.models import FundingAccount, Payout, PayoutAttempt, PayoutBatch, PayoutHistory, PayoutHold
-from app.payouts.service import history, holds, postings, sheets
+from app.payouts.service import history, holds, postings, sheets, steps
 from app.psp.service import connections
 from app.sellers.domain.bank_accounts import BankAccountId
 from app.sellers.queries import bank_accounts
@@ -40,8 +39,6 @@ _TO_ASK = text("select merchant_id, id from payout_attempts_due(:moment, :most)"
 MOST_IN_BATCH = 1000
 CLAIMED_AT_ONCE = 64
 """How many payouts are on their way to a bank between two records: as many as a bank that answers nobody keeps us waiting for."""
-HELD_FOR = timedelta(minutes=10)
-"""When a payout that a hold keeps back is looked at again."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +77,10 @@ async def form_batches(
     rows = list((await session.execute(statement.order_by(Payout.id).limit(most).with_for_update(skip_locked=True))).scalars())
     await _hold_lost_destinations(session, merchant_id, rows)
     free = await _without_held(session, merchant_id, rows)
+    actor = Actor.worker(merchant_id, "Payout run")
+    async with sheets.together(session, merchant_id):
+        for payout in free:
+            await steps.date_anew(session, actor, payout=payout)
     groups: defaultdict[tuple[object, object], list[Payout]] = defaultdict(list)
     for payout in free:
         groups[payout.funding_account_id, payout.value_on].append(payout)
@@ -173,7 +174,8 @@ async def claim(
     )
     if payout_ids is not None:
         statement = statement.where(Payout.id.in_(list(payout_ids)))
-    payouts = list((await session.execute(statement.order_by(Payout.id).limit(most).with_for_update(skip_locked=True))).scalars())
+    found = list((await session.execute(statement.order_by(Payout.id).limit(most).with_for_update(skip_locked=True))).scalars())
+    payouts = await may_leave(session, merchant_id, found)
     if not payouts:
         return []
     rails = {row.funding_account_id: await rail_of_payout(session, merchant_id=merchant_id, payout=row) for row in _one_each(payouts)}
@@ -185,6 +187,14 @@ async def claim(
     ]
 
 
+async def may_leave(session: AsyncSession, merchant_id: MerchantId, payouts: Sequence[Payout]) -> list[Payout]:
+    """Of batched payouts those that may leave still: a batch can wait for hours, for its bank or for a person, and a hold is of now."""
+    if not payouts:
+        return []
+    await _hold_lost_destinations(session, merchant_id, payouts)
+    return await holds.take_out_held(session, merchant_id, payouts)
+
+
 async def next_in_line(session: AsyncSession, *, merchant_id: MerchantId, most: int = CLAIMED_AT_ONCE) -> list[PayoutId]:
     """The payouts a worker would claim next."""
     statement = select(Payout.id).where(Payout.merchant_id == merchant_id, Payout.status == PayoutStatus.BATCHED, Payout.send_at <= now())
@@ -194,7 +204,7 @@ async def next_in_line(session: AsyncSession, *, merchant_id: MerchantId, most: 
 async def put_off(session: AsyncSession, *, merchant_id: MerchantId, payout_ids: Sequence[PayoutId]) -> None:
     """Look at payouts that cannot leave now again later, so that others are not kept back by them."""
     where = (Payout.merchant_id == merchant_id, Payout.id.in_(list(payout_ids)), Payout.send_at.is_not(None))
-    await session.execute(update(Payout).where(*where).values(send_at=now() + HELD_FOR))
+    await session.execute(update(Payout).where(*where).values(send_at=now() + holds.HELD_FOR))
 
 
 def _one_each(payouts: Sequence[Payout]) -> Collection[Payout]:

@@ -1,6 +1,7 @@
 """The steps of a payout between its request and the bank: to the approvers, to a value date, or to its early end."""
 
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -48,8 +49,8 @@ async def approve(session: AsyncSession, actor: Actor, *, payout: Payout) -> Non
     await schedule(session, actor, payout=payout)
 
 
-async def schedule(session: AsyncSession, actor: Actor, *, payout: Payout) -> None:
-    """Date the payout: today before the bank's cut-off on a bank day, else the next bank day."""
+async def _bank(session: AsyncSession, payout: Payout) -> tuple[FundingAccount, BankDays]:
+    """The account a payout is made from, and the days on which its bank works."""
     merchant_id = MerchantId(payout.merchant_id)
     funding_id = FundingAccountId(payout.funding_account_id)
 
@@ -57,7 +58,23 @@ async def schedule(session: AsyncSession, actor: Actor, *, payout: Payout) -> No
         funding = await queries.funding_account(session, merchant_id=merchant_id, funding_id=funding_id)
         return funding, await bank_days(session, merchant_id=merchant_id, codes=[funding.calendar])
 
-    funding, days = await sheets.known(session, ("bank days", funding_id), load)
+    return await sheets.known(session, ("bank days", funding_id), load)
+
+
+async def date_anew(session: AsyncSession, actor: Actor, *, payout: Payout) -> None:
+    """Give a payout that is leaving a value date to come, should something have kept it back past its own: no bank takes an order for yesterday."""
+    funding, days = await _bank(session, payout)
+    if payout.value_on is None or payout.value_on >= now().astimezone(ZoneInfo(funding.timezone)).date():
+        return
+    payout.value_on, _ = send_moment(days, after=now(), cutoff=funding.cutoff, timezone=funding.timezone)
+    payout.calendar_version = days.version
+    details = {"value_on": payout.value_on.isoformat(), "calendar": days.version}
+    await history.note(session, actor, payout=payout, kind="payout.date", before=payout.status, details=details)
+
+
+async def schedule(session: AsyncSession, actor: Actor, *, payout: Payout) -> None:
+    """Date the payout: today before the bank's cut-off on a bank day, else the next bank day."""
+    funding, days = await _bank(session, payout)
     payout.value_on, payout.send_at = send_moment(days, after=now(), cutoff=funding.cutoff, timezone=funding.timezone)
     payout.calendar_version, payout.expires_at, payout.batch_id = days.version, None, None
     details = {"value_on": payout.value_on.isoformat(), "calendar": days.version}

@@ -33,6 +33,7 @@ from app.reconciliation.queries import CONNECTION, Place
 from app.tenancy import queries as tenancy
 
 BREAK_SOURCE = "break"
+COMPARING = "Everything is being compared right now. Try again in a minute."
 
 
 async def claim(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Break:
@@ -67,7 +68,7 @@ async def unpark(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Brea
 
 async def write_off(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str, policy: Policy | None = None) -> Break:
     """Book what is left over as a loss or gain (28). Above the limit a second person has to agree first."""
-    found = await _locked(session, actor, break_id)
+    found = await _settling(session, actor, break_id)
     left = await _left_over(session, found)
     if abs(left).minor <= (policy or Policy()).write_off_alone_minor:
         transaction = await _write_off(session, actor, found, left)
@@ -83,7 +84,7 @@ async def _request(session: AsyncSession, actor: Actor, found: Break, left: Mone
 
 async def approve(session: AsyncSession, actor: Actor, *, break_id: UUID, seen: Money, seen_parts: str = "") -> Break:
     """Agree to what somebody else asked for: exactly the amount, and the accounts, that were shown."""
-    found = await _locked(session, actor, break_id)
+    found = await _settling(session, actor, break_id)
     if actor.id is None or actor.id == found.requested_by:
         raise NeedsSecondPerson("You asked for this; somebody else has to approve it.")
     left = await _left_over(session, found)
@@ -115,7 +116,7 @@ async def adjust(
 
     What becomes a cost or an income is a write-off by another name: above the same limit a second person has to agree first.
     """
-    found = await _locked(session, actor, break_id)
+    found = await _settling(session, actor, break_id)
     left = await _left_over(session, found)
     _check_parts(parts, left)
     booked = sum(abs(money).minor for target, money in parts.items() if target is not Target.UNIDENTIFIED)
@@ -158,7 +159,7 @@ def _target(place: Place, target: Target) -> AccountRef:
 async def link(session: AsyncSession, actor: Actor, *, break_id: UUID, other_id: UUID, reason: str) -> Break:
     """Say that two items are the same money: a provider's line and a ledger item, or a bank line and a batch. They must agree to the cent."""
     if not await queries.try_lock(session, merchant_id=actor.merchant):
-        raise ResolutionImpossible("Everything is being compared right now. Try again in a minute.")
+        raise ResolutionImpossible(COMPARING)
     found = await _locked(session, actor, break_id)
     first, second = await _pair(session, found, other_id)
     match = Match(
@@ -227,7 +228,7 @@ async def _assign(session: AsyncSession, actor: Actor, found: Break, first: Item
 
 async def reopen(session: AsyncSession, actor: Actor, *, break_id: UUID, reason: str) -> Break:
     """Take a resolution back. What it wrote is reversed by a transaction of its own; a link is undone, and stays on record as undone."""
-    found = await _locked(session, actor, break_id)
+    found = await _settling(session, actor, break_id)
     BREAK.next(BreakStatus(found.status), "reopen")
     # who looks after it may have changed since; what was booked is what has to be taken back
     latest = select(Resolution).where(
@@ -281,6 +282,13 @@ async def move_all(session: AsyncSession, actor: Actor, *, break_id: UUID, targe
 
 async def _locked(session: AsyncSession, actor: Actor, break_id: UUID) -> Break:
     return await queries.one_break(session, merchant_id=actor.merchant, break_id=break_id, lock=True)
+
+
+async def _settling(session: AsyncSession, actor: Actor, break_id: UUID) -> Break:
+    """A break that is about to be booked away. A comparison under way may be booking the same money, which nobody sees before it ends."""
+    if not await queries.try_lock_shared(session, merchant_id=actor.merchant):
+        raise ResolutionImpossible(COMPARING)
+    return await _locked(session, actor, break_id)
 
 
 async def _unsettled(session: AsyncSession, actor: Actor, break_id: UUID) -> Break:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 
 from app.core.errors import Conflict, Forbidden, Invalid, NotFound
+from app.core.events import Event
 from app.core.state import Machine
 
 
@@ -208,6 +210,12 @@ class FileNotFound(NotFound):
     title = "There is no such file"
 
 
+class ComparisonDue(Event, frozen=True, kw_only=True):
+    """It is time to compare everything of a merchant, and to prove that its books hold."""
+
+    topic: ClassVar[str] = "reconciliation.comparison_due"
+
+
 class RunNotFound(NotFound):
     code = "reconciliation_run_not_found"
     title = "There is no such run"
@@ -228,6 +236,13 @@ class ResolutionImpossible(Conflict):
 
     code = "reconciliation_resolution_impossible"
     title = "This break cannot be resolved like this"
+
+
+class ComparisonUnderWay(Conflict):
+    """Everything is being compared at this moment; try again when that is over."""
+
+    code = "reconciliation_under_way"
+    title = "Everything is being compared right now"
 
 
 class NothingChosen(Invalid):

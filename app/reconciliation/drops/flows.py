@@ -7,6 +7,7 @@ only then it is whole when it is seen. What was stored lies in ``taken``, what w
 import os
 import stat
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
@@ -28,6 +29,8 @@ MERCHANT = "mer"
 TAKEN, REFUSED = "taken", "refused"
 UNFINISHED = (".part", ".tmp", ".filepart", ".crdownload")
 """How programs call a file they are still writing."""
+LONGEST_NAME = 200
+"""Bytes; folders take names of 255."""
 WHO = "Drop folder"
 log = structlog.get_logger(__name__)
 
@@ -69,11 +72,11 @@ async def _take(merchant_id: MerchantId, source_id: UUID, path: Path) -> bool:
             log.warning("drop_unknown_source", source=path.parent.name)
             return False
         except AppError as refused:
-            _set_aside(path, path.name, refused.detail)
+            _set_aside(path, _free_name(path.parent / REFUSED, path.name), refused.detail)
             return False
     # dying here leaves the file where it was: it is seen again, known by its content, and only moved
     await failpoint("reconciliation.dropped")
-    _move(path, path.parent / TAKEN / f"{public_id(queries.ARRIVAL, arrival.id)}-{path.name}")
+    _move(path, path.parent / TAKEN / f"{public_id(queries.ARRIVAL, arrival.id)}-{_short(path.name)}")
     async with unit_of_work(merchant_id) as session:
         set_aside_refused(await queries.arrival(session, merchant_id=merchant_id, arrival_id=arrival.id))
     return True
@@ -96,6 +99,18 @@ def _set_aside(path: Path, name: str, reason: str, *, folder: Path | None = None
     # the reason first: a file that lies there without one would leave somebody guessing
     (place / f"{name}.reason.txt").write_text(f"{reason}\n", encoding="utf-8")
     _move(path, place / name)
+
+
+def _free_name(place: Path, name: str) -> str:
+    """The name of a file, or one near it: what was refused under the same name before lies there still, and may be the only copy."""
+    path = Path(_short(name))
+    names = (path.name if number == 1 else f"{path.stem}.{number}{path.suffix}" for number in count(1))
+    return next(each for each in names if not (place / each).exists())
+
+
+def _short(name: str) -> str:
+    """The end of a name, with room for what is written around it: longer ones no folder takes, and the file would be seen for ever."""
+    return name.encode()[-LONGEST_NAME:].decode(errors="ignore")
 
 
 def _move(path: Path, to: Path) -> None:

@@ -47,7 +47,8 @@ async def trial(session: AsyncSession, actor: Actor) -> Proof:
     """Check a merchant's seal, and try what must change nothing: reading the newest files again, comparing again. All of it is taken back."""
     began = time.monotonic()
     outcomes = [await queries.prove_seal(session, merchant_id=actor.merchant)]
-    await reconciliation.lock(session, merchant_id=actor.merchant)
+    await session.execute(text(f"set local statement_timeout = '{runs.MINUTES}min'"))
+    await reconciliation.lock_for(session, actor)
     savepoint = await session.begin_nested()
     try:
         outcomes += [await _read_again(session, actor), await _compare_again(session, actor)]

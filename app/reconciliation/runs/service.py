@@ -169,7 +169,7 @@ async def compare(
     policy = policy or Policy()
     began, merchant_id = now(), actor.merchant
     await session.execute(text(f"set local statement_timeout = '{MINUTES}min'"))
-    await queries.lock(session, merchant_id=merchant_id)
+    await queries.lock_for(session, actor)
     await banks.match_payouts(session, actor, at=began, version=RULES_VERSION)
     done("payouts")
     for name, step in _STEPS.items():

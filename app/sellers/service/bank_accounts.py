@@ -1,10 +1,12 @@
 """Writes about sellers' bank accounts: nobody alone changes where money goes."""
 
+from datetime import datetime
+
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core import audit, outbox, secrets
+from app.core import audit, mail, outbox, secrets
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import MerchantId, SellerId, new_id, public_id
@@ -32,6 +34,8 @@ from app.sellers.domain.bank_accounts import (
 )
 from app.sellers.models import BankAccount
 from app.sellers.queries import bank_accounts as queries
+from app.tenancy import queries as tenancy
+from app.web.letters import letter
 
 
 async def propose_account(
@@ -93,7 +97,7 @@ def _proposal(actor: Actor, seller_id: SellerId, details: BankDetails, holder_na
 async def approve_account(
     session: AsyncSession, actor: Actor, *, account_id: BankAccountId, digest: str, verified_by: VerifiedBy | None = None
 ) -> BankAccount:
-    """Agree, as a second person, to a proposed account exactly as it was shown. The present one is retired; a cool-off begins."""
+    """Agree, as a second person, to a proposed account exactly as it was shown. The present one is retired; a cool-off begins, and the seller hears of it."""
     account = await _locked(session, actor.merchant, account_id)
     if actor.id is None or actor.id == account.requested_by:
         raise BankAccountNeedsSecondPerson("You proposed this bank account; somebody else has to approve it.")
@@ -112,8 +116,27 @@ async def approve_account(
     await session.flush()
     told = BankAccountChanged(**_told(account), usable_from=account.usable_from.isoformat())
     await outbox.publish(session, merchant_id=actor.merchant, event=told, object_id=account.id)
+    await _write_to_seller(session, account, account.usable_from)
     await _audit(session, actor, account, "approved")
     return account
+
+
+async def _write_to_seller(session: AsyncSession, account: BankAccount, usable_from: datetime) -> None:
+    """Tell the seller where its money is about to go: whoever took over two of the merchant's people cannot do it unseen."""
+    merchant_id = MerchantId(account.merchant_id)
+    seller = await sellers.seller(session, merchant_id=merchant_id, seller_id=SellerId(account.seller_id))
+    if not seller.email:
+        return
+    merchant = await tenancy.merchant(session, merchant_id)
+    page = {
+        "merchant": merchant.name,
+        "seller": seller.name,
+        "holder": account.holder_name,
+        "currency": account.currency,
+        "last4": account.last4,
+        "usable_from": usable_from,
+    }
+    await mail.write(session, to=seller.email, letter=letter("bank_account", page))
 
 
 async def reject_account(session: AsyncSession, actor: Actor, *, account_id: BankAccountId, reason: str = "") -> BankAccount:

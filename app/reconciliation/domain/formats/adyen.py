@@ -4,6 +4,7 @@ Accounts add and reorder columns, so they are found by name. Each line has its o
 markup: ``Net Debit = Gross Debit + Markup``.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from fractions import Fraction
@@ -38,6 +39,8 @@ KINDS = {
     "manualcorrected": LineKind.ADJUSTMENT,
 }
 FEES = ("Markup", "Scheme Fees", "Interchange")
+_RATE = re.compile(r"\d{1,15}(\.\d{1,15})?", re.ASCII)
+"""A rate is written out: one with an exponent could be a number of a billion digits."""
 
 
 def read(source: BinaryIO, tally: Tally) -> Iterator[Line]:
@@ -111,11 +114,9 @@ def _difference(gross: Money, fee: Money, net: Money, rate: str) -> str | None:
     """What is wrong with gross · rate = net + fee, to within the rounding of a minor unit; None when nothing is."""
     if gross.currency != net.currency and not rate:
         return f"has no exchange rate from {gross.currency} to {net.currency}."
-    try:
-        factor = Fraction(rate or "1")
-    except (ValueError, ZeroDivisionError):
-        raise UnreadableField(f"“{rate[:40]}” is not an exchange rate.") from None
-    expected = Fraction(gross.minor, 10 ** exponent(gross.currency)) * factor * 10 ** exponent(net.currency)
+    if rate and not _RATE.fullmatch(rate):
+        raise UnreadableField(f"“{rate[:40]}” is not an exchange rate.")
+    expected = Fraction(gross.minor, 10 ** exponent(gross.currency)) * Fraction(rate or "1") * 10 ** exponent(net.currency)
     slack = 0 if gross.currency == net.currency else 1
     if abs(expected - (net + fee).minor) <= slack:
         return None

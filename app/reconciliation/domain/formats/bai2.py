@@ -13,7 +13,7 @@ import msgspec
 from app.core.errors import Invalid
 from app.core.money import Money
 from app.reconciliation.domain.formats.rows import Row, line_of, minor, same, text_lines
-from app.reconciliation.domain.formats.statements import Chain, Statement, kind_of
+from app.reconciliation.domain.formats.statements import Chain, Statement, is_reference, kind_of
 from app.reconciliation.domain.lines import FileRefused, Line, Side, Tally, UnreadableField
 
 OPENING, CLOSING = "010", "015"
@@ -211,14 +211,14 @@ def _line(record: _Record, account: _Account, group: _Group | None) -> Line:
         side=Side.BANK,
         kind=kind_of(code, net),
         raw_type=code,
-        ext_id=bank or f"{statement.account}.{as_of}.{account.entries}",
+        ext_id=bank if is_reference(bank) else f"{statement.account}.{as_of}.{account.entries}",
         account=same(statement.account),
         batch=statement.batch,
         gross=net,
         net=net,
         booked_on=as_of,
         available_on=_value_date(record, as_of),
-        references=[value for value in (customer, bank) if value],
+        references=[value for value in (customer, bank) if is_reference(value)],
         text=same(" ".join(text.split())[:2000]),
     )
 

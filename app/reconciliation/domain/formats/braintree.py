@@ -12,7 +12,20 @@ import msgspec
 
 from app.core.errors import Invalid
 from app.core.money import Money
-from app.reconciliation.domain.formats.rows import Row, amount, csv_rows, day, header, line_of, moment, required, row_of, same, text_lines
+from app.reconciliation.domain.formats.rows import (
+    Row,
+    amount,
+    csv_rows,
+    day,
+    header,
+    line_of,
+    moment,
+    refuse_unwritable,
+    required,
+    row_of,
+    same,
+    text_lines,
+)
 from app.reconciliation.domain.lines import FileRefused, Line, LineKind, Tally
 
 SUMMARY = ("Transfer ID(s)", "Currency", "Net Disbursed Amount")
@@ -207,6 +220,7 @@ def _objects(source: BinaryIO) -> Iterator[Line]:
     for number, text in enumerate(text_lines(source), start=1):
         if not text.strip():
             continue
+        refuse_unwritable(text, line=number)
         try:
             found = _decoder.decode(text)
         except msgspec.ValidationError as error:

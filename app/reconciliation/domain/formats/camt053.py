@@ -10,7 +10,7 @@ from defusedxml.ElementTree import iterparse
 from app.core.errors import Invalid
 from app.core.money import Money
 from app.reconciliation.domain.formats.rows import Row, amount, day, line_of, moment, same
-from app.reconciliation.domain.formats.statements import Chain, Statement, kind_of
+from app.reconciliation.domain.formats.statements import Chain, Statement, is_reference, kind_of
 from app.reconciliation.domain.lines import FileRefused, Line, Side, Tally, UnreadableField
 
 OPENING = ("OPBD", "PRCD")
@@ -127,8 +127,9 @@ def _line(entry: Element, detail: Element, row: Row, statement: Statement, *, pa
     net = _signed(detail, otherwise=_text(entry, "CdtDbtInd"))
     scope = [detail] if part else [entry, *_all(entry, "NtryDtls/TxDtls")]
     ids = [value for name in IDS for element in scope for value in _found(element, name)]
-    references = list(dict.fromkeys(value for value in ids if value not in {"NOTPROVIDED", "NONREF"}))
-    account_reference = _text(entry, "AcctSvcrRef") or statement.name_of(_text(entry, "NtryRef") or row["Ntry"])
+    references = list(dict.fromkeys(value for value in ids if is_reference(value)))
+    given = _text(entry, "AcctSvcrRef")
+    account_reference = given if is_reference(given) else statement.name_of(_text(entry, "NtryRef") or row["Ntry"])
     reason = _text(detail, "RtrInf/Rsn/Cd") or _text(entry, "NtryDtls/TxDtls/RtrInf/Rsn/Cd")
     return Line(
         number=row.number,

@@ -1,5 +1,6 @@
 """Any CSV file, by a mapping that says which column holds what: made in the page once per source, kept with it."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -9,7 +10,7 @@ from typing import BinaryIO
 import msgspec
 
 from app.core.errors import Invalid
-from app.core.money import Money
+from app.core.money import CURRENCIES, MalformedAmount, Money
 from app.reconciliation.domain.formats.rows import Row, amount, day, line_of, minor, moment, same, table, zone
 from app.reconciliation.domain.lines import FileRefused, Line, LineKind, Side, Tally, UnreadableField
 
@@ -35,6 +36,10 @@ class Field(StrEnum):
     BOOKED_ON = "booked_on"
     REFERENCE = "reference"
     TEXT = "text"
+
+
+_SAMPLE = datetime(2026, 2, 28, 13, 30, tzinfo=UTC)
+_SWAPPED = str.maketrans(",.", ".,")
 
 
 class MappingIncomplete(Invalid):
@@ -74,12 +79,29 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             missing["net"] = "Choose a column with an amount."
         if Field.CURRENCY not in self.columns and not self.currency:
             missing["currency"] = "Choose the column of the currency, or enter the one all lines are in."
-        if len(self.delimiter) != 1:
-            missing["delimiter"] = "Enter one character."
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
+            missing["delimiter"] = "Enter one character that is neither a quotation mark nor the end of a line."
         if self.encoding.lower() not in {"utf-8", "latin-1", "cp1252", "iso-8859-1", "iso-8859-15"}:
             missing["encoding"] = "Choose utf-8, latin-1, cp1252 or iso-8859-15."
+        missing |= _unknown(self)
         if missing:
             raise MappingIncomplete(" ".join(missing.values()), fields=missing)
+
+
+def _unknown(mapping: ColumnMapping) -> dict[str, str]:
+    """What a mapping says about money and time that nobody could read any line by."""
+    wrong: dict[str, str] = {}
+    if mapping.currency and mapping.currency.upper() not in CURRENCIES:
+        wrong["currency"] = "Enter a three-letter code such as EUR."
+    try:
+        _parsed(_SAMPLE.strftime(mapping.date_format), mapping.date_format)
+    except UnreadableField:
+        wrong["date_format"] = "Write it like %d.%m.%Y or %Y-%m-%d %H:%M."
+    try:
+        zone(mapping.time_zone)
+    except UnreadableField:
+        wrong["time_zone"] = "This is not a time zone. Use a name such as Europe/Berlin."
+    return wrong
 
 
 def read(source: BinaryIO, tally: Tally, mapping: ColumnMapping) -> Iterator[Line]:
@@ -159,7 +181,13 @@ def _amounts(field: defaultdict[str, str], currency: str, mapping: ColumnMapping
 def _amount(text: str, currency: str, mapping: ColumnMapping) -> Money:
     if mapping.minor_units:
         return minor(text or "0", currency)
-    return amount(text.replace(".", "").replace(",", ".") if mapping.decimal_comma else text, currency)
+    if not mapping.decimal_comma:
+        return amount(text, currency)
+    try:
+        # points stand between thousands only: in a file that has a decimal point after all, 12.50 must not become 1,250
+        return amount(text.translate(_SWAPPED), currency)
+    except MalformedAmount:
+        raise UnreadableField(f"“{text[:40]}” is not an amount with a decimal comma, such as 1.234,50.") from None
 
 
 def _balance(number: int, field: defaultdict[str, str], currency: str, mapping: ColumnMapping) -> Money:
@@ -176,7 +204,7 @@ def _by_sign(net: Money) -> LineKind:
 def _parsed(text: str, pattern: str) -> datetime:
     try:
         return datetime.strptime(text, pattern)  # noqa: DTZ007 - the mapping says the zone
-    except ValueError:
+    except (ValueError, re.error):
         raise UnreadableField(f"“{text[:40]}” is not a date written like {pattern}.") from None
 
 
@@ -184,7 +212,10 @@ def _moment(text: str, mapping: ColumnMapping) -> datetime | None:
     if not text or not mapping.date_format:
         return moment(text, zone(mapping.time_zone))
     read = _parsed(text, mapping.date_format)
-    return (read if read.tzinfo else read.replace(tzinfo=zone(mapping.time_zone))).astimezone(UTC)
+    try:
+        return (read if read.tzinfo else read.replace(tzinfo=zone(mapping.time_zone))).astimezone(UTC)
+    except OverflowError:
+        raise UnreadableField(f"“{text[:40]}” is no time that can be.") from None
 
 
 def _day(text: str, mapping: ColumnMapping) -> date | None:

@@ -1,5 +1,6 @@
 """Bank statements in SWIFT MT940, read with the ``mt-940`` package one statement at a time."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -9,15 +10,16 @@ import mt940
 
 from app.core.money import Money
 from app.reconciliation.domain.formats.rows import Row, amount, line_of, same, text_lines
-from app.reconciliation.domain.formats.statements import Chain, Statement, kind_of
+from app.reconciliation.domain.formats.statements import Chain, Statement, is_reference, kind_of
 from app.reconciliation.domain.lines import FileRefused, Line, Side, Tally, UnreadableField
 
 MAX_STATEMENT = 4 << 20
+# it writes what it cannot read into the log, line by line: names, amounts and texts of the bank's customers
+logging.getLogger("mt940").setLevel(logging.CRITICAL)
 _START = re.compile(r"^:20:", re.MULTILINE)
 _TRAILER = re.compile(r"^-\}?")
 _SIGNS = {"C": 1, "D": -1, "RD": 1, "RC": -1, "EC": 1, "ED": -1}
 """A reversed debit gives money back, a reversed credit takes it."""
-_NO_REFERENCE = {"", "NONREF", "NONE", "NOREF"}
 
 
 def read(source: BinaryIO, tally: Tally) -> Iterator[Line]:
@@ -117,13 +119,13 @@ def _line(row: Row, index: int, entry: Mapping[str, object], statement: Statemen
     net = size if _SIGNS[status] > 0 else -size
     ours, theirs = (str(entry.get(name) or "").strip() for name in ("customer_reference", "bank_reference"))
     text = " ".join(str(value) for value in (entry.get("transaction_details"), entry.get("purpose"), entry.get("extra_details")) if value)
-    references = [value for value in (ours, theirs, str(entry.get("end_to_end_reference") or "")) if value.upper() not in _NO_REFERENCE]
+    references = [value for value in (ours, theirs, str(entry.get("end_to_end_reference") or "")) if is_reference(value)]
     return Line(
         number=row.number,
         side=Side.BANK,
         kind=kind_of(str(entry.get("id") or ""), net),
         raw_type=str(entry.get("id") or ""),
-        ext_id=theirs if theirs.upper() not in _NO_REFERENCE else statement.name_of(index),
+        ext_id=theirs if is_reference(theirs) else statement.name_of(index),
         account=same(statement.account),
         batch=statement.batch,
         gross=net,

@@ -177,7 +177,7 @@ class _Report:
         currency = fields[1].strip() if len(fields) > 5 else ""
         if not currency or not all(field.strip().isdecimal() for field in fields[2:6]):
             raise FileRefused("the footer has no currency and four sums.", line=number)
-        stated = [_minor(int(field), currency, number) for field in fields[2:6]]
+        stated = [_minor(int(field.strip()), currency, number) for field in fields[2:6]]
         into[currency] = [old + new for old, new in zip(into.get(currency, [0] * 4), stated, strict=True)]
         if into is self.footers:
             _compare(self.section[currency], stated, currency, number)

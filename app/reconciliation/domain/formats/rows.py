@@ -19,6 +19,8 @@ MAX_LINE = 1 << 20
 MAX_COLUMNS = 500
 _MINOR = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 _BLANKS = re.compile(r"\s+(?=[+-]\d\d:?\d\d$)")
+_HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_UNWRITABLE = re.compile(rf"\\u0000|{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 
 ABBREVIATED = {
@@ -66,6 +68,12 @@ def text_lines(source: BinaryIO, *, encoding: str = "utf-8") -> Iterator[str]:
             yield raw.decode(encoding)
         except UnicodeDecodeError as error:
             raise FileRefused(f"is not {encoding.upper()} text (byte {error.start + 1}).", line=number) from None
+
+
+def refuse_unwritable(text: str, *, line: int | None = None) -> None:
+    """Refuse JSON with an escaped zero character, or with half of a character: no database keeps them, and no provider means them."""
+    if found := _UNWRITABLE.search(text):
+        raise FileRefused(f"holds {found[0]}, which is no character of a text.", line=line)
 
 
 def _without_mark(raw: bytes) -> bytes:

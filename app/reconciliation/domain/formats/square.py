@@ -10,8 +10,8 @@ from typing import BinaryIO
 import msgspec
 
 from app.core.money import Money
-from app.reconciliation.domain.formats.rows import Row, day, line_of, moment
-from app.reconciliation.domain.lines import FileRefused, Line, LineKind, Tally
+from app.reconciliation.domain.formats.rows import Row, day, line_of, moment, refuse_unwritable
+from app.reconciliation.domain.lines import FileRefused, Line, LineKind, Tally, UnreadableField
 
 MAX_DOCUMENT = 64 << 20
 """A JSON document has to be read whole; larger ones come as one object a line."""
@@ -93,8 +93,16 @@ class _Entry(msgspec.Struct):
         """The payment the entry is about."""
         for details in (self.type_charge_details, self.type_refund_details, self.type_dispute_details):
             if details and "payment_id" in details:
-                return str(msgspec.json.decode(details["payment_id"]))
+                return _text(details["payment_id"])
         return None
+
+
+def _text(raw: msgspec.Raw) -> str:
+    """A value that was passed over while the document was read: what is in it was not looked at yet."""
+    try:
+        return str(msgspec.json.decode(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise UnreadableField("the id of its payment cannot be read.") from None
 
 
 class _Answer(msgspec.Struct):
@@ -136,6 +144,7 @@ def _documents(source: BinaryIO) -> list[_Answer]:
     if len(raw) > MAX_DOCUMENT:
         raise FileRefused(f"The document is larger than {MAX_DOCUMENT >> 20} MiB.")
     raw = raw.removeprefix(b"\xef\xbb\xbf").strip()
+    refuse_unwritable(raw.decode("latin-1"))
     try:
         if raw.startswith(b"["):
             return msgspec.json.decode(raw, type=list[_Answer])

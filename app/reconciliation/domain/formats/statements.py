@@ -12,6 +12,14 @@ FEES = re.compile(r"(^|-)(CHRG|COMM|COMT|FEES)$|^[NFS](CHG|COM)$|^698$")
 """The bank's own charges: sub-families of ISO 20022 (CHRG, COMM, COMT, FEES), MT940's CHG and COM, BAI2's 698."""
 
 
+_NO_REFERENCE = {"", "NONREF", "NONE", "NOREF", "NOTPROVIDED"}
+
+
+def is_reference(text: str) -> bool:
+    """Whether a bank named something: words for nothing, and noughts, stand in thousands of entries and would make them one."""
+    return text.strip(" 0").upper() not in _NO_REFERENCE
+
+
 def kind_of(code: str, net: Money) -> LineKind:
     """What a booked line is: the bank's own fee when its code says so and it is taken, else any entry."""
     return LineKind.FEE if net.is_negative and FEES.search(code) else LineKind.BANK_ENTRY
