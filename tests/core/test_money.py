@@ -118,13 +118,11 @@ class TestArithmetic:
 
     def test_more_than_the_largest_amount_is_not_taken(self) -> None:
         assert Money.taken(MAX_MINOR, "EUR").minor == MAX_MINOR
-        for attempt in (
-            lambda: Money.taken(MAX_MINOR + 1, "EUR"),
-            lambda: Money.taken(-MAX_MINOR - 1, "EUR"),
-            lambda: Money.parse("1" * 16, "EUR"),
-        ):
+        for minor in (MAX_MINOR + 1, -MAX_MINOR - 1):
             with pytest.raises(MalformedAmount):
-                attempt()
+                Money.taken(minor, "EUR")
+        with pytest.raises(MalformedAmount):
+            Money.parse("1" * 16, "EUR")
 
     def test_a_sum_of_the_largest_amounts_exists_as_long_as_it_can_be_kept(self) -> None:
         assert total([Money(MAX_MINOR, "EUR")] * 9_000, "EUR").minor == 9_000 * MAX_MINOR < 2**63
