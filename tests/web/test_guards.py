@@ -10,10 +10,11 @@ from litestar import get
 from app.core import clock
 from app.core.ids import PersonId
 from app.tenancy.domain import Role
+from app.web.context import CSRF_HEADER
 from tests.support.factories.identity import totp_code
 from tests.support.factories.tenancy import Tenant, make_member
 from tests.support.toy import create_toy_app
-from tests.support.web import Browser, text_of
+from tests.support.web import ORIGIN, Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
 HTMX = {"hx-request": "true", "hx-request-type": "partial"}
@@ -45,6 +46,12 @@ class TestNobody:
 
     async def test_a_session_cookie_opens_nothing_in_the_api(self, owner: Browser) -> None:
         assert (await owner.get("/v1/toys/one")).status_code == 401
+
+    @pytest.mark.parametrize("path", ["//v1/toys", "/v1//toys", "///v1///toys/"])
+    async def test_nor_where_the_router_reads_the_address_more_kindly(self, owner: Browser, path: str) -> None:
+        """The API asks no person for a fresh factor and counts no money: a session must not reach it by any spelling."""
+        answer = await owner.client.post(f"{ORIGIN}{path}", json={"name": "x"}, headers={CSRF_HEADER: owner.token})
+        assert answer.status_code == 401
 
 
 class TestPasswordOnly:
