@@ -60,12 +60,16 @@ StepUp = Callable[[HttpRequest, Visitor, str], Awaitable[Visitor]]
 """Check a code and renew the session; answered by a higher floor. Raises Invalid when the code is not right."""
 
 
-async def demand(request: HttpRequest, actor: Actor, visitor: Visitor, *, permission: str | None) -> None:
-    """Go on only with a factor as fresh as the permission asks; a code that came with the form makes it fresh."""
+async def demand(request: HttpRequest, actor: Actor, visitor: Visitor, *, permission: str | None, own: bool) -> None:
+    """Go on only with a factor as fresh as the permission asks; a code that came with the form makes it fresh.
+
+    ``own``: the act is about the person's own account, not about a merchant or the platform.
+    """
     minutes = min(settings().step_up_minutes, visitor.fresh_minutes.get(permission or "", settings().step_up_minutes))
     is_fresh = actor.factor_at is not None and now() - actor.factor_at <= timedelta(minutes=minutes)
-    if permission is None and visitor.factor == sessions.MERCHANTS_PROVIDER:
-        # the account is good at other merchants too: what one merchant's provider says of a factor does not open it
+    if visitor.factor == (sessions.MERCHANTS_PROVIDER if own else sessions.RECOVERY_CODE):
+        # the account is good at other merchants too: what one merchant's provider says of a factor does not open it;
+        # and a recovery code opens the account, where another factor is set up, and moves no money
         is_fresh = False
     code = next((field.value for field in await _fields(request) if field.name == STEP_UP_FIELD), "")
     problem = None

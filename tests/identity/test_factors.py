@@ -1,11 +1,13 @@
 """Second factors: another app, the last one stays; ten thousand guesses get nowhere and lock nobody out."""
 
+import json
 import re
 from collections import Counter
 from datetime import timedelta
 
 import psycopg
 import pytest
+from webauthn.helpers import bytes_to_base64url
 
 from app.core import clock
 from app.core.db import unit_of_work
@@ -67,6 +69,30 @@ class TestApp:
         assert "Not set up" in text_of(page)
         (row,) = re.findall(r"/security/passkeys/(pky_\w+)/remove", page.text)
         assert (await owner.post(f"/security/passkeys/{row}/remove")).status_code == 409
+
+
+class TestRecoveryCodes:
+    async def test_one_opens_the_account_and_acts_for_no_merchant(self, browser: Browser, tenant: Tenant) -> None:
+        async with unit_of_work(None) as session:
+            code = (await service.renew_recovery_codes(session, PersonId(tenant.owner.id)))[0]
+        await browser.get("/sign-in")
+        await browser.follow(await browser.post("/sign-in", {"email": tenant.owner.email, "password": PASSWORD}))
+        await browser.get("/sign-in/recovery")
+        assert (await browser.post("/sign-in/recovery", {"code": code})).status_code == 303
+        assert (await browser.get("/security/app")).status_code == 200, "another factor can be set up"
+        asked = await browser.post("/toys/rename", {"name": "x"})
+        assert (asked.status_code, "Confirm" in text_of(asked)) == (403, True), "however lately the code was entered"
+        assert (await browser.post("/toys/rename", {"name": "x", "step_up_code": totp_code()})).status_code == 200
+
+
+class TestKeys:
+    @pytest.mark.parametrize("name", ["a", "é", "\u0000", ""])
+    async def test_an_answer_whose_key_has_no_readable_name_is_refused(self, owner: Browser, name: str) -> None:
+        """The question is a real one, so that everything before the name is right."""
+        asked = await owner.post("/passkeys/ask")
+        client = json.dumps({"type": "webauthn.get", "challenge": asked.json()["challenge"]}).encode()
+        answer = json.dumps({"id": name, "response": {"clientDataJSON": bytes_to_base64url(client)}})
+        assert (await owner.post("/sign-in/second-factor", {"code": answer})).status_code == 422
 
 
 class TestGuessing:
