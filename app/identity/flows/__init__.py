@@ -124,10 +124,17 @@ async def enrol(visitor: Visitor, *, code: str, place: Place) -> tuple[str, list
         codes = await service.enrol(session, visitor.person_id, code=code)
         await service.give_back_tries(session, key)
         token = await sessions.prove_factor(session, visitor.session_id, factor=Factor.TOTP)
-        await events.note(session, visitor.person_id, Happening.FACTOR_ADDED, place, about="Authenticator app")
-        await events.note(session, visitor.person_id, Happening.SIGNED_IN, place, about=Factor.TOTP)
+        await _note_enrolment(session, visitor.person_id, Factor.TOTP, place, about="Authenticator app")
     log.info("second_factor_enrolled", person=str(visitor.person_id))
     return token, codes
+
+
+async def _note_enrolment(session: AsyncSession, person_id: PersonId, factor: Factor, place: Place, *, about: str) -> None:
+    """Write down a first second factor and tell the person: until then the password alone was enough to set up any."""
+    await events.note(session, person_id, Happening.FACTOR_ADDED, place, about=about)
+    await events.note(session, person_id, Happening.SIGNED_IN, place, about=factor)
+    sentence = f"A second factor ({about}) was set up for your account. Every sign-in asks for it from now on."
+    await events.tell(session, await queries.person(session, person_id), place, subject="A second factor was set up", sentence=sentence)
 
 
 async def enrol_passkey(visitor: Visitor, *, answer: str, name: str, place: Place) -> tuple[str, list[str]]:
@@ -138,8 +145,7 @@ async def enrol_passkey(visitor: Visitor, *, answer: str, name: str, place: Plac
         await passkeys.add(session, visitor.person_id, answer=answer, name=name)
         codes = await service.renew_recovery_codes(session, visitor.person_id)
         token = await sessions.prove_factor(session, visitor.session_id, factor=Factor.PASSKEY)
-        await events.note(session, visitor.person_id, Happening.FACTOR_ADDED, place, about=name)
-        await events.note(session, visitor.person_id, Happening.SIGNED_IN, place, about=Factor.PASSKEY)
+        await _note_enrolment(session, visitor.person_id, Factor.PASSKEY, place, about=name)
     log.info("second_factor_enrolled", person=str(visitor.person_id))
     return token, codes
 
