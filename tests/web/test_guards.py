@@ -192,6 +192,10 @@ class TestFreshness:
         assert question.status_code == 403
         assert "Confirm it is you" in text_of(question), "five for the team"
 
+    @pytest.mark.parametrize("minutes", ["9" * 5000, "²", "-1", "0", "16", "", "1.5"])
+    async def test_what_is_no_number_of_minutes_is_refused(self, owner: Browser, minutes: str) -> None:
+        assert (await owner.post("/team/step-up", {"minutes_merchant.write": minutes})).status_code == 422
+
     async def test_a_merchant_asks_for_more_and_never_for_less(self, owner: Browser) -> None:
         assert (await owner.post("/team/step-up", {"minutes_merchant.write": "2"})).status_code == 303
         await set_factor_age(timedelta(minutes=3))
