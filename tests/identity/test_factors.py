@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 import psycopg
@@ -14,10 +15,12 @@ from app.core.db import unit_of_work
 from app.core.ids import PersonId, new_id
 from app.identity import flows, service
 from app.identity.domain import CodeRefused
+from app.web import cookies
 from tests.support.factories.identity import PASSWORD, TOTP_SECRET, make_person, totp_code
 from tests.support.factories.tenancy import Tenant
 from tests.support.post import letters
-from tests.support.web import Browser, text_of
+from tests.support.soft_key import SoftKey
+from tests.support.web import HOST, Browser, text_of
 
 PASSKEY = (
     "insert into passkey (id, person_id, name, credential_id, public_key, counter, created_at) values (%s, %s, 'Laptop', '1', '', 0, now())"
@@ -69,6 +72,27 @@ class TestApp:
         assert "Not set up" in text_of(page)
         (row,) = re.findall(r"/security/passkeys/(pky_\w+)/remove", page.text)
         assert (await owner.post(f"/security/passkeys/{row}/remove")).status_code == 409
+
+
+class TestSharedAddress:
+    async def test_who_guesses_from_the_same_address_keeps_no_known_browser_and_no_key_out(
+        self, open_browser: Callable[..., Browser], tenant: Tenant
+    ) -> None:
+        guesser, known, new = open_browser(), open_browser(), open_browser()
+        await guesser.get("/sign-in")
+        for number in range(30):
+            await guesser.post("/sign-in", {"email": f"person-{number}@example.test", "password": "wrong"})
+        known.client.cookies.set(cookies.device_name(), service.device_token(tenant.owner.email), domain=HOST, path="/")
+        form, statuses = {"email": tenant.owner.email, "password": PASSWORD}, []
+        for browser in (new, known):
+            await browser.get("/sign-in")
+            statuses.append((await browser.post("/sign-in", form)).status_code)
+        assert statuses == [429, 303]
+        key = SoftKey()
+        await key.belong_to(PersonId(tenant.owner.id))
+        await new.get("/sign-in")
+        asked = await new.post("/sign-in/passkey/ask")
+        assert (await new.post("/sign-in/passkey", {"answer": key.answer(asked.text)})).status_code == 303
 
 
 class TestRecoveryCodes:
