@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.approvals.domain import Part, Waiting
+from app.approvals.domain import ApprovalIsStale, Part, Waiting
 from app.core.actors import Actor
 from app.core.db import unit_of_work
 from app.core.errors import AppError
@@ -123,9 +123,13 @@ async def _reject_credentials(actor: Actor, *, item: str, digest: str, reason: s
 
 
 async def _approve_write_off(actor: Actor, *, item: str, digest: str, reason: str) -> str:
-    minor, currency, parts = digest.split(":", 2)
+    try:
+        minor, currency, parts = digest.split(":", 2)
+        seen = Money(int(minor), currency)
+    except ValueError:
+        raise ApprovalIsStale() from None
     async with unit_of_work(actor.merchant) as session:
-        await breaks.approve(session, actor, break_id=reconciliation.break_id(item), seen=Money(int(minor), currency), seen_parts=parts)
+        await breaks.approve(session, actor, break_id=reconciliation.break_id(item), seen=seen, seen_parts=parts)
     return "Moved" if parts else "Written off"
 
 

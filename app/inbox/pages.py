@@ -48,6 +48,7 @@ async def approve_many(request: HttpRequest, actor: Who) -> Response[str]:
     parts = [(kind, item, digest) for kind, item, digest in (text.split(":", 2) for text in form.chosen if text.count(":") >= 2)]
     found = await flows.some(actor, [(kind, item) for kind, item, _ in parts])
     chosen = [(found[kind, item], digest) for kind, item, digest in parts if (kind, item) in found and found[kind, item].may_decide]
+    await step_up.demand_also(request, _decided_under(actor, {kind for kind, _, _ in parts}))
     await step_up.spend(request, *(each.amount for each, _ in chosen if each.amount is not None))
     results = await flows.approve_each(actor, chosen)
     gone = len(form.chosen) - len(chosen)
@@ -70,6 +71,11 @@ async def withdraw(request: HttpRequest, asked_id: FromPath[str], actor: Who) ->
     return redirect(request, REQUESTED, toast="Taken back; nothing was moved")
 
 
+def _decided_under(actor: Actor, kinds: set[str]) -> frozenset[str]:
+    """The permissions by which the person decides about these kinds: how fresh a factor each of them asks for holds here as well."""
+    return frozenset(name for kind in kinds if kind in flows.KINDS for name in flows.KINDS[kind].permissions) & actor.permissions
+
+
 async def _shown(request: HttpRequest, actor: Actor, kind: str, item: str) -> tuple[flows.Kind, Waiting]:
     found, each = await flows.item(actor, kind=kind, item=item)
     answer_invalid_with(request, DIALOG[0], DecisionPage(label=found.label, item=each), fragment=DIALOG[1])
@@ -87,6 +93,7 @@ async def show_decision(request: HttpRequest, kind: FromPath[str], item_id: From
 async def decide(request: HttpRequest, kind: FromPath[str], item_id: FromPath[str], actor: Who) -> Response[str]:
     """Say yes or no to exactly what was shown."""
     found, each = await _shown(request, actor, kind, item_id)
+    await step_up.demand_also(request, _decided_under(actor, {found.name}))
     form = await read_form(request, DecisionForm)
     if form.decision == "approve" and each.amount is not None:
         await step_up.spend(request, each.amount)

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Row, and_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.actors import Actor
+from app.core.actors import Actor, ActorKind
 from app.core.clock import now
 from app.core.db import call
 from app.core.ids import MerchantId, PersonId, public_id
@@ -154,6 +154,18 @@ async def own_role(session: AsyncSession, actor: Actor) -> str:
     """The actor's role at the merchant; empty for whoever is not a member, as the house itself."""
     found = await session.scalar(select(Membership.role).where(Membership.merchant_id == actor.merchant, Membership.person_id == actor.id))
     return found or ""
+
+
+async def colleague(session: AsyncSession, merchant_id: MerchantId, person_id: UUID) -> Actor | None:
+    """What a person may do at the merchant now, whoever asks and however long ago they did something; nobody for whoever left."""
+    row = await session.scalar(select(Membership).where(Membership.merchant_id == merchant_id, Membership.person_id == person_id))
+    if row is None:
+        return None
+    known = await roles.role(session, Actor.system(merchant_id), row.role_id or Role(row.role))
+    held = select(MemberLimit).where(MemberLimit.merchant_id == merchant_id, MemberLimit.membership_id == row.id)
+    limits = {f"{one.permission}:{one.currency}": one.most_minor for one in await session.scalars(held)}
+    name = (await session.get_one(Person, person_id)).name
+    return Actor(kind=ActorKind.USER, id=person_id, name=name, merchant_id=merchant_id, permissions=known.permissions, limits=limits)
 
 
 async def role_options(session: AsyncSession, actor: Actor) -> list[RoleOption]:

@@ -45,7 +45,9 @@ def client_address(request: HttpRequest) -> str:
     if not networks or not _trusted(peer, networks):
         return peer
     # the rightmost entries were written by our own proxies; everything left of the first stranger may be invented
-    for hop in reversed([part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]):
+    # and some proxies write theirs on a line of its own, below the caller's
+    told = ",".join(request.headers.getall("x-forwarded-for", []))
+    for hop in reversed([part.strip() for part in told.split(",") if part.strip()]):
         if not _trusted(hop, networks):
             return hop if _readable(hop) else peer
     return peer

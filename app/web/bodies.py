@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request
-from litestar.datastructures import State
+from litestar.datastructures import FormMultiDict, State
 from litestar.exceptions import ClientException, HTTPException, ValidationException
 
 _WHERE = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
@@ -22,6 +22,13 @@ class StrictRequest(Request[object, object, State]):
         if self._seen is None:
             self._seen = super().state
         return self._seen
+
+    async def form(self) -> FormMultiDict:
+        """The body as a form; one in an encoding that does not exist, or that it is not written in, cannot be read."""
+        try:
+            return await super().form()
+        except (LookupError, UnicodeError):
+            raise ClientException("The form is not written in the encoding that it names.") from None
 
     async def json(self) -> Any:
         """The body as JSON."""

@@ -88,7 +88,7 @@ class Guard:
         if self.permission is not None:
             _require(actor, visitor, self.permission)
         if visitor is not None and (self.fresh or (self.own and visitor.factor == MERCHANTS_PROVIDER)):
-            await step_up.demand(request, actor, visitor, permission=self.permission)
+            await step_up.demand(request, actor, visitor, permission=self.permission, own=self.audience == "signed_in")
             if self.audience == "operator":
                 # a step-up makes the person anew
                 self._admit_operator(request, request.state.visitor)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 import msgspec
@@ -157,9 +158,13 @@ def to_html(
         return templates().get_template(name).render(page=page, web=web, shell=_shell(web, paths, toast))
 
 
+_AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"
+"""What may stand in an address as it is; anything else that somebody asked to go on to is encoded, as a header takes no other letters."""
+
+
 def redirect(request: HttpRequest, path: str, *, toast: str | None = None, hard: bool = False) -> Response[str]:
     """Send the browser to another page after a POST; `hard` loads it afresh, for a change of person or merchant."""
-    cookies = [_toast_cookie(request, toast)] if toast else []
+    cookies, path = [_toast_cookie(request, toast)] if toast else [], quote(path, safe=_AS_IT_IS)
     if request.headers.get("hx-request") != "true" or (not hard and not wants_fragment(request)):
         return Response("", status_code=303, headers={"Location": path, "Cache-Control": "no-store"}, cookies=cookies, media_type=_HTML)
     target = (

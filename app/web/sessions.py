@@ -57,6 +57,9 @@ class WebSession(Base):
 MERCHANTS_PROVIDER = "merchants_provider"
 """The factor of a session whose second factor was shown at a merchant's own provider: good at that merchant, never for the account itself."""
 
+RECOVERY_CODE = "recovery_code"
+"""The factor of a session that a recovery code opened: enough to set up another factor, never to act for a merchant."""
+
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
     """That a merchant's own provider opened a session, which is therefore good for that merchant alone."""
@@ -139,11 +142,11 @@ async def open_session(
     return token
 
 
-async def prove_factor(session: AsyncSession, session_id: UUID, *, factor: str) -> str:
-    """Note that the second factor was shown just now; the session goes on under a new id."""
+async def prove_factor(session: AsyncSession, session_id: UUID, *, factor: str, shown_at: datetime | None = None) -> str:
+    """Note that the second factor was shown, just now where nothing else is said; the session goes on under a new id."""
     token = secrets.token_urlsafe(32)
     changed = update(WebSession).where(WebSession.id == session_id)
-    changed = changed.values(digest=digest(token), factor=factor, factor_at=now(), moved={})
+    changed = changed.values(digest=digest(token), factor=factor, factor_at=shown_at or now(), moved={})
     found = await session.scalar(changed.returning(WebSession.id))
     if found is None:
         raise SessionNotFound()

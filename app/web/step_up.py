@@ -4,7 +4,7 @@ The question interrupts the act, carries its form and sends it again. A program 
 says: 401, ``insufficient_user_authentication`` and how fresh the factor must be.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 
 import msgspec
@@ -60,12 +60,16 @@ StepUp = Callable[[HttpRequest, Visitor, str], Awaitable[Visitor]]
 """Check a code and renew the session; answered by a higher floor. Raises Invalid when the code is not right."""
 
 
-async def demand(request: HttpRequest, actor: Actor, visitor: Visitor, *, permission: str | None) -> None:
-    """Go on only with a factor as fresh as the permission asks; a code that came with the form makes it fresh."""
-    minutes = min(settings().step_up_minutes, visitor.fresh_minutes.get(permission or "", settings().step_up_minutes))
-    is_fresh = actor.factor_at is not None and now() - actor.factor_at <= timedelta(minutes=minutes)
-    if permission is None and visitor.factor == sessions.MERCHANTS_PROVIDER:
-        # the account is good at other merchants too: what one merchant's provider says of a factor does not open it
+async def demand(request: HttpRequest, actor: Actor, visitor: Visitor, *, permission: str | None, own: bool) -> None:
+    """Go on only with a factor as fresh as the permission asks; a code that came with the form makes it fresh.
+
+    ``own``: the act is about the person's own account, not about a merchant or the platform.
+    """
+    minutes = _minutes(visitor, permission or "")
+    is_fresh = _is_fresh(actor, minutes)
+    if visitor.factor == (sessions.MERCHANTS_PROVIDER if own else sessions.RECOVERY_CODE):
+        # the account is good at other merchants too: what one merchant's provider says of a factor does not open it;
+        # and a recovery code opens the account, where another factor is set up, and moves no money
         is_fresh = False
     code = next((field.value for field in await _fields(request) if field.name == STEP_UP_FIELD), "")
     problem = None
@@ -79,6 +83,25 @@ async def demand(request: HttpRequest, actor: Actor, visitor: Visitor, *, permis
             return
     if not is_fresh:
         raise await _question(request, max_age=minutes * 60, problem=problem)
+
+
+def _minutes(visitor: Visitor, permission: str) -> int:
+    return min(settings().step_up_minutes, visitor.fresh_minutes.get(permission, settings().step_up_minutes))
+
+
+def _is_fresh(actor: Actor, minutes: int) -> bool:
+    return actor.factor_at is not None and now() - actor.factor_at <= timedelta(minutes=minutes)
+
+
+async def demand_also(request: HttpRequest, permissions: Collection[str]) -> None:
+    """The same where an act turns out to be done under further permissions: the strictest of them holds.
+
+    A code that came with the form was taken at the door already.
+    """
+    visitor: Visitor | None = request.state.visitor
+    minutes = min((_minutes(visitor, permission) for permission in permissions), default=None) if visitor is not None else None
+    if minutes is not None and not _is_fresh(request.state.actor, minutes):
+        raise await _question(request, max_age=minutes * 60, problem=getattr(request.state, "step_up_problem", None))
 
 
 _MAJOR_PER_PROOF = 25_000

@@ -22,6 +22,7 @@ from app.tenancy.domain import Role
 from tests.support.console import OpenAs, rows, soup, words
 from tests.support.factories.api_access import make_key
 from tests.support.factories.bank_accounts import propose, somebody
+from tests.support.factories.identity import totp_code
 from tests.support.samples import furnish
 from tests.support.shop import ScriptedPsp, Shop
 from tests.support.web import Browser, text_of
@@ -291,6 +292,33 @@ class TestInbox:
         question = await approver.post(f"/approvals/refund/{item}", {"decision": "approve", "digest": digest})
         assert question.status_code == 403
         assert "Confirm it is you" in text_of(question)
+
+    @pytest.mark.parametrize("many", [False, True])
+    async def test_the_freshness_of_what_one_decides_under_holds_here_too(
+        self, shop: Shop, owner: Browser, open_as: OpenAs, psp: ScriptedPsp, many: bool
+    ) -> None:
+        """The list opens with a factor of five minutes; a merchant that asks for one of a minute before a refund is approved gets it."""
+        paid = await shop.pay()
+        await set_rule(shop, 0, 1)
+        assert (await owner.post("/team/step-up", {"minutes_payments.approve": "1"})).status_code == 303
+        item = await ask(shop, paid.payment_id)
+        approver = await open_as(shop.tenant, Role.APPROVER)
+        digest = await seen(shop, shop.actor, item)
+        path = "/approvals" if many else f"/approvals/refund/{item}"
+        form = {"chosen": f"refund:{item}:{digest}"} if many else {"decision": "approve", "digest": digest}
+        with clock.travel(timedelta(minutes=3)):
+            async with unit_of_work(None) as session:
+                await session.execute(text("update web_session set last_seen_at = :now"), {"now": clock.now()})
+            question = await approver.post(path, form)
+            assert (question.status_code, psp.made("refund")) == (403, 0)
+            assert "Confirm it is you" in text_of(question)
+            await approver.post(path, form | {"step_up_code": totp_code()})
+        assert psp.made("refund") == 1
+
+    @pytest.mark.parametrize("digest", ["x", "a:EUR:", "1:EUR", "9" * 5000 + ":EUR:"])
+    async def test_a_write_off_is_approved_as_it_was_shown_or_not_at_all(self, shop: Shop, digest: str) -> None:
+        with pytest.raises(ApprovalIsStale):
+            await inbox.KINDS["write_off"].approve(shop.actor, item="brk_00000000000000000000000000", digest=digest, reason="")
 
     async def test_payouts_credentials_and_bank_accounts_are_decided_here_too(self, psp: ScriptedPsp, open_as: OpenAs) -> None:
         shop, ids = await furnish(psp)

@@ -1,21 +1,26 @@
 """Second factors: another app, the last one stays; ten thousand guesses get nowhere and lock nobody out."""
 
+import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 import psycopg
 import pytest
+from webauthn.helpers import bytes_to_base64url
 
 from app.core import clock
 from app.core.db import unit_of_work
 from app.core.ids import PersonId, new_id
 from app.identity import flows, service
 from app.identity.domain import CodeRefused
+from app.web import cookies
 from tests.support.factories.identity import PASSWORD, TOTP_SECRET, make_person, totp_code
 from tests.support.factories.tenancy import Tenant
 from tests.support.post import letters
-from tests.support.web import Browser, text_of
+from tests.support.soft_key import SoftKey
+from tests.support.web import HOST, Browser, text_of
 
 PASSKEY = (
     "insert into passkey (id, person_id, name, credential_id, public_key, counter, created_at) values (%s, %s, 'Laptop', '1', '', 0, now())"
@@ -67,6 +72,51 @@ class TestApp:
         assert "Not set up" in text_of(page)
         (row,) = re.findall(r"/security/passkeys/(pky_\w+)/remove", page.text)
         assert (await owner.post(f"/security/passkeys/{row}/remove")).status_code == 409
+
+
+class TestSharedAddress:
+    async def test_who_guesses_from_the_same_address_keeps_no_known_browser_and_no_key_out(
+        self, open_browser: Callable[..., Browser], tenant: Tenant
+    ) -> None:
+        guesser, known, new = open_browser(), open_browser(), open_browser()
+        await guesser.get("/sign-in")
+        for number in range(30):
+            await guesser.post("/sign-in", {"email": f"person-{number}@example.test", "password": "wrong"})
+        known.client.cookies.set(cookies.device_name(), service.device_token(tenant.owner.email), domain=HOST, path="/")
+        form, statuses = {"email": tenant.owner.email, "password": PASSWORD}, []
+        for browser in (new, known):
+            await browser.get("/sign-in")
+            statuses.append((await browser.post("/sign-in", form)).status_code)
+        assert statuses == [429, 303]
+        key = SoftKey()
+        await key.belong_to(PersonId(tenant.owner.id))
+        await new.get("/sign-in")
+        asked = await new.post("/sign-in/passkey/ask")
+        assert (await new.post("/sign-in/passkey", {"answer": key.answer(asked.text)})).status_code == 303
+
+
+class TestRecoveryCodes:
+    async def test_one_opens_the_account_and_acts_for_no_merchant(self, browser: Browser, tenant: Tenant) -> None:
+        async with unit_of_work(None) as session:
+            code = (await service.renew_recovery_codes(session, PersonId(tenant.owner.id)))[0]
+        await browser.get("/sign-in")
+        await browser.follow(await browser.post("/sign-in", {"email": tenant.owner.email, "password": PASSWORD}))
+        await browser.get("/sign-in/recovery")
+        assert (await browser.post("/sign-in/recovery", {"code": code})).status_code == 303
+        assert (await browser.get("/security/app")).status_code == 200, "another factor can be set up"
+        asked = await browser.post("/toys/rename", {"name": "x"})
+        assert (asked.status_code, "Confirm" in text_of(asked)) == (403, True), "however lately the code was entered"
+        assert (await browser.post("/toys/rename", {"name": "x", "step_up_code": totp_code()})).status_code == 200
+
+
+class TestKeys:
+    @pytest.mark.parametrize("name", ["a", "é", "\u0000", ""])
+    async def test_an_answer_whose_key_has_no_readable_name_is_refused(self, owner: Browser, name: str) -> None:
+        """The question is a real one, so that everything before the name is right."""
+        asked = await owner.post("/passkeys/ask")
+        client = json.dumps({"type": "webauthn.get", "challenge": asked.json()["challenge"]}).encode()
+        answer = json.dumps({"id": name, "response": {"clientDataJSON": bytes_to_base64url(client)}})
+        assert (await owner.post("/sign-in/second-factor", {"code": answer})).status_code == 422
 
 
 class TestGuessing:

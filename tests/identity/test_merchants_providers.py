@@ -27,6 +27,7 @@ from tests.support.factories.identity import PASSWORD, make_operator, make_perso
 from tests.support.factories.sso import SETTINGS, enforce, make_provider
 from tests.support.factories.tenancy import Tenant, make_member, make_tenant
 from tests.support.foreign_provider import CLIENT, SECRET, ForeignProvider
+from tests.support.post import letters
 from tests.support.web import Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
@@ -129,6 +130,18 @@ class TestTheWay:
         assert "consultant@private.test" in text_of(await browser.follow(answer))
         assert (await browser.post("/security/sso/confirm")).status_code == 200
         assert superuser.execute("select person_id, subject from sso_identity").fetchall() == [(person.id, "stranger")]
+        assert (await letters(to=person.email))[0].subject == "A way to sign in was added"
+
+    async def test_what_another_provider_proved_is_not_connected_to_this_one(
+        self, provider: SsoProvider, acme: ForeignProvider, browser: Browser, superuser: psycopg.Connection
+    ) -> None:
+        person = await newcomer("consultant@private.test")
+        await browser.adopt(PersonId(person.id))
+        await browser.follow(await sign_in(browser, acme, provider, "stranger"))
+        superuser.execute("update sso_provider set issuer = 'https://another.test'")
+        superuser.commit()
+        assert (await browser.post("/security/sso/confirm")).status_code == 422
+        assert superuser.execute("select count(*) from sso_identity").fetchone() == (0,)
 
     async def test_two_first_sign_ins_at_one_moment_end_in_one_account(
         self, provider: SsoProvider, acme: ForeignProvider, open_browser: OpenBrowser, superuser: psycopg.Connection

@@ -19,9 +19,11 @@ from app.identity import oauth
 from app.identity.domain.providers import Proof, Provider
 from app.identity.models import Person
 from app.identity.providers import service
+from app.identity.service.events import Place
 from tests.identity.conftest import LOGOUT_PORT, addresses
 from tests.support.factories.identity import PASSWORD, make_person, totp_code
 from tests.support.foreign_provider import CLIENT, SECRET, ForeignProvider, query_of, started
+from tests.support.post import letters
 from tests.support.soft_key import SoftKey
 from tests.support.web import Browser, text_of
 
@@ -100,6 +102,7 @@ class TestConnecting:
         self, providers: None, acme: ForeignProvider, open_browser: OpenBrowser, ines: Person
     ) -> None:
         await connect(open_browser(), acme, "ines")
+        assert (await letters(to=ines.email))[0].subject == "A way to sign in was added"
         browser = open_browser()
         answer = await sign_in(browser, acme, "ines")
         assert answer.headers["location"].startswith("/sign-in/second-factor")
@@ -254,6 +257,20 @@ class TestSecondFactorElsewhere:
         assert (await sign_in(trusting, acme, "strong", "lax")).headers["location"] == "/security"
         assert (await trusting.get("/security")).status_code == 200
         assert (await sign_in(strict, acme, "strong", "acme")).headers["location"].startswith("/sign-in/second-factor")
+
+    async def test_its_factor_is_as_old_as_it_says_and_not_as_old_as_the_sign_in(self, ines: Person, superuser: psycopg.Connection) -> None:
+        lax = Provider(key="lax", name="Lax", client_id=CLIENT, client_secret=SECRET, issuer="https://lax.test", accept_mfa=True)
+        ages = []
+        for said in (timedelta(minutes=14), timedelta(seconds=-20)):
+            moment = int((clock.now() - said).timestamp())
+            proof = Proof(issuer=lax.issuer, subject="7", amr=["mfa"], auth_time=moment)
+            async with unit_of_work(None) as session:
+                _, complete = await service.open_session(session, lax, proof, ines, place=Place())
+            assert complete
+            row = superuser.execute("select now() - factor_at from web_session order by created_at desc limit 1").fetchone()
+            ages.append(row[0])  # type: ignore[index]
+        assert timedelta(minutes=14) <= ages[0] < timedelta(minutes=15)
+        assert timedelta(0) <= ages[1] < timedelta(minutes=1), "never in the future, whatever its clock says"
 
     async def test_a_passkey_completes_it_for_somebody_without_an_app(
         self, providers: None, acme: ForeignProvider, browser: Browser, superuser: psycopg.Connection

@@ -17,6 +17,7 @@ from app.core.ids import PersonId
 from app.identity.models import Person
 from tests.support.factories.identity import PASSWORD, TOTP_SECRET, make_person, totp_code
 from tests.support.factories.tenancy import Tenant
+from tests.support.post import letters
 from tests.support.web import Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
@@ -299,6 +300,7 @@ class TestRecovery:
         shown = await owner.post("/security/recovery-codes")
         new = re.findall(r"\b[a-z2-9]{6}(?:-[a-z2-9]{6}){3}\b", shown.text)
         assert len(new) == 10
+        assert (await letters(to=tenant.owner.email))[0].subject == "New recovery codes"
         browser = open_browser()
         await enter_password(browser, tenant.owner.email)
         await browser.get("/sign-in/recovery")

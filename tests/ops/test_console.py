@@ -82,9 +82,12 @@ class TestActs:
         shown = rows(soup(await operator.get("/operator/jobs")), "#dead-rows")
         assert len(shown) == 1
         form = {"merchant": public_id("mer", tenant.id), "event": event, "job": "send_webhook"}
-        assert (await operator.post("/operator/jobs/discard", form)).status_code == 422, "it needs a reason of its own"
+        assert (await operator.post("/operator/jobs/discard", form)).status_code == 422, (
+            "it needs a reason of its own, and the list is seen again"
+        )
         assert (await operator.post("/operator/jobs/requeue", form)).status_code == 303
         assert trail(superuser, tenant) == [
+            ("operator", "Mara Voss", "operator.saw_dead_jobs", REASON),
             ("operator", "Mara Voss", "operator.saw_dead_jobs", REASON),
             ("operator", "Mara Voss", "jobs.requeued", REASON),
         ]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
+import msgspec
 import pytest
 import pytest_asyncio
 from psycopg import Connection as Sql
@@ -35,7 +36,7 @@ from app.psp.domain import (
     settings_of,
 )
 from app.psp.models import Connection
-from app.tenancy.domain import Role
+from app.tenancy.domain import Role, permissions_of
 from tests.support.factories.tenancy import Tenant, make_member, make_tenant
 from tests.support.simulator import SimulatedAccount, new_webhook_secret
 
@@ -294,14 +295,14 @@ class TestTwoPeople:
             with pytest.raises(CheckViolation, match="ck_psp_credential_change"):
                 superuser.execute(statement)
 
-    async def test_only_who_may_change_the_merchant_goes_back_to_one_person(self, owner: Actor, second: Actor) -> None:
+    @pytest.mark.parametrize("role", [Role.ADMIN, Role.DEVELOPER])
+    async def test_only_who_sets_the_rules_goes_back_to_one_person(self, owner: Actor, second: Actor, role: Role) -> None:
+        """An admin changes credentials: were the rule theirs too, they would be both persons."""
         await need_two(second)
-        developer = Actor(
-            kind=second.kind, id=second.id, name="x", merchant_id=second.merchant_id, permissions=frozenset({"connections.write"})
-        )
+        other = msgspec.structs.replace(second, permissions=permissions_of(role, sandbox=False) | {"connections.write"})
         async with unit_of_work(owner.merchant) as session:
             with pytest.raises(PermissionMissing):
-                await service.set_policy(session, developer, policy=ChangePolicy.SINGLE)
+                await service.set_policy(session, other, policy=ChangePolicy.SINGLE)
             await service.set_policy(session, owner, policy=ChangePolicy.SINGLE)
             assert await queries.change_policy(session, merchant_id=owner.merchant) is ChangePolicy.SINGLE
 

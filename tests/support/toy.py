@@ -27,6 +27,7 @@ from app.tenancy.roles import pages as roles
 from app.tenancy.rules import pages as rules
 from app.tenancy.sso import pages as sso
 from app.web import health, problems, requests
+from app.web.bodies import StrictRequest
 from app.web.context import HttpRequest
 from app.web.guards import public, requires, signed_in
 from app.web.static import static_route
@@ -115,6 +116,7 @@ TOYS = [home, rename, pay, write, fail_at_commit, break_down, toy, create_toy, w
 def create_toy_app(*more: Any) -> Litestar:
     """The small application."""
     app = Litestar(
+        request_class=StrictRequest,
         route_handlers=[
             static_route(),
             *health.ROUTES,

@@ -120,6 +120,25 @@ class TestChain:
         assert (await verify(tenant)).problem is None
         assert "cut off" in str((await verify(tenant, head)).problem)
 
+    async def test_a_tail_cut_off_with_its_entries_shows_at_every_comparison_after_a_sound_one(
+        self, tenant: Tenant, superuser: psycopg.Connection
+    ) -> None:
+        """Who wants it to stay unseen without the log has to change what was compared as well."""
+        await three_blocks(tenant)
+
+        async def check() -> str | None:
+            async with unit_of_work(tenant.id) as session:
+                return (await service.check(session, tenant.actor())).problem
+
+        assert await check() is None
+        mine = f"merchant_id = '{tenant.id}' and number = 3"
+        entries = f"delete from audit_entry e using audit_sealed s where s.{mine} and e.merchant_id = s.merchant_id and e.id = s.entry_id"
+        tamper(superuser, f"{entries}; delete from audit_sealed where {mine}; delete from audit_block where {mine}")
+        assert "cut off" in str(await check())
+        await write(tenant)
+        await seal(tenant)
+        assert "cut off" in str(await check()), "nor does it pass when the chain has grown again"
+
     async def test_the_database_refuses_to_change_what_is_written(self, tenant: Tenant, superuser: psycopg.Connection) -> None:
         await three_blocks(tenant)
         for table in ("audit_entry", "audit_block", "audit_sealed"):

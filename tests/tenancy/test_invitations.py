@@ -107,6 +107,24 @@ async def test_an_admin_invites_no_owner_and_who_left_lets_nobody_in(tenant: Ten
             await service.join(session, key=key_of(link), name="Lena", password=PASSWORD)
 
 
+async def test_who_may_not_give_the_role_any_more_lets_nobody_into_it(tenant: Tenant, superuser: psycopg.Connection) -> None:
+    """Otherwise whoever is about to lose a role leaves a door to it open for a week."""
+    second = await make_member(tenant, Role.OWNER)
+    async with unit_of_work(tenant.id) as session:
+        await service.invite(session, tenant.actor(person_id=second.id), email=EMAIL, role=Role.OWNER)
+    key = key_of(await link_in_mail(to=EMAIL))
+    for role in ("admin", "viewer"):
+        superuser.execute("update membership set role = %s where merchant_id = %s and person_id = %s", [role, tenant.id, second.id])
+        superuser.commit()
+        with pytest.raises(InvitationInvalid, match="may not give that role"):
+            async with unit_of_work(None) as session:
+                await service.join(session, key=key, name="Lena", password=PASSWORD)
+    superuser.execute("update membership set role = 'owner' where merchant_id = %s and person_id = %s", [tenant.id, second.id])
+    superuser.commit()
+    async with unit_of_work(None) as session:
+        await service.join(session, key=key, name="Lena", password=PASSWORD)
+
+
 async def test_of_eight_at_once_one_joins(owner: Browser, tenant: Tenant, superuser: psycopg.Connection) -> None:
     key = key_of(await invite(owner))
 

@@ -82,3 +82,32 @@ async def test_an_admin_resets_no_owner_and_nobody_of_another_merchant(tenant: T
     await make_member(await make_tenant(), Role.VIEWER, person=person)
     with pytest.raises(WorksElsewhere):
         await request_reset(tenant, admin, person, superuser)
+
+
+async def test_what_became_wrong_in_between_is_not_done(tenant: Tenant, superuser: psycopg.Connection) -> None:
+    """Whoever began to work elsewhere, or was asked for by an admin who is none any more, keeps their factors."""
+    admin, second = await make_member(tenant, Role.ADMIN), await make_member(tenant, Role.ADMIN)
+    elsewhere, later, here, owner = [await make_member(tenant, Role.VIEWER) for _ in range(4)]
+    rows = [await request_reset(tenant, admin, person, superuser) for person in (elsewhere, later, here, owner)]
+    other = await make_tenant()
+    await make_member(other, Role.VIEWER, person=elsewhere)
+    with pytest.raises(WorksElsewhere):
+        await approve(tenant, second.id, rows[0])
+    for row in rows[1:]:
+        await approve(tenant, second.id, row)
+    await make_member(other, Role.VIEWER, person=later)
+    superuser.execute("update membership set role = 'owner' where merchant_id = %s and person_id = %s", [tenant.id, owner.id])
+    superuser.execute("update factor_reset set due_at = due_at + interval '1 hour' where person_id = %s", [here.id])
+    superuser.commit()
+    with clock.travel(timedelta(hours=24, seconds=1)):
+        assert await flows.finish_due() == 0
+    superuser.execute("update membership set role = 'viewer' where merchant_id = %s and person_id = %s", [tenant.id, admin.id])
+    superuser.commit()
+    with clock.travel(timedelta(hours=26)):
+        assert await flows.finish_due() == 0
+    found = superuser.execute("select status from factor_reset order by id").fetchall()
+    assert [status for (status,) in found] == ["requested", "cancelled", "cancelled", "cancelled"]
+    assert superuser.execute("select count(*) from person_event where what = 'factors_reset'").fetchone() == (0,)
+    told = superuser.execute("select count(*) from audit_entry where action = 'factor_reset.cancelled'").fetchone()
+    assert told == (3,)
+    assert "cannot be done any more" in (await letters(to=later.email))[0].text

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 
@@ -208,6 +210,26 @@ class TestLimits:
         own = parse_id("mem", next(m.id for m in (await do(tenant, queries.team)).members if m.me))  # type: ignore[attr-defined]
         with pytest.raises(OwnRole):
             await do(tenant, members.set_limit, member_id=own, permission="payments.refund", most=Money(1, "EUR"))
+
+    async def test_whoever_lifts_or_raises_one_holds_what_the_member_then_may(self, tenant: Tenant) -> None:
+        """An admin moves no money: they may tighten what an owner allowed, and give none of it back."""
+        _, member = await join(tenant, Role.SUPPORT)
+        admin = tenant.actor(Role.ADMIN, person_id=(await join(tenant, Role.ADMIN))[0].id)
+        values: dict[str, Any] = {"member_id": member, "permission": "payments.refund"}
+        await do(tenant, members.set_limit, admin, **values, most=Money(500, "EUR"))
+        await do(tenant, members.set_limit, admin, **values, most=Money(100, "EUR"))
+        for wider in (Money(101, "EUR"), Money(1, "USD")):
+            with pytest.raises(PermissionNotHeld, match=r"payments\.refund"):
+                await do(tenant, members.set_limit, admin, **values, most=wider)
+        with pytest.raises(PermissionNotHeld, match=r"payments\.refund"):
+            await do(tenant, members.remove_limit, admin, **values, currency="EUR")
+        limited = msgspec.structs.replace(tenant.actor(person_id=admin.id), limits={"payments.refund:EUR": 200})
+        await do(tenant, members.set_limit, limited, **values, most=Money(200, "EUR"))
+        with pytest.raises(PermissionNotHeld):
+            await do(tenant, members.set_limit, limited, **values, most=Money(201, "EUR"))
+        await do(tenant, members.set_limit, **values, most=Money(900, "USD"))
+        await do(tenant, members.remove_limit, admin, **values, currency="USD")
+        await do(tenant, members.remove_limit, **values, currency="EUR")
 
     def test_a_limited_permission_is_closed_in_other_currencies(self) -> None:
         actor = Actor(kind=ActorKind.USER, name="x", limits={"payments.refund:EUR": 100})

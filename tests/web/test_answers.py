@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from app.core.settings import settings
+from app.web.context import CSRF_HEADER
 from tests.support.factories.api_access import make_key
 from tests.support.factories.tenancy import Tenant
 from tests.support.headers import wrong_with
@@ -189,6 +190,26 @@ class TestReadiness:
         assert (await browser.get("/healthz")).json() == {"status": "ok"}
 
 
+class TestOddRequests:
+    @pytest.mark.parametrize("path", ["/%E6%97%A5", "/%F0%9F%98%80", "/caf%C3%A9?q=%E6%97%A5"])
+    async def test_any_letters_may_stand_in_the_address_one_goes_on_to(self, owner: Browser, path: str) -> None:
+        answer = await owner.get(f"/sign-in?next={path}")
+        assert (answer.status_code, answer.headers["location"].isascii()) == (303, True)
+        hard = await owner.get("/sign-in?next=/a%2520b%3Fq%3D%2526", headers={"hx-request": "true"})
+        assert hard.headers["hx-redirect"] == "/a%20b?q=%26", "what is encoded already stays as it is"
+
+    @pytest.mark.parametrize("charset", ["bogus", "utf-16"])
+    async def test_a_form_in_an_encoding_that_cannot_be_read_is_refused(self, owner: Browser, charset: str) -> None:
+        part = f'--x\r\nContent-Disposition: form-data; name="next"\r\nContent-Type: text/plain; charset={charset}\r\n\r\nabc\r\n--x--\r\n'
+        headers = {"content-type": "multipart/form-data; boundary=x", CSRF_HEADER: owner.token}
+        answer = await owner.client.post("/sign-in", content=part.encode(), headers=headers)
+        assert answer.status_code == 400
+
+    @pytest.mark.parametrize("asked", ["until=9999-12-31", "since=0001-01-01", "since=9999-12-31&until=9999-12-31"])
+    async def test_the_first_and_the_last_day_there_are_can_be_asked_for(self, owner: Browser, asked: str) -> None:
+        assert (await owner.get(f"/audit?{asked}")).status_code == 200
+
+
 class TestAddresses:
     def test_forwarded_headers_count_only_from_our_proxies(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import msgspec
@@ -196,17 +217,20 @@ class TestAddresses:
 
         from app.web import addresses
 
-        def seen(peer: str, forwarded: str, proxies: str) -> str:
+        def seen(peer: str, *lines: str, proxies: str = "10.0.0.0/8") -> str:
             monkeypatch.setattr(addresses, "settings", lambda: msgspec.structs.replace(settings(), trusted_proxies=proxies))
-            request = RequestFactory().get("/", headers={"x-forwarded-for": forwarded})
+            request = RequestFactory().get("/")
+            request.scope["headers"] = [(b"x-forwarded-for", line.encode()) for line in lines]
             request.scope["client"] = (peer, 1)
             return addresses.client_address(request)
 
-        assert seen("203.0.113.9", "1.2.3.4", "") == "203.0.113.9"
-        assert seen("203.0.113.9", "1.2.3.4", "10.0.0.0/8") == "203.0.113.9"
-        assert seen("10.0.0.1", "1.2.3.4", "10.0.0.0/8") == "1.2.3.4"
-        assert seen("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.7", "10.0.0.0/8") == "1.2.3.4", "what stands left of it may be invented"
-        assert seen("10.0.0.1", "nonsense", "10.0.0.0/8") == "10.0.0.1"
+        assert seen("203.0.113.9", "1.2.3.4", proxies="") == "203.0.113.9"
+        assert seen("203.0.113.9", "1.2.3.4") == "203.0.113.9"
+        assert seen("10.0.0.1", "1.2.3.4") == "1.2.3.4"
+        assert seen("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.7") == "1.2.3.4", "what stands left of it may be invented"
+        assert seen("10.0.0.1", "nonsense") == "10.0.0.1"
+        assert seen("10.0.0.1", "6.6.6.6", "1.2.3.4") == "1.2.3.4", "a proxy may write a line of its own below the caller's"
+        assert seen("10.0.0.1", "6.6.6.6", "1.2.3.4, 10.0.0.7", "10.0.0.8") == "1.2.3.4"
 
     def test_one_ipv6_customer_is_one_address(self) -> None:
         from app.web.addresses import limit_key

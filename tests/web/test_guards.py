@@ -10,10 +10,11 @@ from litestar import get
 from app.core import clock
 from app.core.ids import PersonId
 from app.tenancy.domain import Role
+from app.web.context import CSRF_HEADER
 from tests.support.factories.identity import totp_code
 from tests.support.factories.tenancy import Tenant, make_member
 from tests.support.toy import create_toy_app
-from tests.support.web import Browser, text_of
+from tests.support.web import ORIGIN, Browser, text_of
 
 OpenBrowser = Callable[..., Browser]
 HTMX = {"hx-request": "true", "hx-request-type": "partial"}
@@ -45,6 +46,12 @@ class TestNobody:
 
     async def test_a_session_cookie_opens_nothing_in_the_api(self, owner: Browser) -> None:
         assert (await owner.get("/v1/toys/one")).status_code == 401
+
+    @pytest.mark.parametrize("path", ["//v1/toys", "/v1//toys", "///v1///toys/"])
+    async def test_nor_where_the_router_reads_the_address_more_kindly(self, owner: Browser, path: str) -> None:
+        """The API asks no person for a fresh factor and counts no money: a session must not reach it by any spelling."""
+        answer = await owner.client.post(f"{ORIGIN}{path}", json={"name": "x"}, headers={CSRF_HEADER: owner.token})
+        assert answer.status_code == 401
 
 
 class TestPasswordOnly:
@@ -184,6 +191,10 @@ class TestFreshness:
         question = await owner.post("/invitations", {"email": "x@example.test", "role": "emperor"})
         assert question.status_code == 403
         assert "Confirm it is you" in text_of(question), "five for the team"
+
+    @pytest.mark.parametrize("minutes", ["9" * 5000, "²", "-1", "0", "16", "", "1.5"])
+    async def test_what_is_no_number_of_minutes_is_refused(self, owner: Browser, minutes: str) -> None:
+        assert (await owner.post("/team/step-up", {"minutes_merchant.write": minutes})).status_code == 422
 
     async def test_a_merchant_asks_for_more_and_never_for_less(self, owner: Browser) -> None:
         assert (await owner.post("/team/step-up", {"minutes_merchant.write": "2"})).status_code == 303

@@ -29,8 +29,10 @@ async def sign_in(*, email: str, password: str, address: str, user_agent: str, d
 
     ``device`` is what the browser kept of an earlier complete sign-in: there, nobody outside can make this person wait.
     """
-    account, place = service.tries_key(email, device), f"address:{address}"
-    await tries.take(**{account: 0, place: tries.FREE_FOR_ADDRESS})
+    account = service.tries_key(email, device)
+    # a known browser has tries of its own; those of its address anybody in the same office or network could use up
+    counted = {account: 0} if account.startswith("device:") else {account: 0, f"address:{address}": tries.FREE_FOR_ADDRESS}
+    await tries.take(**counted)
     async with unit_of_work(None) as session:
         person = await queries.someone(session, email)
     if not await service.password_matches(password, person.password_hash if person else None) or person is None:
@@ -41,7 +43,7 @@ async def sign_in(*, email: str, password: str, address: str, user_agent: str, d
         log.warning("sign_in_refused", address=address)
         raise SignInRefused("The e-mail address or the password is wrong.")
     async with unit_of_work(None) as session:
-        await service.give_back_tries(session, account, place)
+        await service.give_back_tries(session, *counted)
         await service.renew_hash(session, person, password)
         await service.prepare_totp(session, person)
         token = await sessions.open_session(session, person_id=PersonId(person.id), address=address, user_agent=user_agent)
@@ -124,10 +126,17 @@ async def enrol(visitor: Visitor, *, code: str, place: Place) -> tuple[str, list
         codes = await service.enrol(session, visitor.person_id, code=code)
         await service.give_back_tries(session, key)
         token = await sessions.prove_factor(session, visitor.session_id, factor=Factor.TOTP)
-        await events.note(session, visitor.person_id, Happening.FACTOR_ADDED, place, about="Authenticator app")
-        await events.note(session, visitor.person_id, Happening.SIGNED_IN, place, about=Factor.TOTP)
+        await _note_enrolment(session, visitor.person_id, Factor.TOTP, place, about="Authenticator app")
     log.info("second_factor_enrolled", person=str(visitor.person_id))
     return token, codes
+
+
+async def _note_enrolment(session: AsyncSession, person_id: PersonId, factor: Factor, place: Place, *, about: str) -> None:
+    """Write down a first second factor and tell the person: until then the password alone was enough to set up any."""
+    await events.note(session, person_id, Happening.FACTOR_ADDED, place, about=about)
+    await events.note(session, person_id, Happening.SIGNED_IN, place, about=factor)
+    sentence = f"A second factor ({about}) was set up for your account. Every sign-in asks for it from now on."
+    await events.tell(session, await queries.person(session, person_id), place, subject="A second factor was set up", sentence=sentence)
 
 
 async def enrol_passkey(visitor: Visitor, *, answer: str, name: str, place: Place) -> tuple[str, list[str]]:
@@ -138,8 +147,7 @@ async def enrol_passkey(visitor: Visitor, *, answer: str, name: str, place: Plac
         await passkeys.add(session, visitor.person_id, answer=answer, name=name)
         codes = await service.renew_recovery_codes(session, visitor.person_id)
         token = await sessions.prove_factor(session, visitor.session_id, factor=Factor.PASSKEY)
-        await events.note(session, visitor.person_id, Happening.FACTOR_ADDED, place, about=name)
-        await events.note(session, visitor.person_id, Happening.SIGNED_IN, place, about=Factor.PASSKEY)
+        await _note_enrolment(session, visitor.person_id, Factor.PASSKEY, place, about=name)
     log.info("second_factor_enrolled", person=str(visitor.person_id))
     return token, codes
 
@@ -158,14 +166,16 @@ async def add_passkey(visitor: Visitor, *, answer: str, name: str, place: Place)
 async def sign_in_with_passkey(*, answer: str, asker: str, place: Place) -> tuple[str, str]:
     """Sign in with a passkey alone: it proves the device and, because it made sure of its owner, the person. Gives the session's id and the
     person's e-mail address."""
-    await tries.take(**{f"address:{place.address}": tries.FREE_FOR_ADDRESS})
+    # not the tries of passwords: who guesses those must not make the owners of keys wait
+    counted = f"passkey:{place.address}"
+    await tries.take(**{counted: tries.FREE_FOR_ADDRESS})
     async with unit_of_work(None) as session:
         person_id = await passkeys.owner_of(session, answer)
     try:
         async with unit_of_work(None) as session:
             person = await queries.person(session, person_id)
             await passkeys.use(session, person_id, answer=answer, asker=asker, verified=True)
-            await service.give_back_tries(session, f"address:{place.address}")
+            await service.give_back_tries(session, counted)
             token = await sessions.open_session(
                 session, person_id=person_id, address=place.address, user_agent=place.user_agent, factor=Factor.PASSKEY
             )

@@ -186,9 +186,11 @@ async def end_other_sessions(request: HttpRequest, session: NamedDependency[Asyn
 @post("/security/recovery-codes", name="identity:renew_recovery_codes", status_code=200, guards=[signed_in(fresh=True)])
 async def renew_recovery_codes(request: HttpRequest, session: NamedDependency[AsyncSession]) -> Response[str]:
     """Ten new recovery codes, shown once; the old ones stop working."""
-    who = visitor_of(request).person_id
+    who, place = visitor_of(request).person_id, place_of(request)
     codes = await service.renew_recovery_codes(session, who)
-    await events.note(session, who, Happening.RECOVERY_CODES_RENEWED, place_of(request))
+    await events.note(session, who, Happening.RECOVERY_CODES_RENEWED, place)
+    sentence = "New recovery codes were made for your account. The ones before do not work any more."
+    await events.tell(session, await queries.person(session, who), place, subject="New recovery codes", sentence=sentence)
     page = RecoveryCodesPage(codes=codes, next="/security")
     return render(request, "identity/recovery_codes.html", page, fragment="identity/_recovery_codes.html")
 

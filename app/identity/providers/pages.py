@@ -14,6 +14,7 @@ from app.core.secrets import SecretUnreadable, mac, mac_matches, seal, unseal
 from app.core.settings import settings
 from app.identity import flows as people
 from app.identity import oauth
+from app.identity import queries as accounts
 from app.identity.domain.providers import Provider, ProviderAnswer, of_merchant
 from app.identity.providers import flows, queries, service
 from app.identity.schemas import ConfirmPage, ConnectionsPage, LogoutForm, ProviderTroublePage, SignedOutPage
@@ -48,10 +49,6 @@ def browser_of(request: HttpRequest) -> str:
     """What this browser's attempts are bound to; empty when it holds nothing of ours."""
     held = request.cookies.get(cookies.provider_name(), "")
     return held if _BROWSER.fullmatch(held) else ""
-
-
-def _place(request: HttpRequest) -> Place:
-    return Place(address=request.state.address, user_agent=request.headers.get("user-agent", ""))
 
 
 def _asked(request: HttpRequest, name: str) -> str:
@@ -142,8 +139,11 @@ async def confirm(request: HttpRequest, session: NamedDependency[AsyncSession]) 
     answer_invalid_with(request, "identity/provider_trouble.html", ProviderTroublePage(provider="the provider"))
     who = _visitor(request).person_id
     key = await service.confirm_link(session, who, browser=browser_of(request))
-    await events.note(session, who, Happening.PROVIDER_CONNECTED, place_of(request), about=queries.provider(key).name)
-    return redirect(request, "/security/providers", toast=f"You can sign in with {queries.provider(key).name} now", hard=True)
+    name, place = queries.provider(key).name, place_of(request)
+    await events.note(session, who, Happening.PROVIDER_CONNECTED, place, about=name)
+    sentence = f"An account of {name} was connected to yours. It can be used to sign in."
+    await events.tell(session, await accounts.person(session, who), place, subject="A way to sign in was added", sentence=sentence)
+    return redirect(request, "/security/providers", toast=f"You can sign in with {name} now", hard=True)
 
 
 @post("/security/providers/{identity_id:str}/disconnect", name="providers:disconnect", status_code=200, guards=[signed_in(fresh=True)])
@@ -153,7 +153,10 @@ async def disconnect(request: HttpRequest, identity_id: FromPath[str], session: 
     page = ConnectionsPage(rows=await queries.identities(session, visitor.person_id), providers=queries.choices())
     answer_invalid_with(request, "identity/providers.html", page)
     issuer = await service.unlink(session, visitor.person_id, parse_id("idn", identity_id))
-    await events.note(session, visitor.person_id, Happening.PROVIDER_DISCONNECTED, _place(request), about=issuer)
+    place, who = place_of(request), await accounts.person(session, visitor.person_id)
+    await events.note(session, visitor.person_id, Happening.PROVIDER_DISCONNECTED, place, about=issuer)
+    sentence = f"Your account of {issuer} was disconnected. It cannot be used to sign in any more."
+    await events.tell(session, who, place, subject="A way to sign in was removed", sentence=sentence)
     return redirect(request, "/security/providers", toast="Disconnected")
 
 

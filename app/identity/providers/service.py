@@ -1,7 +1,7 @@
 """Writes about sign-in through providers: begun attempts, connected accounts, the sessions that came of them. Each in one transaction."""
 
 import secrets
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import delete, func, insert, select, update
@@ -206,7 +206,9 @@ async def open_session(
     complete = proves_second_factor(provider, proof, at=now(), fresh=fresh) and await people.is_enrolled(session, person)
     if complete:
         factor = Factor.MERCHANTS_PROVIDER if bound else Factor.PROVIDER
-        token = await sessions.prove_factor(session, session_id, factor=factor)
+        # as old as the provider says: that it was told a moment ago makes a factor no fresher
+        shown_at = min(now(), datetime.fromtimestamp(proof.auth_time, UTC))
+        token = await sessions.prove_factor(session, session_id, factor=factor, shown_at=shown_at)
         await events.note(session, who, Happening.SIGNED_IN, place, about=factor)
     return token, complete
 

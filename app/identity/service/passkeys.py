@@ -151,12 +151,16 @@ async def add(session: AsyncSession, person_id: PersonId, *, answer: str, name: 
     return row
 
 
-async def owner_of(session: AsyncSession, answer: str) -> PersonId:
-    """Whose key gives this answer; the answer itself is not yet checked."""
+def _credential_id(answer: str) -> bytes:
     try:
-        credential_id = base64url_to_bytes(msgspec.json.decode(answer, type=_Answer).id)
+        return base64url_to_bytes(msgspec.json.decode(answer, type=_Answer).id)
     except (msgspec.DecodeError, ValueError):
         raise PasskeyRefused(_AGAIN) from None
+
+
+async def owner_of(session: AsyncSession, answer: str) -> PersonId:
+    """Whose key gives this answer; the answer itself is not yet checked."""
+    credential_id = _credential_id(answer)
     owner = select(Passkey.person_id).join(Person, Person.id == Passkey.person_id)
     found = await session.scalar(owner.where(Passkey.credential_id == credential_id, Person.status == "active"))
     if found is None:
@@ -167,7 +171,7 @@ async def owner_of(session: AsyncSession, answer: str) -> PersonId:
 async def use(session: AsyncSession, person_id: PersonId, *, answer: str, asker: str = "", verified: bool = False) -> Passkey:
     """Accept the answer of one of a person's keys. ``verified``: the key itself must have made sure of its owner."""
     challenge = await _take_challenge(session, answer, asker=asker or asker_of(person_id))
-    credential_id = base64url_to_bytes(msgspec.json.decode(answer, type=_Answer).id)
+    credential_id = _credential_id(answer)
     mine = select(Passkey).where(Passkey.person_id == person_id, Passkey.credential_id == credential_id)
     key = await session.scalar(mine.with_for_update())
     if key is None:

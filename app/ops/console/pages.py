@@ -86,12 +86,15 @@ async def requeue_job(request: HttpRequest, actor: Who) -> Response[str]:
 @post("/operator/jobs/discard", name="operator:discard", status_code=200, guards=ACTING)
 async def discard_job(request: HttpRequest, session: Session, actor: Who) -> Response[str]:
     """Set a dead job aside for good."""
-    answer_invalid_with(request, "operator/jobs.html", await queries.dead_jobs(session, operating_of(request), chosen=JobFilter()))
-    form = await read_form(request, JobForm)
-    merchant_id = MerchantId(parse_id("mer", form.merchant))
-    async with unit_of_work(merchant_id) as own:
-        here = service.at(actor, merchant_id, "jobs.repair")
-        await service.discard_job(own, here, event=form.event, job=form.job, reason=form.reason)
+    operating = operating_of(request)
+    page = await queries.dead_jobs(session, operating, chosen=JobFilter())
+    answer_invalid_with(request, "operator/jobs.html", page)
+    async with service.noting(actor, visit=operating.visit, merchants=[row.merchant_id for row in page.jobs.items], what="dead_jobs"):
+        form = await read_form(request, JobForm)
+        merchant_id = MerchantId(parse_id("mer", form.merchant))
+        async with unit_of_work(merchant_id) as own:
+            here = service.at(actor, merchant_id, "jobs.repair")
+            await service.discard_job(own, here, event=form.event, job=form.job, reason=form.reason)
     return redirect(request, "/operator/jobs", toast="Set aside")
 
 

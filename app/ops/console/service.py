@@ -1,6 +1,7 @@
 """What operators do: open and close visits, and act at one merchant. The merchant reads all of it in its audit trail."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import audit
 from app.core.actors import Actor
 from app.core.clock import now
+from app.core.db import unit_of_work
+from app.core.errors import AppError
 from app.core.ids import MerchantId, PersonId, new_id, parse_id
 from app.ops import service
 from app.ops.models import OperatorVisit
@@ -42,6 +45,17 @@ async def note_look(session: AsyncSession, actor: Actor, *, visit: UUID | None, 
     values = {"visit": visit, "now": now(), "what": what, "merchants": seen, "entries": [new_id() for _ in seen]}
     if seen:
         await session.execute(_LOOK, values | {"actor": msgspec.json.encode(who).decode()})
+
+
+@asynccontextmanager
+async def noting(actor: Actor, *, visit: UUID | None, merchants: Iterable[str], what: str) -> AsyncIterator[None]:
+    """An act whose refusal shows again what it was chosen from: then that look is written down, although nothing else of the act is."""
+    try:
+        yield
+    except AppError:
+        async with unit_of_work(None) as session:
+            await note_look(session, actor, visit=visit, merchants=merchants, what=what)
+        raise
 
 
 async def note_act(session: AsyncSession, actor: Actor, *, object_type: str, object_id: UUID, what: str, reason: str) -> None:

@@ -9,7 +9,7 @@ from app.core.actors import Actor
 from app.core.db import unit_of_work
 from app.core.ids import MerchantId, PaymentId, path_id
 from app.ops.console.pages import operating_of, query_of
-from app.ops.console.service import at, note_act, note_look
+from app.ops.console.service import at, note_act, note_look, noting
 from app.ops.queue import flows, queries
 from app.ops.queue.domain import Act, Item, Kind
 from app.ops.queue.schemas import CheckPage, OperatorPaymentPage, OperatorRefundForm, QueueFilter, QueueRow, RunForm
@@ -54,12 +54,18 @@ async def run_chosen(request: HttpRequest, actor: Who) -> Response[str]:
     items = queries.read_items(tokens)
     rows = await _rows(request, items)
     answer_invalid_with(request, CHECK, await _rehearsed(request, actor, rows, act, asked=len(items)))
-    form = await read_form(request, RunForm)
+    operating = operating_of(request)
+    async with noting(actor, visit=operating.visit, merchants=[row.merchant_id for row in rows], what=SEEN):
+        form = await read_form(request, RunForm)
     leaving = [row.amount for row in rows if row.amount and row.kind is Kind.FAILED and row.what == "refund" and form.act is Act.REPAIR]
     await spend(request, *leaving)
     waiting = [Item.read(row.token) for row in rows]
     verdicts = await flows.run(actor, waiting, act=form.act, reason=form.reason.strip())
-    page = queries.check_page(operating_of(request), rows, verdicts, act=form.act, asked=len(items), is_done=True)
+    # what was done is written down by the act; what was refused is shown all the same
+    refused = [row.merchant_id for row, verdict in zip(rows, verdicts, strict=True) if not verdict.is_possible]
+    async with unit_of_work(None) as session:
+        await note_look(session, actor, visit=operating.visit, merchants=refused, what=SEEN)
+    page = queries.check_page(operating, rows, verdicts, act=form.act, asked=len(items), is_done=True)
     return render(request, CHECK, page)
 
 

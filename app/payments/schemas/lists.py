@@ -153,7 +153,7 @@ class PaymentFilters(msgspec.Struct, frozen=True, kw_only=True):
     def id_range(self) -> tuple[datetime | None, datetime | None]:
         """From when and before when, in UTC."""
         begin = datetime(self.since.year, self.since.month, self.since.day, tzinfo=UTC) if self.since else None
-        last = self.until + timedelta(days=1) if self.until else None
+        last = self.until + timedelta(days=1) if self.until and self.until < date.max else None
         return begin, datetime(last.year, last.month, last.day, tzinfo=UTC) if last else None
 
 

@@ -140,10 +140,11 @@ async def record_test(session: AsyncSession, actor: Actor, *, connection_id: Con
 
 
 async def set_policy(session: AsyncSession, actor: Actor, *, policy: ChangePolicy) -> None:
-    """Say whether new credentials need a second person; going back to one person is for those who may change the merchant."""
+    """Say whether new credentials need a second person; going back to one person is for those who set which acts need a second one."""
     before = await queries.change_policy(session, merchant_id=actor.merchant)
     if before is ChangePolicy.FOUR_EYES and policy is ChangePolicy.SINGLE:
-        actor.require("merchant.write")
+        # not for whoever changes credentials: an admin would do both alone, one after the other
+        actor.require("rules.write")
     values = {"policy": policy, "updated_at": now()}
     row = insert(ConnectionPolicy).values(merchant_id=actor.merchant, **values)
     await session.execute(row.on_conflict_do_update(index_elements=["merchant_id"], set_=values))

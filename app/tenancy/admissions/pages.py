@@ -93,7 +93,7 @@ async def show_confirm(request: HttpRequest, session: Session) -> Response[str]:
 async def confirm(request: HttpRequest, session: Session) -> Response[str]:
     """Connect the account; the team is a link away, by the provider."""
     answer_invalid_with(request, TROUBLE, ProviderTroublePage(provider="the provider"))
-    row = await service.confirm_link(session, visitor_of(request).person_id, browser=browser_of(request))
+    row = await service.confirm_link(session, visitor_of(request).person_id, browser=browser_of(request), place=place_of(request))
     return render(request, "tenancy/sso_connected.html", SsoConnectedPage(key=public_id("sso", row.id), provider=row.name))
 
 

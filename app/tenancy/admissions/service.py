@@ -14,6 +14,8 @@ from app.core.ids import MerchantId, PersonId
 from app.identity import queries as people
 from app.identity.domain.providers import IdentityTaken, Proof, ProviderSignInRefused
 from app.identity.providers import service as ways
+from app.identity.service import events
+from app.identity.service.events import Place
 from app.tenancy import service as teams
 from app.tenancy.admissions import queries
 from app.tenancy.domain import Role, RoleNotFound
@@ -97,10 +99,12 @@ async def _connect(session: AsyncSession, row: SsoProvider, proof: Proof, person
     return await queries.identity(session, row, proof.subject)
 
 
-async def confirm_link(session: AsyncSession, person_id: PersonId, *, browser: str) -> SsoProvider:
+async def confirm_link(session: AsyncSession, person_id: PersonId, *, browser: str, place: Place) -> SsoProvider:
     """Connect the account that this browser has proven to the person who has proven theirs; once. Gives the provider."""
     waiting = await ways.take_link(session, browser=browser, of_merchants=True)
     row = await queries.open_provider(session, provider_id_of(waiting.provider))
+    if waiting.issuer != row.issuer:
+        raise ProviderSignInRefused(f"{row.name} is another provider now than the one you were at. Begin again at the sign-in page.")
     values = {"merchant_id": row.merchant_id, "provider_id": row.id, "subject": waiting.subject or "", "person_id": person_id}
     values |= {"email": waiting.email or "", "created_at": now()}
     try:
@@ -110,4 +114,7 @@ async def confirm_link(session: AsyncSession, person_id: PersonId, *, browser: s
     house = Actor.system(MerchantId(row.merchant_id), _HOUSE)
     after = {"person": str(person_id), "email": waiting.email}
     await audit.record(session, house, action="sso.account_connected", object_type="sso_provider", object_id=row.id, after=after)
+    sentence = f"An account of {row.name}, a team’s provider, was connected to yours. It can be used to sign in to that team."
+    who = await people.person(session, person_id)
+    await events.tell(session, who, place, subject="A way to sign in was added", sentence=sentence)
     return row

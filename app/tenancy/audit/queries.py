@@ -128,6 +128,12 @@ async def chain_state(session: AsyncSession, *, merchant_id: MerchantId) -> Chai
     return state
 
 
+async def last_sound_head(session: AsyncSession, *, merchant_id: MerchantId) -> str | None:
+    """The head that the last comparison without a problem ended at; nothing before the first one that saw a block."""
+    sound = select(AuditCheck.head).where(AuditCheck.merchant_id == merchant_id, AuditCheck.problem.is_(None), AuditCheck.blocks > 0)
+    return await session.scalar(sound.order_by(AuditCheck.id.desc()).limit(1))
+
+
 async def unsealed(session: AsyncSession, *, merchant_id: MerchantId, back: timedelta, most: int) -> list[UUID]:
     """Entries that are in no block yet, oldest first."""
     return list(await session.scalars(_UNSEALED, {"merchant": merchant_id, "back": back, "most": most}))

@@ -91,7 +91,7 @@ class AuditFilters(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def end(self) -> date | None:
         """The first day that is not wanted any more."""
-        return self.until + timedelta(days=1) if self.until else None
+        return self.until + timedelta(days=1) if self.until and self.until < date.max else None
 
 
 class AuditRow(msgspec.Struct, kw_only=True):

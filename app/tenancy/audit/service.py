@@ -42,8 +42,9 @@ async def seal(session: AsyncSession, *, merchant_id: MerchantId, back: timedelt
 
 
 async def check(session: AsyncSession, actor: Actor) -> Verdict:
-    """Compare the merchant's trail with its chain and keep what was found."""
-    verdict = await queries.verify(session, merchant_id=actor.merchant)
+    """Compare the merchant's trail with its chain and keep what was found. The head of the last sound comparison must still be in it."""
+    known = await queries.last_sound_head(session, merchant_id=actor.merchant)
+    verdict = await queries.verify(session, merchant_id=actor.merchant, expected_head=known)
     values = {"blocks": verdict.blocks, "entries": verdict.entries, "head": verdict.head, "problem": verdict.problem}
     session.add(AuditCheck(merchant_id=actor.merchant, id=new_id(), checked_at=now(), checked_by=actor.name, **values))
     if not verdict.is_sound:

@@ -7,13 +7,15 @@ from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit, mail
-from app.core.actors import Actor
+from app.core.actors import Actor, PermissionMissing
 from app.core.clock import now
+from app.core.errors import Invalid
 from app.core.ids import MerchantId, PersonId, new_id
 from app.core.secrets import digest
 from app.identity import queries as people
 from app.identity import service as identity
 from app.identity.domain import check_email, normalised
+from app.tenancy import queries as teams_now
 from app.tenancy import service as teams
 from app.tenancy.domain import MemberExists, Role, RoleNotFound
 from app.tenancy.invitations import queries
@@ -118,18 +120,22 @@ async def _end(session: AsyncSession, actor: Actor, row: Invitation, *, event: s
 
 
 async def accept(session: AsyncSession, *, key: str, person_id: PersonId, email: str) -> MerchantId:
-    """Join by an invitation's key. It is good once, for its own address, and only as long as whoever sent it works there."""
+    """Join by an invitation's key. It is good once, for its own address, and only as long as whoever sent it may let people in so."""
     row = await queries.by_key(session, key)
     if row.email_lc != normalised(email):
         raise InvitationForSomebodyElse("Sign in with the address it was sent to.")
     merchant_id = MerchantId(row.merchant_id)
-    if not await _is_member(session, merchant_id, row.invited_by):
+    inviter = await teams_now.colleague(session, merchant_id, row.invited_by)
+    if inviter is None:
         raise InvitationInvalid("Whoever sent it does not work there any more. Ask for a new one.")
     house, role = Actor.system(merchant_id, "Invitation"), roles.chosen(row.role)
     try:
-        await roles.role(session, house, role)
+        inviter.require("team.write")
+        await teams.check_grant(session, inviter, role)
     except RoleNotFound:
         raise InvitationInvalid("The role it was for does not exist any more. Ask for a new one.") from None
+    except (Invalid, PermissionMissing):
+        raise InvitationInvalid("Whoever sent it may not give that role any more. Ask for a new one.") from None
     await _end(session, house, row, event="accept")
     await teams.add_member(session, house, merchant_id=merchant_id, person_id=person_id, role=role)
     return merchant_id

@@ -10,6 +10,7 @@ from app.core import audit
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.db import enter_merchant
+from app.core.errors import AppError
 from app.core.ids import MerchantId, PersonId, new_id
 from app.identity import queries as people
 from app.identity import service as identity
@@ -27,8 +28,7 @@ async def request_reset(session: AsyncSession, actor: Actor, *, member_id: UUID,
     if member.person_id == actor.id or actor.id is None:
         raise ResetByOneself("Ask another admin to begin it.")
     await members.check_owner(session, actor, member.role)
-    if await session.scalar(select(func.works_elsewhere(member.person_id, actor.merchant))):
-        raise WorksElsewhere("Ask whoever runs this installation.")
+    await _only_here(session, actor.merchant, member.person_id)
     row = FactorReset(merchant_id=actor.merchant, id=new_id(), person_id=member.person_id, status=FACTOR_RESET.initial, reason=reason)
     row.requested_by, row.requested_at = actor.id, now()
     session.add(row)
@@ -41,12 +41,19 @@ async def request_reset(session: AsyncSession, actor: Actor, *, member_id: UUID,
     return row
 
 
+async def _only_here(session: AsyncSession, merchant_id: MerchantId, person_id: UUID) -> None:
+    """No merchant weakens another's door: asked at each step, since somebody may begin to work elsewhere in between."""
+    if await session.scalar(select(func.works_elsewhere(person_id, merchant_id))):
+        raise WorksElsewhere("Ask whoever runs this installation.")
+
+
 async def approve(session: AsyncSession, actor: Actor, *, reset_id: UUID) -> FactorReset:
     """Approve what another admin asked for; it happens a day later unless somebody cancels it."""
     row = await _locked(session, actor, reset_id)
     if actor.id in (row.requested_by, row.person_id):
         raise ResetByOneself("Whoever asked for it, or is meant by it, does not approve it.")
     await members.check_owner(session, actor, await _role(session, row))
+    await _only_here(session, MerchantId(row.merchant_id), row.person_id)
     row.status = FACTOR_RESET.next(ResetStatus(row.status), "approve")
     row.approved_by, row.approved_at, row.due_at = actor.id, now(), now() + WAIT
     await session.flush()
@@ -60,21 +67,45 @@ async def cancel(session: AsyncSession, actor: Actor, *, reset_id: UUID) -> None
     row = await _locked(session, actor, reset_id)
     if row.person_id != actor.id:
         actor.require("team.write")
+    await _end(session, actor, row, f"{actor.name} cancelled the reset of your second factors. Nothing was changed.")
+
+
+async def _end(session: AsyncSession, actor: Actor, row: FactorReset, told: str) -> None:
     row.status, row.ended_at = FACTOR_RESET.next(ResetStatus(row.status), "cancel"), now()
     await session.flush()
     await _record(session, actor, row, "cancelled")
-    await _tell(session, actor, row, f"{actor.name} cancelled the reset of your second factors. Nothing was changed.")
+    await _tell(session, actor, row, told)
 
 
 async def finish(session: AsyncSession, actor: Actor, *, reset_id: UUID) -> bool:
-    """Take the factors away when the day is over; gives whether it happened."""
+    """Take the factors away when the day is over; gives whether it happened. What would be refused today is cancelled."""
     row = await _locked(session, actor, reset_id)
     if row.status != ResetStatus.APPROVED or row.due_at is None or row.due_at > now():
+        return False
+    if not await _still_right(session, row):
+        await _end(session, actor, row, "The reset of your second factors cannot be done any more. Nothing was changed.")
         return False
     row.status, row.ended_at = FACTOR_RESET.next(ResetStatus(row.status), "finish"), now()
     await session.flush()
     await identity.reset_factors(session, PersonId(row.person_id), place=Place(), why="By two admins")
     await _record(session, actor, row, "done")
+    return True
+
+
+async def _still_right(session: AsyncSession, row: FactorReset) -> bool:
+    """Whether the person still works here and nowhere else, and both admins could ask for it today."""
+    merchant_id, role = MerchantId(row.merchant_id), await _role(session, row)
+    if not role or row.approved_by is None:
+        return False
+    try:
+        await _only_here(session, merchant_id, row.person_id)
+        for person_id in (row.requested_by, row.approved_by):
+            admin = await teams.colleague(session, merchant_id, person_id)
+            if admin is None or not admin.can("team.write"):
+                return False
+            await members.check_owner(session, admin, role)
+    except AppError:
+        return False
     return True
 
 

@@ -1,5 +1,7 @@
 """Pages about a merchant's rules: how fresh a factor must be, and how much money one proof of it moves."""
 
+import re
+
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,6 +17,7 @@ from app.web.rendering import answer_invalid_with, redirect, render
 Session = NamedDependency[AsyncSession]
 Who = NamedDependency[Actor]
 _FIELD = "minutes_"
+_DIGITS = re.compile(r"[0-9]{1,4}")
 
 
 @get("/team/step-up", name="tenancy:step_up_rules", guards=[requires("team.read")])
@@ -33,7 +36,7 @@ async def set_freshness(request: HttpRequest, session: Session, actor: Who) -> R
 
 def _minutes(values: Values) -> dict[str, int]:
     given = {name.removeprefix(_FIELD): texts[-1] for name, texts in values.items() if name.startswith(_FIELD)}
-    wrong = {_FIELD + name: "Choose one of the options." for name, text in given.items() if not (text.isascii() and text.isdigit())}
+    wrong = {_FIELD + name: "Choose one of the options." for name, text in given.items() if not _DIGITS.fullmatch(text)}
     if wrong:
         raise InvalidForm(fields=wrong, values=values)
     return {name: int(text) for name, text in given.items()}
