@@ -3,14 +3,16 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Uuid, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base
 
 
 class ApiKey(Base):
+    """``known_to`` are the people who were shown it: a payout that it requests none of them may approve."""
+
     __tablename__ = "api_key"
     # looked up before the merchant is known, hence unique across merchants; 192 random bits tell nobody anything
     __table_args__ = (Index("uq_api_key_digest", "digest", unique=True),)
@@ -24,6 +26,7 @@ class ApiKey(Base):
     networks: Mapped[list[str]]
     requests_per_minute: Mapped[int | None]
     created_by: Mapped[str]
+    known_to: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default=text("'{}'"))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
@@ -31,6 +34,8 @@ class ApiKey(Base):
 
 
 class ApiClient(Base):
+    """``known_to`` are the people who were shown a secret of it, or set the keys that it signs with."""
+
     __tablename__ = "api_client"
     __table_args__ = (
         Index("ix_api_client_id", "id"),
@@ -48,6 +53,7 @@ class ApiClient(Base):
     jwks_url: Mapped[str | None]
     jwks_fetched_at: Mapped[datetime | None]
     created_by: Mapped[str]
+    known_to: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default=text("'{}'"))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]

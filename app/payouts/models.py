@@ -91,7 +91,8 @@ class ApprovalThreshold(Base):
 class Payout(Base):
     """``requested_by`` and ``destination_by`` are part of a key, so that an approval can prove that it is neither's.
 
-    Nor can anybody approve who is among ``edited_by``: whoever changed the amount would approve an own wish. A trigger of approvals minds that.
+    Nor can anybody approve who is among ``edited_by``: whoever changed the amount, or knows the key of the program
+    that asked, would approve an own wish. Triggers mind that.
     """
 
     __tablename__ = "payout"

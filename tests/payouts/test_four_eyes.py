@@ -1,10 +1,14 @@
 """Nobody alone sends money, whichever way they come: by asking, by changing what somebody else asked for, or by waiting."""
 
+from datetime import timedelta
+
 import psycopg
 import pytest
 from psycopg import Connection
 
-from app.core.actors import Actor
+from app.api_access import service as keys
+from app.api_access.service import clients
+from app.core.actors import Actor, ActorKind
 from app.core.db import unit_of_work
 from app.core.errors import Invalid
 from app.core.money import CurrencyMismatch, Money
@@ -53,6 +57,28 @@ class TestEditors:
         assert soup(await owner.get("/payouts/approvals")).select_one("input[name=payout]") is not None
         await edit(till, till.actor, payout, Money(90_000, "EUR"))
         assert soup(await owner.get("/payouts/approvals")).select_one("input[name=payout]") is None
+
+
+class TestPrograms:
+    async def test_who_knows_its_key_cannot_approve_what_it_asks_for(self, till: Till, superuser: Connection) -> None:
+        maker, renews = somebody(till.actor, "Makes the key"), somebody(till.actor, "Renews it")
+        async with unit_of_work(till.merchant_id) as session:
+            key, _ = await keys.issue_key(session, maker, name="Shop", scopes=["payouts.request"])
+        async with unit_of_work(till.merchant_id) as session:
+            client, _ = await clients.add_client(session, maker, name="Shop", scopes=["payouts.request"])
+            await clients.rotate_secret(session, renews, client_id=client.id, overlap=timedelta())
+        for kind, program, who in (
+            (ActorKind.API_KEY, key, maker),
+            (ActorKind.API_CLIENT, client, maker),
+            (ActorKind.API_CLIENT, client, renews),
+        ):
+            asks = Actor(kind=kind, id=program.id, name="Shop", merchant_id=till.merchant_id, permissions=frozenset({"payouts.request"}))
+            payout = await till.request(100, actor=asks)
+            with pytest.raises(PayoutNeedsSecondPerson):
+                await till.approve(payout, actor=who)
+            with pytest.raises(psycopg.errors.CheckViolation, match="changed a payout"):
+                superuser.execute(SMUGGLED + " where id = %s", (who.id, payout.id))
+            assert (await till.approve(payout)).status == P.SCHEDULED
 
 
 async def test_what_expired_is_not_approved_even_before_the_clock_has_closed_it(till: Till) -> None:

@@ -296,6 +296,14 @@ class TestRules:
         assert "•••• 2606" in page.get_text() and FRENCH not in page.get_text()
         assert page.select_one("#f-from_2, [name=from_2]")["value"] == "1000.00"
 
+    async def test_an_admin_sees_who_must_agree_and_does_not_set_it(self, open_as: OpenAs, till: Till) -> None:
+        """Whoever could lower the number to none would pay alone."""
+        browser = await open_as(till.shop.tenant, Role.ADMIN)
+        page = soup(await browser.get("/payouts/rules"))
+        assert "You see these as they are" in words(page)
+        assert [button.get_text(strip=True) for button in page.select("main form [type=submit]")] == ["Use this account"]
+        assert (await browser.post("/payouts/rules/approvals", {"from_1": "0.00", "people_1": "0"})).status_code == 403
+
     async def test_finance_may_not_change_them(self, open_as: OpenAs, till: Till) -> None:
         browser = await open_as(till.shop.tenant, Role.FINANCE)
         assert (await browser.get("/payouts/rules")).status_code == 403

@@ -81,6 +81,7 @@ async def _new_key(
         networks=networks,
         requests_per_minute=per_minute,
         created_by=actor.name,
+        known_to=[actor.id] if actor.id else [],
         created_at=now(),
         expires_at=expires_at,
         last_used_at=None,

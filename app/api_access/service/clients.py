@@ -50,6 +50,7 @@ async def add_client(
         jwks_url=address,
         jwks_fetched_at=None,
         created_by=actor.name,
+        known_to=_with(actor, []),
         created_at=now(),
         expires_at=expires_at,
         last_used_at=None,
@@ -61,6 +62,11 @@ async def add_client(
     secret = await _new_secret(session, row) if method is AuthMethod.SECRET else None
     await _note(session, actor, row, "added", after=_facts(row) | {"method": method, "keys": _names(row)})
     return row, secret
+
+
+def _with(actor: Actor, known_to: list[UUID]) -> list[UUID]:
+    """Who knows how to be the client, from now on the actor too."""
+    return known_to if actor.id is None or actor.id in known_to else [*known_to, actor.id]
 
 
 def _keys(method: AuthMethod, jwks: str, jwks_url: str) -> tuple[Jwks | None, str | None]:
@@ -102,6 +108,7 @@ async def rotate_secret(session: AsyncSession, actor: Actor, *, client_id: UUID,
     longer = or_(ApiClientSecret.expires_at.is_(None), ApiClientSecret.expires_at > moment + overlap)
     await session.execute(update(ApiClientSecret).where(*mine, longer).values(expires_at=moment + overlap))
     secret = await _new_secret(session, row)
+    row.known_to = _with(actor, row.known_to)
     await _note(session, actor, row, "secret_rotated", after={"prefix": visible_start(secret), "old_secrets_until": moment + overlap})
     return row, secret
 
@@ -114,7 +121,7 @@ async def change_keys(session: AsyncSession, actor: Actor, *, client_id: UUID, j
     check_scopes(row.scopes, allowed=grantable(actor))
     before = _names(row)
     row.jwks, row.jwks_url = _keys(AuthMethod.KEY, jwks, jwks_url)
-    row.jwks_fetched_at = None
+    row.jwks_fetched_at, row.known_to = None, _with(actor, row.known_to)
     await _note(session, actor, row, "keys_changed", before={"keys": before}, after={"keys": _names(row)})
     return row
 

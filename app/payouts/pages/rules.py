@@ -24,7 +24,7 @@ MAX_STATUS_FILE = 20 << 20
 
 
 async def _rules(request: HttpRequest, session: AsyncSession, actor: Actor) -> RulesPage:
-    page = await queries.rules_page(session, merchant_id=actor.merchant, currency=request.query_params.get("currency", ""))
+    page = await queries.rules_page(session, actor, currency=request.query_params.get("currency", ""))
     answer_invalid_with(request, RULES, page)
     return page
 
@@ -35,7 +35,7 @@ async def show_rules(request: HttpRequest, session: NamedDependency[AsyncSession
     return render(request, RULES, await _rules(request, session, actor))
 
 
-@post("/payouts/rules/limits", name="payouts:set_limits", status_code=200, guards=[requires("merchant.write", fresh=True)])
+@post("/payouts/rules/limits", name="payouts:set_limits", status_code=200, guards=[requires("rules.write", fresh=True)])
 async def set_limits(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
     """Set how much may be paid out how fast."""
     page = await _rules(request, session, actor)
@@ -44,7 +44,7 @@ async def set_limits(request: HttpRequest, session: NamedDependency[AsyncSession
     return redirect(request, f"/payouts/rules?currency={page.currency}", toast="The limits hold from here on")
 
 
-@post("/payouts/rules/approvals", name="payouts:set_thresholds", status_code=200, guards=[requires("merchant.write", fresh=True)])
+@post("/payouts/rules/approvals", name="payouts:set_thresholds", status_code=200, guards=[requires("rules.write", fresh=True)])
 async def set_thresholds(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Response[str]:
     """Set from which amounts how many people must agree."""
     page = await _rules(request, session, actor)

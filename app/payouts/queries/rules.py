@@ -3,6 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.actors import Actor
 from app.core.ids import MerchantId, public_id
 from app.core.money import Money, exponent
 from app.core.paging import fetch_page
@@ -16,8 +17,9 @@ from app.psp import queries as psp
 USUAL = ["EUR", "USD", "GBP"]
 
 
-async def rules_page(session: AsyncSession, *, merchant_id: MerchantId, currency: str = "") -> RulesPage:
+async def rules_page(session: AsyncSession, actor: Actor, *, currency: str = "") -> RulesPage:
     """The rules in one currency, and the accounts that are paid from."""
+    merchant_id = actor.merchant
     funding = await queries.funding_accounts(session, merchant_id=merchant_id)
     used = [row.currency for row in funding]
     chosen = currency or next(iter(used), "EUR")
@@ -30,6 +32,7 @@ async def rules_page(session: AsyncSession, *, merchant_id: MerchantId, currency
         thresholds=await queries.thresholds(session, merchant_id=merchant_id, currency=chosen),
         funding=[_funding(row) for row in funding],
         connections=[(public_id("con", connection_id), name) for connection_id, name in names.items()],
+        may_set=actor.can("rules.write"),
     )
 
 

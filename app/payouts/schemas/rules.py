@@ -120,6 +120,7 @@ class RulesPage(msgspec.Struct, frozen=True, kw_only=True):
     thresholds: list[Threshold]
     funding: list[FundingRow]
     connections: list[tuple[str, str]]
+    may_set: bool
 
     @property
     def segments(self) -> list[tuple[str, str, bool]]:

@@ -105,7 +105,9 @@ def _checked(actor: Actor, payout: Payout | None, digest: str, decision: Decisio
         raise PayoutNotFound(queries.MISSING)
     PAYOUT.next(PayoutStatus(payout.status), "approve")
     if actor.id is None or actor.id in queries.had_a_hand_in(payout):
-        raise PayoutNeedsSecondPerson("You requested this payout, changed it or set its bank account; somebody else has to decide.")
+        raise PayoutNeedsSecondPerson(
+            "You requested this payout, know the key that did, changed it or set its bank account; somebody else has to decide."
+        )
     if decision == "approved":
         if payout.expires_at is not None and payout.expires_at <= now():
             raise PayoutIsStale("Nobody decided in time; it can no longer be approved. Request it again.")
