@@ -79,6 +79,15 @@ class FundsReleased(Event, frozen=True):
     currency: str
 
 
+class DebtRecovered(Event, frozen=True):
+    """What a seller owed was taken from what became available."""
+
+    topic: ClassVar[str] = "wallet.debt_recovered"
+    seller_id: str
+    amount_minor: int
+    currency: str
+
+
 class Shares(msgspec.Struct, frozen=True, kw_only=True):
     """How much of an amount is taken from funds that are still pending, and how much from available ones."""
 

@@ -77,6 +77,13 @@ async def wallets_of(session: AsyncSession, *, merchant_id: MerchantId, seller_i
     return wallets
 
 
+async def debts(session: AsyncSession, *, merchant_id: MerchantId, seller_ids: Collection[SellerId]) -> dict[tuple[SellerId, str], int]:
+    """What sellers owe the platform, in minor units of each currency; those who owe nothing are left out."""
+    codes = [ACCOUNT_OF[Bucket.RECEIVABLE]]
+    found = await ledger.balances(session, merchant_id=merchant_id, owner_type=SELLER, codes=codes, owners=seller_ids)
+    return {(SellerId(owed.owner_id), owed.balance.currency): owed.balance.minor for owed in found if owed.balance.is_positive}
+
+
 async def released_since(
     session: AsyncSession, *, merchant_id: MerchantId, currency: str, moments: Mapping[SellerId, datetime]
 ) -> dict[SellerId, int]:

@@ -94,6 +94,11 @@ class Wallet(msgspec.Struct, kw_only=True):
         return self[Bucket.RECEIVABLE]
 
     @property
+    def payable(self) -> Money:
+        """What may be paid out: what is available, less what is owed."""
+        return max(self.available - self.owed, Money.zero(self.currency))
+
+    @property
     def held(self) -> Money:
         """Everything that is the seller's."""
         return total([self.buckets[bucket] for bucket in _HELD if bucket in self.buckets], self.currency)
@@ -216,6 +221,7 @@ _TITLES: dict[str, tuple[str, str, str]] = {
     "refund.requested": ("Refund", "undo-2", "On its way back to the buyer"),
     "refund.failed": ("Refund failed", "rotate-ccw", "The money is back in the wallet"),
     "refund.returned": ("Refund came back", "rotate-ccw", ""),
+    "debt.recovered": ("Debt repaid", "scale", "What was owed, taken from what became available"),
     "payout.requested": ("Payout", "landmark", "Set aside for the bank account"),
     "payout.released": ("Payout stopped", "rotate-ccw", "The money is back in the wallet"),
     "payout.sent": ("Payout sent", "arrow-right", "On its way to the bank"),

@@ -1,6 +1,6 @@
 """Writes about wallets: when pending funds become available, and where the money of a refund is taken from."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import audit, outbox
 from app.core.actors import Actor
 from app.core.clock import now, today
-from app.core.ids import MerchantId, PaymentId, SellerId, public_id
+from app.core.ids import MerchantId, PaymentId, SellerId, new_id, public_id
 from app.core.money import Money
 from app.ledger import service as ledger
 from app.ledger.domain import AccountRef, Code, Kind, Owner, Posting, journals
 from app.wallets import queries
-from app.wallets.domain import MAX_AVAILABILITY_DAYS, RELEASE, AvailabilityOutOfRange, FundsReleased, ReleaseStatus, spread
+from app.wallets.domain import MAX_AVAILABILITY_DAYS, RELEASE, AvailabilityOutOfRange, DebtRecovered, FundsReleased, ReleaseStatus, spread
 from app.wallets.models import FundsRelease, WalletPolicy
 
 SELLER = "seller"
@@ -53,7 +53,48 @@ async def release_funds(session: AsyncSession, *, merchant_id: MerchantId, relea
     left = [release for release in due if _left(release)]
     await ledger.post(session, merchant_id=merchant_id, postings=[_release_posting(release) for release in left])
     await outbox.publish_all(session, merchant_id=merchant_id, events=[(_released(release), release.id) for release in left])
+    await recover_debts(session, merchant_id=merchant_id, seller_ids={SellerId(release.seller_id) for release in left})
     return len(due)
+
+
+async def recover_debts(session: AsyncSession, *, merchant_id: MerchantId, seller_ids: Collection[SellerId]) -> None:
+    """Take what sellers owe from what they have available, as far as it goes."""
+    owing = await queries.debts(session, merchant_id=merchant_id, seller_ids=seller_ids) if seller_ids else {}
+    taken: list[tuple[UUID, Owner, Money]] = []
+    for seller_id, currency in sorted(owing):
+        available = await _lock(session, merchant_id, seller_id, currency)
+        # read anew: a refund that failed, or another release, may have settled it before the lock was ours
+        owed = (await queries.debts(session, merchant_id=merchant_id, seller_ids=[seller_id])).get((seller_id, currency), 0)
+        if (minor := min(available, owed)) > 0:
+            taken.append((new_id(), Owner(SELLER, seller_id), Money(minor, currency)))
+    await ledger.post(session, merchant_id=merchant_id, postings=[_recovery(*each) for each in taken])
+    events = [(_recovered(owner, amount), owner.id) for _, owner, amount in taken]
+    await outbox.publish_all(session, merchant_id=merchant_id, events=events)
+
+
+async def _lock(session: AsyncSession, merchant_id: MerchantId, seller_id: SellerId, currency: str) -> int:
+    """Keep others from what a seller has and owes, in this order; says how much is available, in minor units."""
+    owner = Owner(SELLER, seller_id)
+    available = await ledger.lock_available(
+        session, merchant_id=merchant_id, account=owner.account(Code.SELLER_AVAILABLE), currency=currency
+    )
+    await ledger.lock_available(session, merchant_id=merchant_id, account=owner.account(Code.SELLER_RECEIVABLE), currency=currency)
+    return max(0, available or 0)
+
+
+def _recovery(name: UUID, seller: Owner, amount: Money) -> Posting:
+    return Posting(
+        kind=Kind.DEBT_RECOVERED,
+        source_type=SELLER,
+        source_id=seller.id,
+        event_key=f"debt:{name}",
+        effective_on=today(),
+        lines=journals.recover_debt(seller=seller, amount=amount),
+    )
+
+
+def _recovered(seller: Owner, amount: Money) -> DebtRecovered:
+    return DebtRecovered(seller_id=public_id("sel", seller.id), amount_minor=amount.minor, currency=amount.currency)
 
 
 def _left(release: FundsRelease) -> int:
@@ -116,8 +157,8 @@ async def _take_pending(
     return [(str(release.id), part) for release, part in zip(releases, parts, strict=True) if part]
 
 
-async def give_back(session: AsyncSession, *, merchant_id: MerchantId, taken: Taken) -> Taken:
-    """Where a failed refund's money returns to: pending funds that became available meanwhile return as available ones."""
+async def give_back(session: AsyncSession, *, merchant_id: MerchantId, seller_id: SellerId, currency: str, taken: Taken) -> Taken:
+    """Where a failed refund's money returns to: pending funds that became available meanwhile, and a debt that was repaid, return as available ones."""
     still_pending, available = [], taken.available_minor
     for release_id, minor in taken.pending:
         statement = (
@@ -130,7 +171,13 @@ async def give_back(session: AsyncSession, *, merchant_id: MerchantId, taken: Ta
         else:
             available += minor
     await session.flush()
-    return Taken(pending=still_pending, available_minor=available, receivable_minor=taken.receivable_minor)
+    still_owed = min(taken.receivable_minor, await _owed(session, merchant_id, seller_id, currency)) if taken.receivable_minor else 0
+    return Taken(pending=still_pending, available_minor=available + taken.receivable_minor - still_owed, receivable_minor=still_owed)
+
+
+async def _owed(session: AsyncSession, merchant_id: MerchantId, seller_id: SellerId, currency: str) -> int:
+    await _lock(session, merchant_id, seller_id, currency)
+    return (await queries.debts(session, merchant_id=merchant_id, seller_ids=[seller_id])).get((seller_id, currency), 0)
 
 
 async def set_policy(session: AsyncSession, actor: Actor, *, availability_days: int, timezone: str, allow_negative: bool) -> None:

@@ -113,6 +113,7 @@ class Kind(StrEnum):
     REFUND_CONFIRMED = "refund.confirmed"
     REFUND_FAILED = "refund.failed"
     REFUND_RETURNED = "refund.returned"
+    DEBT_RECOVERED = "debt.recovered"
     RESERVE_HELD = "reserve.held"
     RESERVE_RELEASED = "reserve.released"
     SETTLEMENT_REPORTED = "settlement.reported"

@@ -151,6 +151,11 @@ def request_refund(*, refund: str, psp: Owner, parts: Sequence[RefundPart]) -> l
     return without_zeroes([*taken, debit(PLATFORM_FEE, fees), credit(psp.account(Code.REFUND_IN_TRANSIT), whole, refund)])
 
 
+def recover_debt(*, seller: Owner, amount: Money) -> list[Line]:
+    """What a seller owes is taken from what became available. Key ``debt:<id>``."""
+    return [debit(wallet_available(seller), amount), credit(seller.account(Code.SELLER_RECEIVABLE), amount)]
+
+
 def confirm_refund(*, refund: str, psp: Owner, amount: Money) -> list[Line]:
     """The PSP paid the buyer back; it owes us that much less. Key ``refund:<id>:confirmed``."""
     return without_zeroes(

@@ -155,7 +155,13 @@ async def fail_refund(session: AsyncSession, actor: Actor, *, payment: Payment, 
     before = taken_of(refund.split["taken"])
     back = {}
     for seller_id in sorted(before):
-        back[seller_id] = await wallets.give_back(session, merchant_id=MerchantId(payment.merchant_id), taken=before[seller_id])
+        back[seller_id] = await wallets.give_back(
+            session,
+            merchant_id=MerchantId(payment.merchant_id),
+            seller_id=seller_id,
+            currency=payment.currency,
+            taken=before[seller_id],
+        )
     lines = inverse(_refund_lines(payment, key, shares, back))
     await post(session, actor, payment, (Kind.REFUND_FAILED, f"refund:{key}:failed", lines))
 

@@ -164,7 +164,7 @@ async def _covers(session: AsyncSession, payout: Payout) -> list[tuple[str, Mone
 
 async def _available(session: AsyncSession, merchant_id: MerchantId, seller_id: SellerId, currency: str) -> Money:
     owned = await wallets.wallets_of(session, merchant_id=merchant_id, seller_ids=[seller_id])
-    return next((wallet.available for wallet in owned[seller_id] if wallet.currency == currency), Money.zero(currency))
+    return next((wallet.payable for wallet in owned[seller_id] if wallet.currency == currency), Money.zero(currency))
 
 
 async def _warnings(session: AsyncSession, payout: Payout, account: Destination) -> list[tuple[bool, str]]:
@@ -202,7 +202,7 @@ async def payout_form_page(session: AsyncSession, *, merchant_id: MerchantId, se
     choices = [
         (
             wallet.currency,
-            wallet.available - Money(held.get((seller_id, wallet.currency), 0), wallet.currency),
+            wallet.payable - Money(held.get((seller_id, wallet.currency), 0), wallet.currency),
             f"{bank_of(accounts[wallet.currency])}, {masked(accounts[wallet.currency])}",
         )
         for wallet in owned
@@ -223,7 +223,7 @@ async def choose_seller_page(session: AsyncSession, *, merchant_id: MerchantId, 
     ids = {seller.id: sellers.seller_id(seller.id) for seller in found.items}
     owned = await wallets.wallets_of(session, merchant_id=merchant_id, seller_ids=list(ids.values()))
     rows = [
-        (seller.id, seller.name, [wallet.available for wallet in owned[ids[seller.id]] if wallet.available.is_positive])
+        (seller.id, seller.name, [wallet.payable for wallet in owned[ids[seller.id]] if wallet.payable.is_positive])
         for seller in found.items
     ]
     return ChooseSellerPage(sellers=rows, query=query)

@@ -9,6 +9,7 @@ from app.core.ids import MerchantId, SellerId
 from app.ledger import service as ledger
 from app.ledger.domain import Code
 from app.payouts import queries
+from app.wallets import queries as wallets
 
 _LOCK = text(
     "select pg_advisory_xact_lock(hashtextextended('payout ' || name, 0)) from (select unnest(cast(:names as text[])) as name order by 1) n"
@@ -24,9 +25,11 @@ async def lock_destinations(session: AsyncSession, *, merchant_id: MerchantId, f
 async def lock_wallets(
     session: AsyncSession, *, merchant_id: MerchantId, seller_ids: Collection[SellerId], currency: str
 ) -> dict[SellerId, int]:
-    """Keep every other payout of the wallets out until the transaction ends; what may be paid of each, less what is held back, in minor units."""
+    """Keep every other payout of the wallets out until the transaction ends; what may be paid of each, less what is held back or owed, in minor units."""
     found = await ledger.lock_all_available(
         session, merchant_id=merchant_id, code=Code.SELLER_AVAILABLE, owner_type="seller", owners=seller_ids, currency=currency
     )
     held = await queries.held_parts(session, merchant_id=merchant_id, seller_ids=seller_ids)
-    return {SellerId(owner): minor - held.get((SellerId(owner), currency), 0) for owner, minor in found.items()}
+    owed = await wallets.debts(session, merchant_id=merchant_id, seller_ids=seller_ids)
+    kept = {owner: held.get((SellerId(owner), currency), 0) + owed.get((SellerId(owner), currency), 0) for owner in found}
+    return {SellerId(owner): minor - kept[owner] for owner, minor in found.items()}
