@@ -84,7 +84,7 @@ class TestPayoutByTwo:
         await expect(page.get_by_text("Somebody else has to decide")).to_be_visible()
         await page.get_by_label(re.compile("Type")).fill(amount.decimal())
         await page.locator("#dlg-go, button[type=submit]").filter(has_text="approve").click()
-        await expect(page.get_by_text("You requested this payout or set its bank account").first).to_be_visible()
+        await expect(page.get_by_text("You requested this payout, know the key that did").first).to_be_visible()
         async with Window.opened(chrome, house) as other:
             await other.sign_in(aiko, at=path)
             await agree(other, aiko, amount)
