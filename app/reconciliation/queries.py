@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import select, text
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import TextClause, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor, ActorKind
@@ -26,8 +28,8 @@ CONNECTION, SOURCE_OWNER = "connection", "source"
 """How the ledger knows the owners of what providers owe, and of what waits in suspense."""
 RUN_SOURCE = "run"
 """How it knows what a run wrote."""
-MINUTES = 10
-"""How long a job waits for another one that compares the same merchant."""
+MINUTES, SECONDS = 10, 3
+"""How long a job waits for another one that compares the same merchant, and how long a person does."""
 NO_SOURCE = "There is no source with this id for this merchant."
 NO_ARRIVAL = "There is no arrival with this id for this merchant."
 NO_BREAK = "There is no break with this id for this merchant."
@@ -91,12 +93,13 @@ async def arrival_of(session: AsyncSession, *, source: Source, digest: str) -> A
     return found
 
 
-_LOCK = "xact_lock(hashtextextended(cast(:merchant as text), 4218))"
+_ALONE = text("select pg_advisory_xact_lock(hashtextextended(cast(:merchant as text), 4218))")
+_BESIDE_OTHERS = text("select pg_advisory_xact_lock_shared(hashtextextended(cast(:merchant as text), 4218))")
 
 
 async def lock(session: AsyncSession, *, merchant_id: MerchantId) -> None:
     """Keep others from matching the merchant's items until the transaction ends, and wait for who does now."""
-    await session.execute(text(f"select pg_advisory_{_LOCK}"), {"merchant": str(merchant_id)})
+    await session.execute(_ALONE, {"merchant": str(merchant_id)})
 
 
 async def lock_for(session: AsyncSession, actor: Actor) -> None:
@@ -111,14 +114,27 @@ async def lock_for(session: AsyncSession, actor: Actor) -> None:
 
 
 async def try_lock(session: AsyncSession, *, merchant_id: MerchantId) -> bool:
-    """As ``lock``, without waiting; says whether it could be had."""
-    return bool(await session.scalar(text(f"select pg_try_advisory_{_LOCK}"), {"merchant": str(merchant_id)}))
+    """As ``lock``, waiting some seconds at most; says whether it could be had."""
+    return await _within_seconds(session, _ALONE, merchant_id)
 
 
 async def try_lock_shared(session: AsyncSession, *, merchant_id: MerchantId) -> bool:
     """As ``try_lock``, beside others who do the same: none of them matches, and nobody who does may change the books under them."""
-    locked = text("select pg_try_advisory_xact_lock_shared(hashtextextended(cast(:merchant as text), 4218))")
-    return bool(await session.scalar(locked, {"merchant": str(merchant_id)}))
+    return await _within_seconds(session, _BESIDE_OTHERS, merchant_id)
+
+
+async def _within_seconds(session: AsyncSession, locked: TextClause, merchant_id: MerchantId) -> bool:
+    # most comparisons are over by then; whoever met one by chance need not try again
+    try:
+        async with session.begin_nested():
+            await session.execute(text(f"set local lock_timeout = '{SECONDS}s'"))
+            await session.execute(locked, {"merchant": str(merchant_id)})
+            await session.execute(text("set local lock_timeout to default"))
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        return False
+    return True
 
 
 async def file_bytes(merchant_id: MerchantId, file_id: UUID) -> AsyncIterator[bytes]:

@@ -179,8 +179,9 @@ class TestLinking:
         assert desk.left_over()["1100", taken.key] == 9_970
 
     async def test_nothing_is_linked_while_everything_is_compared_nor_what_the_rules_paired(
-        self, desk: Desk, superuser: psycopg.Connection
+        self, desk: Desk, superuser: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(queries, "SECONDS", 0.05)
         taken = await desk.take(10_000, 10_000)
         await desk.hand_in(settlement([line_of(taken[0]), SettlementLine(id="x", gross=10_000, payment="renamed")]))
         await desk.compare()
@@ -257,7 +258,8 @@ class TestRules:
 
 
 class TestWhileComparing:
-    async def test_nothing_is_booked_away_that_a_comparison_may_be_booking(self, desk: Desk) -> None:
+    async def test_nothing_is_booked_away_that_a_comparison_may_be_booking(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(queries, "SECONDS", 0.05)
         found, merchant_id = await short(desk, 300), desk.shop.merchant_id
         async with unit_of_work(merchant_id) as comparing:
             await queries.lock(comparing, merchant_id=merchant_id)

@@ -58,22 +58,19 @@ async def test_a_feed_that_breaks_off_keeps_no_other_from_being_looked_at(databa
 
 class TestTwoAtOnce:
     async def test_a_job_waits_for_the_other_one_however_long_it_takes(self, desk: Desk) -> None:
-        merchant_id, over = desk.shop.merchant_id, asyncio.Event()
-
-        async def the_other_one() -> None:
-            async with unit_of_work(merchant_id) as session:
-                await queries.lock(session, merchant_id=merchant_id)
-                over.set()
-                await asyncio.sleep(0.5)
-
-        other = asyncio.create_task(the_other_one())
-        await over.wait()
-        async with unit_of_work(merchant_id) as session:
+        other = await another(desk)
+        async with unit_of_work(desk.shop.merchant_id) as session:
             await session.execute(text("set local lock_timeout = '50ms'"))
-            await runs.compare(session, Actor.worker(merchant_id, "Second"))
+            await runs.compare(session, Actor.worker(desk.shop.merchant_id, "Second"))
         await other
 
-    async def test_a_person_is_told_at_once(self, desk: Desk, owner: Browser) -> None:
+    async def test_a_person_waits_for_one_that_ends_in_some_seconds(self, desk: Desk, owner: Browser) -> None:
+        other = await another(desk)
+        assert (await owner.post("/reconciliation/runs")).status_code == 303
+        await other
+
+    async def test_and_is_told_of_a_longer_one(self, desk: Desk, owner: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(queries, "SECONDS", 0.05)
         merchant_id = desk.shop.merchant_id
         async with unit_of_work(merchant_id) as session:
             await queries.lock(session, merchant_id=merchant_id)
@@ -81,3 +78,18 @@ class TestTwoAtOnce:
                 answer = await owner.post(page)
                 assert answer.status_code == 409 and "being compared right now" in answer.text
         assert (await owner.post("/reconciliation/runs")).status_code == 303
+
+
+async def another(desk: Desk) -> "asyncio.Task[None]":
+    """Another comparison of the merchant that is under way and ends in half a second."""
+    merchant_id, begun = desk.shop.merchant_id, asyncio.Event()
+
+    async def compare() -> None:
+        async with unit_of_work(merchant_id) as session:
+            await queries.lock(session, merchant_id=merchant_id)
+            begun.set()
+            await asyncio.sleep(0.5)
+
+    other = asyncio.create_task(compare())
+    await begun.wait()
+    return other
