@@ -65,7 +65,7 @@ async def _written(client: KnownClient, answer: OAuthAnswer, *, address: str, re
         if answer.assertion is not None and not await tokens.use_assertion(session, client=client, used=answer.assertion):
             return oauth.not_this_client("The assertion was used before: its claim 'jti' must be new each time.")
         if answer.issued is not None:
-            await tokens.keep_token(session, client=client, issued=answer.issued)
+            await tokens.keep_token(session, actor, client=client, issued=answer.issued)
         if answer.revoked is not None:
             await tokens.revoke_token(session, actor, token=answer.revoked)
     return answer

@@ -112,6 +112,18 @@ class TestToken:
         assert (more.status_code, more.json()["error"]) == (400, "invalid_scope")
         assert more.json()["error_description"] == "The client may not have: payouts.request nonsense."
 
+    async def test_what_was_given_and_taken_back_is_in_the_trail(
+        self, browser: Browser, tenant: Tenant, superuser: psycopg.Connection
+    ) -> None:
+        client, secret = await make_client(tenant.id, scopes=["orders.read", "payments.read"])
+        token = await token_of(browser, client, secret, scope="payments.read")
+        await ask(browser, basic(client, secret), "revoke", token=token)
+        await ask(browser, basic(client, "wrong"))
+        noted = superuser.execute(
+            "select action, actor_kind, object_id, coalesce(after, before)->'scopes' from audit_entry where action like 'api_client.token%' order by id"
+        ).fetchall()
+        assert noted == [(f"api_client.token_{what}", "api_client", client.id, ["payments.read"]) for what in ("issued", "revoked")]
+
     async def test_it_ends(self, browser: Browser, tenant: Tenant) -> None:
         token = await token_of(browser, *await make_client(tenant.id))
         with clock.travel(timedelta(minutes=10, seconds=1)):

@@ -19,8 +19,8 @@ KEPT = timedelta(days=1)
 """How long a token that has ended can still be found, by its client or by whoever looks into an incident."""
 
 
-async def keep_token(session: AsyncSession, *, client: KnownClient, issued: Issued) -> ApiToken:
-    """Let a token work from now on, and forget the client's tokens that ended long ago."""
+async def keep_token(session: AsyncSession, actor: Actor, *, client: KnownClient, issued: Issued) -> ApiToken:
+    """Let a token of the client, which is the actor, work from now on, and forget its tokens that ended long ago."""
     moment = now()
     mine = (ApiToken.merchant_id == client.merchant_id, ApiToken.client_id == client.id)
     await session.execute(delete(ApiToken).where(*mine, ApiToken.expires_at < moment - KEPT))
@@ -28,6 +28,8 @@ async def keep_token(session: AsyncSession, *, client: KnownClient, issued: Issu
     row.issued_at, row.expires_at, row.revoked_at = moment, issued.expires_at, None
     session.add(row)
     await session.flush()
+    after = {"scopes": row.scopes, "expires_at": row.expires_at}
+    await audit.record(session, actor, action="api_client.token_issued", object_type="api_client", object_id=client.id, after=after)
     return row
 
 

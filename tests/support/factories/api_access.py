@@ -57,5 +57,5 @@ async def make_token(merchant_id: MerchantId, *, scopes: list[str] | None = None
         client = await queries.known_client(session, merchant_id=merchant_id, client_id=row.id)
         assert client is not None
         issued = Issued(token=new_token(sandbox=client.sandbox), scopes=scopes or client.scopes, expires_at=now() + TOKEN_LIFE)
-        await tokens.keep_token(session, client=client, issued=issued)
+        await tokens.keep_token(session, Actor.system(merchant_id, "Test"), client=client, issued=issued)
     return issued.token
