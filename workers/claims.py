@@ -235,9 +235,9 @@ class RememberingConsumer(PostgresConsumer):  # type: ignore[misc] # the package
         connection = self._connected()
         if self.broker.memory.is_full():
             self._settle(connection)
+        self.wakeup.clear()  # before it is counted what runs: an end that comes now is not slept over
         if self.broker.memory.is_overfull():
             return
-        self.wakeup.clear()  # before it is counted what runs: an end that comes now is not slept over
         # some at a time: taking one for each that ends would cost a statement a message
         most = self._pace.most()
         self._enough = most - max(1, most // 4)

@@ -61,25 +61,28 @@ async def recover_debts(session: AsyncSession, *, merchant_id: MerchantId, selle
     """Take what sellers owe from what they have available, as far as it goes."""
     owing = await queries.debts(session, merchant_id=merchant_id, seller_ids=seller_ids) if seller_ids else {}
     taken: list[tuple[UUID, Owner, Money]] = []
-    for seller_id, currency in sorted(owing):
-        available = await _lock(session, merchant_id, seller_id, currency)
-        # read anew: a refund that failed, or another release, may have settled it before the lock was ours
-        owed = (await queries.debts(session, merchant_id=merchant_id, seller_ids=[seller_id])).get((seller_id, currency), 0)
-        if (minor := min(available, owed)) > 0:
-            taken.append((new_id(), Owner(SELLER, seller_id), Money(minor, currency)))
+    for currency in sorted({currency for _, currency in owing}):
+        debtors = [seller_id for seller_id, of in owing if of == currency]
+        # read anew: a refund that failed, or another release, may have settled it before the locks were ours
+        has, owes = await _locked(session, merchant_id, debtors, currency)
+        parts = {owner: min(has.get(owner, 0), minor) for owner, minor in sorted(owes.items())}
+        taken += [(new_id(), Owner(SELLER, owner), Money(minor, currency)) for owner, minor in parts.items() if minor > 0]
     await ledger.post(session, merchant_id=merchant_id, postings=[_recovery(*each) for each in taken])
     events = [(_recovered(owner, amount), owner.id) for _, owner, amount in taken]
     await outbox.publish_all(session, merchant_id=merchant_id, events=events)
 
 
-async def _lock(session: AsyncSession, merchant_id: MerchantId, seller_id: SellerId, currency: str) -> int:
-    """Keep others from what a seller has and owes, in this order; says how much is available, in minor units."""
-    owner = Owner(SELLER, seller_id)
-    available = await ledger.lock_available(
-        session, merchant_id=merchant_id, account=owner.account(Code.SELLER_AVAILABLE), currency=currency
-    )
-    await ledger.lock_available(session, merchant_id=merchant_id, account=owner.account(Code.SELLER_RECEIVABLE), currency=currency)
-    return max(0, available or 0)
+async def _locked(
+    session: AsyncSession, merchant_id: MerchantId, sellers: Collection[SellerId], currency: str
+) -> tuple[dict[UUID, int], dict[UUID, int]]:
+    """Keep others from what sellers have available and what they owe, in this order; says both, in minor units."""
+
+    async def lock(code: Code) -> dict[UUID, int]:
+        return await ledger.lock_all_available(
+            session, merchant_id=merchant_id, code=code, owner_type=SELLER, owners=sellers, currency=currency
+        )
+
+    return await lock(Code.SELLER_AVAILABLE), await lock(Code.SELLER_RECEIVABLE)
 
 
 def _recovery(name: UUID, seller: Owner, amount: Money) -> Posting:
@@ -171,13 +174,11 @@ async def give_back(session: AsyncSession, *, merchant_id: MerchantId, seller_id
         else:
             available += minor
     await session.flush()
-    still_owed = min(taken.receivable_minor, await _owed(session, merchant_id, seller_id, currency)) if taken.receivable_minor else 0
+    still_owed = 0
+    if taken.receivable_minor:
+        _, owes = await _locked(session, merchant_id, [seller_id], currency)
+        still_owed = min(taken.receivable_minor, max(0, owes.get(seller_id, 0)))
     return Taken(pending=still_pending, available_minor=available + taken.receivable_minor - still_owed, receivable_minor=still_owed)
-
-
-async def _owed(session: AsyncSession, merchant_id: MerchantId, seller_id: SellerId, currency: str) -> int:
-    await _lock(session, merchant_id, seller_id, currency)
-    return (await queries.debts(session, merchant_id=merchant_id, seller_ids=[seller_id])).get((seller_id, currency), 0)
 
 
 async def set_policy(session: AsyncSession, actor: Actor, *, availability_days: int, timezone: str, allow_negative: bool) -> None:

@@ -194,6 +194,8 @@ def test_who_cannot_put_down_takes_no_more(
         for message in taken(consumer, most=4):
             consumer.ack(message)
     assert [state for _, state in left(queue)] == ["consumed"] * 4 + ["queued"] * 8
+    consumer.wakeup.set()
+    assert next(consumer) is None and not consumer.wakeup.is_set()  # it sleeps meanwhile: an end that was told is told no more
     monkeypatch.undo()
     broker.settle(broker.pool, all_of_it=True)
     assert len(taken(consumer, most=4)) == 4
