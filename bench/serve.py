@@ -2,19 +2,7 @@
 
 import sys
 
-import uvicorn
+from app.web.accepting import serve
 
 if __name__ == "__main__":
-    uvicorn.run(
-        sys.argv[1],
-        factory=True,
-        host="127.0.0.1",
-        port=int(sys.argv[2]),
-        workers=int(sys.argv[3]),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=10,
-        timeout_keep_alive=30,
-    )
+    serve(sys.argv[1], host="127.0.0.1", port=int(sys.argv[2]), workers=int(sys.argv[3]))

@@ -35,25 +35,17 @@ def web(settled: dict[str, Path], host: str | None, port: int | None, workers: i
     Example:
       countinghouse web --port 8080 --workers 4
     """
-    import uvicorn
+    from app.web.accepting import serve
 
     with attached(settled["data"]):
         here = settings()
-        uvicorn.run(
+        serve(
             "app.main:create_app",
-            factory=True,
             host=host or here.host,
             port=port or here.port,
-            workers=None if reload else workers or here.web_workers,
+            workers=workers or here.web_workers,
             reload=reload,
-            reload_dirs=["app", "templates", "static"] if reload else None,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=bool(here.trusted_proxies),
-            forwarded_allow_ips=here.trusted_proxies or None,
-            timeout_graceful_shutdown=10,
-            timeout_keep_alive=30,
+            proxies=here.trusted_proxies,
         )
 
 
