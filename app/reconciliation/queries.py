@@ -20,7 +20,7 @@ from app.reconciliation.domain.arrivals import ArrivalNotFound
 from app.reconciliation.domain.breaks import BreakNotFound, ComparisonUnderWay, FileNotFound, SourceNotFound
 from app.reconciliation.domain.journals import EXPECTED_KINDS
 from app.reconciliation.domain.lines import Side
-from app.reconciliation.models import Break, FilePart, Item, Source, SourceFile
+from app.reconciliation.models import Booking, Break, FilePart, Item, Source, SourceFile
 from app.reconciliation.models.arrivals import Arrival
 
 SOURCE, FILE, BREAK, FUNDING, ARRIVAL = "rsc", "rfi", "brk", "bnk", "rar"
@@ -78,7 +78,7 @@ def arrival_id(value: str) -> UUID:
 
 async def arrival(session: AsyncSession, *, merchant_id: MerchantId, arrival_id: UUID) -> Arrival:
     """A file on its way in, as it stands now."""
-    found = await session.get(Arrival, (merchant_id, arrival_id), populate_existing=True)
+    found = await session.get(Arrival, (merchant_id, arrival_id))
     if found is None:
         raise ArrivalNotFound(NO_ARRIVAL)
     return found
@@ -197,8 +197,9 @@ async def place_of(session: AsyncSession, *, found: Break) -> Place | None:
 async def place(session: AsyncSession, *, item: Item) -> Place | None:
     """Where an item's money is: what the provider owes (1100), on its way (1210), in suspense (1900) or unidentified (2400)."""
     of = await source(session, merchant_id=MerchantId(item.merchant_id), source_id=item.source_id)
+    booked = await booking(session, item=item)
     if item.side == Side.BANK:
-        if not item.posted_key:
+        if booked is None:
             return None
         owner = bank_of(of) if item.net_minor > 0 else Owner(SOURCE_OWNER, of.id)
         return Place(unknown_at_bank(of, item.net_minor), item.clear_key, owner.id)
@@ -208,11 +209,16 @@ async def place(session: AsyncSession, *, item: Item) -> Place | None:
         return Place(psp.account(Code.SETTLEMENT_IN_TRANSIT), item.clear_key, psp.id)
     if item.side == Side.LEDGER:
         return Place(psp.account(Code.PSP_RECEIVABLE), item.clear_key, psp.id)
-    if item.posted_key is None:
+    if booked is None:
         return None
     if item.kind not in EXPECTED_KINDS:
-        return Place(Owner(SOURCE_OWNER, of.id).account(Code.RECONCILIATION_SUSPENSE), item.posted_key, of.id)
-    return Place(psp.account(Code.PSP_RECEIVABLE), item.posted_key, psp.id)
+        return Place(Owner(SOURCE_OWNER, of.id).account(Code.RECONCILIATION_SUSPENSE), booked.key, of.id)
+    return Place(psp.account(Code.PSP_RECEIVABLE), booked.key, psp.id)
+
+
+async def booking(session: AsyncSession, *, item: Item) -> Booking | None:
+    """What the books have of an item; None when it was not booked."""
+    return await session.get(Booking, (item.merchant_id, item.id))
 
 
 async def item(session: AsyncSession, *, merchant_id: MerchantId, item_id: UUID) -> Item | None:

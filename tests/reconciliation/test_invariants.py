@@ -38,18 +38,18 @@ async def prove(desk: Desk) -> Proof:
 
 
 RESTLESS = """create function restless() returns trigger language plpgsql as $$ begin
-  if new.side = 'bank' then new.posted_key := null; end if; return new; end $$"""
+  if exists (select from recon_item i where i.merchant_id = new.merchant_id and i.id = new.item_id and i.side = 'bank') then return null; end if; return new; end $$"""
 """What forgets, whenever a bank line is booked, that it was: no second run can then leave things as they are."""
 TAMPERED = {
     "I4": "update recon_item set net_minor = net_minor + 1 where side = 'bank'",
-    "I5": "update recon_item set posted_fee_minor = posted_fee_minor + 1 where side = 'psp' and kind = 'charge'",
+    "I5": "update recon_booking k set fee_minor = k.fee_minor + 1 from recon_item i where i.id = k.item_id and i.side = 'psp' and i.kind = 'charge'",
     "I6": "delete from recon_break where kind = 'bank_unidentified'",
     "I7": "update recon_match_item set minor = minor + 1 where item_id in (select id from recon_item where side = 'bank')",
     "I7 ": "update recon_pair a set ledger_id = l.id from recon_item l where l.side = 'ledger' and l.id <> a.ledger_id",
     "I10": "set session_replication_role = replica; update ledger.txn set description = 'nothing' where id = (select min(id) from ledger.txn)",
     "I11": "update recon_item set fee_minor = fee_minor + 1 where side = 'psp' and kind = 'charge'",
-    "I12": "create trigger restless before update on recon_item for each row execute function restless();"
-    " update recon_item set day = day where side = 'bank'",
+    "I12": "create trigger restless before insert on recon_booking for each row execute function restless();"
+    " delete from recon_booking where item_id in (select id from recon_item where side = 'bank')",
     "I9": "update payment set captured_minor = captured_minor - 1",
 }
 

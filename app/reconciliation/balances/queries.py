@@ -21,14 +21,15 @@ with left_over as materialized (
 broken as (
   select k.key from recon_break b join recon_item i on i.merchant_id = b.merchant_id and i.id in (b.item_id, b.other_id)
     join recon_source s on s.merchant_id = i.merchant_id and s.id = i.source_id
-    cross join lateral (values (i.clear_key), (i.posted_key)) k(key)
+    left join recon_booking p on p.merchant_id = i.merchant_id and p.item_id = i.id cross join lateral (values (i.clear_key), (p.key)) k(key)
    where b.merchant_id = :merchant and b.status <> 'cleared' and s.connection_id = :connection)
 select currency, sum(minor)::bigint as owed, coalesce(sum(minor) filter (where clear_key in (select key from broken where key is not null)), 0)::bigint as broken
   from left_over group by currency
 """)
 _SETTLED = text("""
 select distinct i.batch_ref from recon_item i join recon_source s on s.merchant_id = i.merchant_id and s.id = i.source_id
- where i.merchant_id = :merchant and s.connection_id = :connection and i.batch_ref = any(:batches) and i.posted_key is not null
+ where i.merchant_id = :merchant and s.connection_id = :connection and i.batch_ref = any(:batches)
+   and exists (select from recon_booking k where k.merchant_id = i.merchant_id and k.item_id = i.id)
 """)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit
@@ -28,7 +28,7 @@ from app.reconciliation.domain.breaks import (
     parts_text,
 )
 from app.reconciliation.domain.journals import TARGETS, Target, netted
-from app.reconciliation.models import Break, Item, Match, MatchItem, Pair, Resolution
+from app.reconciliation.models import Booking, Break, Item, Match, MatchItem, Pair, Resolution
 from app.reconciliation.queries import CONNECTION, Place
 from app.tenancy import queries as tenancy
 
@@ -213,8 +213,8 @@ async def _item(session: AsyncSession, found: Break, item_id: UUID | None) -> It
 
 async def _assign(session: AsyncSession, actor: Actor, found: Break, first: Item, second: Item) -> TransactionId | None:
     """Book a linked item under the key of what it was linked to, if it is in the books already; the next run books the others."""
-    place = await queries.place(session, item=first)
-    if first.posted_key is None or place is None:
+    place, booked = await queries.place(session, item=first), await queries.booking(session, item=first)
+    if booked is None or place is None:
         return None
     target = await queries.place(session, item=second)
     assert target is not None
@@ -222,7 +222,7 @@ async def _assign(session: AsyncSession, actor: Actor, found: Break, first: Item
     money = Money(first.gross_minor, first.currency) if converted else Money(first.net_minor, first.net_currency)
     # a provider's line took its net from 1100 under its own key, a bank line from 2400 under its own: what it took, it takes elsewhere now
     lines = netted(journals.move(place.account, place.key, [(target.account, target.key, -money)]))
-    first.posted_key = msgspec.json.encode({second.clear_key: money.minor}).decode() if first.side == "bank" else second.clear_key
+    booked.key = msgspec.json.encode({second.clear_key: money.minor}).decode() if first.side == "bank" else second.clear_key
     return await _post(session, actor, found, lines, "link")
 
 
@@ -263,10 +263,9 @@ async def _undo_link(session: AsyncSession, found: Break) -> None:
     await session.execute(update(MatchItem).where(*both).values(is_live=False))
     await session.execute(update(Match).where(Match.merchant_id == found.merchant_id, Match.id == match_id).values(undone_at=now()))
     # the books are back where they were before the link: under the item's own key
-    posted = (Item.merchant_id == found.merchant_id, Item.id.in_(ids), Item.posted_key.is_not(None))
-    await session.execute(update(Item).where(*posted, Item.side == "psp").values(posted_key=Item.clear_key))
-    for item in (await session.execute(select(Item).where(*posted, Item.side == "bank"))).scalars():
-        item.posted_key = msgspec.json.encode({item.clear_key: item.net_minor}).decode()
+    booked = select(Booking, Item).join(Item, and_(Item.merchant_id == Booking.merchant_id, Item.id == Booking.item_id))
+    for booking, item in await session.execute(booked.where(Booking.merchant_id == found.merchant_id, Booking.item_id.in_(ids))):
+        booking.key = item.clear_key if item.side == "psp" else msgspec.json.encode({item.clear_key: item.net_minor}).decode()
 
 
 async def left_over(session: AsyncSession, actor: Actor, *, break_id: UUID) -> Money:

@@ -29,9 +29,10 @@ _ALIASED = re.compile(r"\{of:(\w+)\}")
 
 _SETTLED_BY_ITEMS = """
 select i.merchant_id, s.connection_id, i.currency, sum(case when i.kind in ('charge', 'refund', 'refund_reversal', 'dispute', 'dispute_reversal')
-       then case when i.currency = i.net_currency then i.net_minor else i.gross_minor end else 0 end + i.posted_fee_minor)::bigint as minor
-  from recon_item i join recon_source s on s.merchant_id = i.merchant_id and s.id = i.source_id
- where i.side = 'psp' and i.posted_key is not null and {of:i} group by 1, 2, 3"""
+       then case when i.currency = i.net_currency then i.net_minor else i.gross_minor end else 0 end + k.fee_minor)::bigint as minor
+  from recon_item i join recon_booking k on k.merchant_id = i.merchant_id and k.item_id = i.id
+  join recon_source s on s.merchant_id = i.merchant_id and s.id = i.source_id
+ where i.side = 'psp' and {of:i} group by 1, 2, 3"""
 
 INVARIANTS = (
     *BOOKS,
@@ -46,8 +47,8 @@ INVARIANTS = (
               join ledger.entry e on e.merchant_id = a.merchant_id and e.account_id = a.id and e.phase in (0, 2)
               join ledger.txn t on t.merchant_id = e.merchant_id and t.id = e.txn_id group by 1, 2, 3),
             line as (select i.merchant_id, i.source_id, i.net_currency as currency, sum(i.net_minor)::bigint as minor,
-                   coalesce(sum(i.net_minor) filter (where i.posted_key is null), 0)::bigint as unbooked
-              from recon_item i where i.side = 'bank' and {of:i} group by 1, 2, 3),
+                   coalesce(sum(i.net_minor) filter (where k.item_id is null), 0)::bigint as unbooked
+              from recon_item i left join recon_booking k on k.merchant_id = i.merchant_id and k.item_id = i.id where i.side = 'bank' and {of:i} group by 1, 2, 3),
             -- a statement that was told twice counts as it was told first
             statement as (select distinct on (f.merchant_id, f.source_id, t.account, t.currency, t.statement, t.closed_on) f.merchant_id, f.source_id, t.*
               from recon_file f cross join jsonb_to_recordset(f.totals)
@@ -83,12 +84,13 @@ INVARIANTS = (
              group by 1, 2, 3, 4 having sum(e.side * e.amount) <> 0),
             awaited as (select i.merchant_id, i.source_id, i.clear_key from recon_item i
               left join recon_pair a on a.merchant_id = i.merchant_id and a.ledger_id = i.id
-              left join recon_item p on p.merchant_id = a.merchant_id and p.id = a.psp_id
-             where i.side = 'ledger' and {of:i} and p.posted_key is null
+              left join recon_booking k on k.merchant_id = a.merchant_id and k.item_id = a.psp_id
+             where i.side = 'ledger' and {of:i} and k.item_id is null
                and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)),
             broken as (select i.merchant_id, i.source_id, k.key from recon_break b
               join recon_item i on i.merchant_id = b.merchant_id and i.id in (b.item_id, b.other_id)
-              cross join lateral (values (i.clear_key), (i.posted_key)) k(key) where b.status <> 'cleared' and {of:b})
+              left join recon_booking p on p.merchant_id = i.merchant_id and p.item_id = i.id
+              cross join lateral (values (i.clear_key), (p.key)) k(key) where b.status <> 'cleared' and {of:b})
             select merchant_id, clear_key as subject, l.minor || ' ' || l.currency || ' that nobody awaits' as detail from left_over l
              where not exists (select from awaited w where (w.merchant_id, w.source_id, w.clear_key) = (l.merchant_id, l.source_id, l.clear_key))
                and not exists (select from broken b where (b.merchant_id, b.source_id, b.key) = (l.merchant_id, l.source_id, l.clear_key))""",
@@ -96,8 +98,9 @@ INVARIANTS = (
     Invariant(
         "I6 every line is in one match or one break",
         """select i.merchant_id, i.ext_id as subject, i.side || ' ' || i.kind || ' of ' || i.net_minor || ' ' || i.net_currency as detail from recon_item i
+              left join recon_booking k on k.merchant_id = i.merchant_id and k.item_id = i.id
              where i.side in ('psp', 'bank') and i.kind not in ('batch', 'payout', 'reserve_hold', 'reserve_release') and i.net_minor <> 0 and {of:i}
-               and (i.kind <> 'fee' or i.side = 'bank' and i.posted_key is distinct from jsonb_build_object('fee', i.net_minor)::text)
+               and (i.kind <> 'fee' or i.side = 'bank' and k.key is distinct from jsonb_build_object('fee', i.net_minor)::text)
                and i.created_at <= (select max(r.started_at) from recon_run r where r.merchant_id = i.merchant_id)
                and not exists (select from recon_match_item x where x.merchant_id = i.merchant_id and x.item_id = i.id and x.is_live)
                and not exists (select from recon_pair a where a.merchant_id = i.merchant_id and a.psp_id = i.id)

@@ -27,7 +27,7 @@ select (select count(*) from recon_pair where merchant_id = :merchant) as pairs,
        (select coalesce(bit_xor(hashtextextended(id::text, 0)), 0) from recon_match where merchant_id = :merchant and undone_at is null) as matches,
        (select coalesce(bit_xor(hashtextextended(concat_ws('|', kind, subject, status, minor), 0)), 0) from recon_break where merchant_id = :merchant) as breaks,
        (select count(*) from recon_item where merchant_id = :merchant) as items,
-       (select coalesce(sum(posted_times), 0) from recon_item where merchant_id = :merchant) as postings,
+       (select coalesce(sum(times), 0) from recon_booking where merchant_id = :merchant) as postings,
        (select coalesce(max(id), 0) from ledger.txn where merchant_id = :merchant) as last
 """)
 

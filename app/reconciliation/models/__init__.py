@@ -158,11 +158,23 @@ class Item(Base):
     happened_at: Mapped[datetime | None]
     day: Mapped[date]
     clear_key: Mapped[str]
-    posted_key: Mapped[str | None]
-    posted_fee_minor: Mapped[int] = mapped_column(server_default=text("0"))
-    posted_rate_minor: Mapped[int] = mapped_column(server_default=text("0"))
-    posted_times: Mapped[int] = mapped_column(server_default=text("0"))
     created_at: Mapped[datetime]
+
+
+class Booking(Base):
+    """What the books have of an item: the key it stands under, the correction of its fee, the gain or loss of its rate, and how often it was booked.
+
+    A row of its own, because items are wide and come by the million, and each is booked after it was stored. Items are never removed.
+    """
+
+    __tablename__ = "recon_booking"
+
+    merchant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    item_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(Text(collation="C"))
+    fee_minor: Mapped[int] = mapped_column(server_default=text("0"))
+    rate_minor: Mapped[int] = mapped_column(server_default=text("0"))
+    times: Mapped[int] = mapped_column(server_default=text("1"))
 
 
 class Match(Base):

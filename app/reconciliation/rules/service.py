@@ -20,10 +20,11 @@ from app.reconciliation.models import Break
 from app.reconciliation.queries import CONNECTION, RUN_SOURCE
 
 _ROUNDED = text("""
-select b.id, b.currency, b.minor, i.side, i.source_id, coalesce(i.batch_ref, i.ext_id) as batch, i.posted_key, o.clear_key as other_key, s.connection_id
+select b.id, b.currency, b.minor, i.side, i.source_id, coalesce(i.batch_ref, i.ext_id) as batch, o.clear_key as other_key, s.connection_id
   from recon_break b join recon_item i on i.merchant_id = b.merchant_id and i.id = b.item_id join recon_item o on o.merchant_id = b.merchant_id and o.id = b.other_id
   join recon_source s on s.merchant_id = b.merchant_id and s.id = case i.side when 'bank' then o.source_id else i.source_id end
- where b.merchant_id = :merchant and b.kind = 'rounding' and b.status = 'open' and i.posted_key is not null order by b.currency, i.source_id, batch, b.id for update of b
+ where b.merchant_id = :merchant and b.kind = 'rounding' and b.status = 'open'
+   and exists (select from recon_booking k where k.merchant_id = i.merchant_id and k.item_id = i.id) order by b.currency, i.source_id, batch, b.id for update of b
 """)
 
 
@@ -53,14 +54,14 @@ async def settle_rounding(session: AsyncSession, actor: Actor, *, policy: Policy
 
 _DUE_RATES = text("""
 select due.* from (
-  select i.id, i.source_id, i.batch_ref, i.net_currency, i.posted_rate_minor as before, case when r.is_off or r.minor is null then 0 else r.minor end as minor
-    from recon_item i left join recon_rates(:merchant, :band) r on r.item_id = i.id
-   where i.merchant_id = :merchant and i.side = 'psp' and i.currency <> i.net_currency and i.posted_key is not null) due
+  select i.id, i.source_id, i.batch_ref, i.net_currency, k.rate_minor as before, case when r.is_off or r.minor is null then 0 else r.minor end as minor
+    from recon_item i join recon_booking k on k.merchant_id = i.merchant_id and k.item_id = i.id left join recon_rates(:merchant, :band) r on r.item_id = i.id
+   where i.merchant_id = :merchant and i.side = 'psp' and i.currency <> i.net_currency) due
  where minor <> before order by source_id, batch_ref, net_currency, id
 """)
 _RATES_BOOKED = text(
-    "update recon_item i set posted_rate_minor = u.minor, posted_times = posted_times + 1"
-    " from unnest(cast(:ids as uuid[]), cast(:minors as bigint[])) u(id, minor) where i.merchant_id = :merchant and i.id = u.id"
+    "update recon_booking k set rate_minor = u.minor, times = k.times + 1"
+    " from unnest(cast(:ids as uuid[]), cast(:minors as bigint[])) u(id, minor) where k.merchant_id = :merchant and k.item_id = u.id"
 )
 
 

@@ -46,7 +46,7 @@ _REMATCH_BATCHES = text("select recon_rematch(:merchant, 'batch', :at, :version,
 _COLLECT = text("select recon_collect_due(:merchant, :fee_minor, :fee_bps, :lines)")
 _BOOK_PLAIN = text("select recon_book_plain(:merchant, :run, :on, :after, :through, :actor_kind, :actor_id, :request_id)")
 _PLAIN_BOOKED = text(
-    "update recon_item i set posted_key = d.key, posted_times = posted_times + 1 from recon_due d where d.is_plain and i.merchant_id = :merchant and i.id = d.id"
+    "insert into recon_booking (merchant_id, item_id, key) select :merchant, id, key from recon_due where is_plain order by id"
 )
 _DUE_LINES = text("select * from recon_due where not is_plain order by source_id, batch_ref, net_currency, ext_id, id")
 _DUE_RECEIPTS = text("""
@@ -77,17 +77,18 @@ part as (select bank, clear_key as key, minor from paired union all select bank,
 parts as materialized (select p.bank, jsonb_object_agg(p.key, p.minor)::text as key from part p group by p.bank),
 -- read through a cursor it would be planned for its first rows, along the index that has their order, past every item there is
 wanted as materialized (
-  select b.id, b.source_id, b.net_currency, b.net_minor, b.ext_id, b.clear_key, b.posted_key,
+  select b.id, b.source_id, b.net_currency, b.net_minor, b.ext_id, b.clear_key, k.key as posted_key,
          coalesce(p.key, case when b.kind = 'fee' and b.net_minor < 0 and -b.net_minor <= :bank_fee
                                 and not exists (select from recon_item_payout n where n.merchant_id = b.merchant_id and n.item_id = b.id)
                               then jsonb_build_object('fee', b.net_minor)::text else jsonb_build_object(b.clear_key, b.net_minor)::text end) as key
-    from recon_item b left join parts p on p.bank = b.id where b.merchant_id = :merchant and b.side = 'bank' and b.net_minor <> 0)
+    from recon_item b left join parts p on p.bank = b.id left join recon_booking k on k.merchant_id = b.merchant_id and k.item_id = b.id
+   where b.merchant_id = :merchant and b.side = 'bank' and b.net_minor <> 0)
 select * from wanted where posted_key is distinct from key order by source_id, ext_id, id
 """)
 _POSTED = text(
-    "update recon_item i set posted_key = u.key, posted_fee_minor = u.fee, posted_times = posted_times + 1"
-    " from unnest(cast(:ids as uuid[]), cast(:keys as text[]), cast(:fees as bigint[])) u(id, key, fee)"
-    " where i.merchant_id = :merchant and i.id = u.id"
+    "insert into recon_booking as k (merchant_id, item_id, key, fee_minor)"
+    " select :merchant, id, key, fee from unnest(cast(:ids as uuid[]), cast(:keys as text[]), cast(:fees as bigint[])) u(id, key, fee)"
+    " on conflict (merchant_id, item_id) do update set key = excluded.key, fee_minor = excluded.fee_minor, times = k.times + 1"
 )
 # What the line leg left, and what the books have in another month, is collected for the breaks and the sums alike.
 _LEAVE_OVER = text("select recon_leave_over(:merchant)")
@@ -288,7 +289,7 @@ class _Books:
         async for rows in result.partitions(LINES_AT_ONCE):
             yield rows
 
-    async def _post(self, ids: list[UUID], keys: list[str | None], fees: list[int]) -> None:
+    async def _post(self, ids: list[UUID], keys: list[str], fees: list[int]) -> None:
         await ledger.post(self.session, merchant_id=self.merchant_id, postings=self.postings)
         self.postings = []
         await self.session.execute(_POSTED, {"merchant": self.merchant_id, "ids": ids, "keys": keys, "fees": fees})
