@@ -70,7 +70,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     psp_connect_seconds: Annotated[float, msgspec.Meta(gt=0, le=30, description="Time to reach a PSP.")] = 3.0
     psp_total_seconds: Annotated[float, msgspec.Meta(gt=0, le=60, description="Time for a whole PSP call.")] = 10.0
     payment_budget_seconds: Annotated[float, msgspec.Meta(gt=0, le=60, description="Longest wait of a payment call; then 202.")] = 15.0
-    requests_per_minute: Annotated[int, msgspec.Meta(ge=1, description="Rate limit per address on pages.")] = 600
+    requests_per_minute: Annotated[
+        int, msgspec.Meta(ge=1, description="Rate limit per address on pages, and apart from them on API calls without a key that works.")
+    ] = 600
     api_requests_per_minute: Annotated[int, msgspec.Meta(ge=1, description="Rate limit per API key or OAuth client.")] = 120_000
     sign_in_providers: Annotated[str, _doc("Sign-in through OpenID Connect or GitHub: a JSON list; see docs/how-to/sso.md.")] = ""
     failpoints: Annotated[str, _doc("For tests: name=kill, name=raise or name=sleep:ms, comma-separated. Refused in production.")] = ""

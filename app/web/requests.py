@@ -111,29 +111,26 @@ class Frame:
         if path.startswith("/v1/"):
             await self._identify_key(request)
             return
-        limit = _webhook_limit() if path.startswith("/webhooks/") else _page_limit()
-        verdict = await limits.count(limit, limit_key(request.state.address))
-        request.state.limit_headers = verdict.headers()
-        if not verdict.admitted:
-            raise limits.TooManyRequests(f"Try again in {verdict.reset_seconds} seconds.", retry_after=verdict.reset_seconds)
+        await _count(request, _webhook_limit() if path.startswith("/webhooks/") else _page_limit(), limit_key(request.state.address))
         if not path.startswith(_MACHINES):
             await self._identify_visitor(request)
 
     async def _identify_key(self, request: HttpRequest) -> None:
         state: State = request.state
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            state.refusal = "Send an API key or an access token: Authorization: Bearer ch_…"
-            return
-        holder = await self.key_holders(token.strip(), request)
+        holder = await self._key_holder(request)
         state.actor, state.refusal = holder.actor, holder.refusal
         state.web.actor = holder.actor
         if holder.actor is None:
-            return
-        verdict = await limits.count(_key_limit(holder.requests_per_minute), str(holder.actor.id))
-        state.limit_headers = verdict.headers()
-        if not verdict.admitted:
-            raise limits.TooManyRequests(f"Try again in {verdict.reset_seconds} seconds.", retry_after=verdict.reset_seconds)
+            # only after the look: a key that works is not made to wait for what others try from the same address
+            await _count(request, _stranger_limit(), limit_key(state.address))
+        else:
+            await _count(request, _key_limit(holder.requests_per_minute), str(holder.actor.id))
+
+    async def _key_holder(self, request: HttpRequest) -> KeyHolder:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            return KeyHolder(None, "Send an API key or an access token: Authorization: Bearer ch_…")
+        return await self.key_holders(token.strip(), request)
 
     async def _identify_visitor(self, request: HttpRequest) -> None:
         jar = _jar(request)
@@ -149,6 +146,14 @@ class Frame:
         request.state.csrf_seed = known or csrf.new_seed()
         request.state.fresh_seed = None if known else request.state.csrf_seed
         request.state.web.csrf_token = csrf.token_for(request.state.csrf_seed)
+
+
+async def _count(request: HttpRequest, limit: limits.Limit, who: str) -> None:
+    """Count a request against a limit, which its answer tells of; refuse it when the limit is reached."""
+    verdict = await limits.count(limit, who)
+    request.state.limit_headers = verdict.headers()
+    if not verdict.admitted:
+        raise limits.TooManyRequests(f"Try again in {verdict.reset_seconds} seconds.", retry_after=verdict.reset_seconds)
 
 
 def become(request: HttpRequest, visitor: Visitor) -> None:
@@ -237,6 +242,11 @@ def _jar(request: HttpRequest) -> dict[str, str]:
 def _page_limit() -> limits.Limit:
     requests = settings().requests_per_minute
     return limits.Limit(name="address", requests=requests, chunk=max(1, requests // 30))
+
+
+def _stranger_limit() -> limits.Limit:
+    # apart from pages: a program with an old key must not shut people in the same office out
+    return msgspec.structs.replace(_page_limit(), name="stranger")
 
 
 def _webhook_limit() -> limits.Limit:

@@ -131,6 +131,40 @@ class TestOverHttp:
             ]
         assert statuses == [200, 200, 429, 200, 200, 429]
 
+    async def test_guessing_keys_costs_an_address_a_wait_and_no_valid_key_there(
+        self, open_browser: OpenBrowser, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(requests, "settings", lambda: msgspec.structs.replace(settings(), requests_per_minute=3))
+        browser, neighbour, key = open_browser("198.51.100.3"), open_browser("198.51.100.4"), (await make_key(tenant.id))[1]
+        tries = ["", "Basic eDp5", "Bearer guessed", "Bearer ch_test_guessed", "Bearer ch_live_guessed"]
+        with clock.travel(limits.window_of(clock.now(), 60) + timedelta(seconds=20)):
+            answers = [await browser.get("/v1/toys/one", headers={"authorization": one}) for one in tries]
+            assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+            refused = answers[-1]
+            assert refused.headers["content-type"].startswith("application/problem+json")
+            assert refused.json()["code"] == "too_many_requests"
+            assert 39 <= int(refused.headers["retry-after"]) <= 41
+            assert (await browser.get("/v1/toys/one", headers={"authorization": f"Bearer {key}"})).status_code == 200, "a key that is known"
+            assert (await browser.get("/sign-in")).status_code == 200, "people in the same office go on working"
+            assert (await neighbour.get("/v1/toys/one")).status_code == 401
+
+    async def test_a_guess_that_is_turned_away_asks_for_no_limit_again(
+        self, open_browser: OpenBrowser, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked, lookup = [], limits.call
+
+        async def counted(*args: object) -> object:
+            asked.append(1)
+            return await lookup(*args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(limits, "call", counted)
+        monkeypatch.setattr(requests, "settings", lambda: msgspec.structs.replace(settings(), requests_per_minute=2))
+        browser = open_browser("198.51.100.5")
+        with clock.travel(limits.window_of(clock.now(), 60) + timedelta(seconds=20)):
+            for _ in range(20):
+                await browser.get("/v1/toys/one")
+        assert len(asked) == 2
+
     async def test_without_the_database_nobody_is_admitted(self, open_browser: OpenBrowser, monkeypatch: pytest.MonkeyPatch) -> None:
         from sqlalchemy.exc import OperationalError
 
