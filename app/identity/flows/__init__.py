@@ -11,7 +11,7 @@ from app.core import mail, outbox
 from app.core.db import unit_of_work
 from app.core.ids import PersonId
 from app.identity import queries, service
-from app.identity.domain import AlreadyEnrolled, CodeRefused, Factor, PasswordRefused, SignInRefused, check_password
+from app.identity.domain import AlreadyEnrolled, CodeRefused, Factor, PasswordRefused, SignInRefused, check_password, normalised
 from app.identity.domain.passkeys import PasskeyCopied, PasskeyRefused
 from app.identity.flows import tries
 from app.identity.models import Person
@@ -31,8 +31,8 @@ async def sign_in(*, email: str, password: str, address: str, user_agent: str, d
     """
     account = service.tries_key(email, device)
     # a known browser has tries of its own; those of its address anybody in the same office or network could use up
-    counted = {account: 0} if account.startswith("device:") else {account: 0, f"address:{address}": tries.FREE_FOR_ADDRESS}
-    await tries.take(**counted)
+    shared = None if account.startswith("device:") else service.address_tries(address, normalised(email))
+    await tries.take(account, at=shared)
     async with unit_of_work(None) as session:
         person = await queries.someone(session, email)
     if not await service.password_matches(password, person.password_hash if person else None) or person is None:
@@ -43,7 +43,9 @@ async def sign_in(*, email: str, password: str, address: str, user_agent: str, d
         log.warning("sign_in_refused", address=address)
         raise SignInRefused("The e-mail address or the password is wrong.")
     async with unit_of_work(None) as session:
-        await service.give_back_tries(session, *counted)
+        await service.give_back_tries(session, account)
+        if shared is not None:
+            await service.pay_back(session, shared)
         await service.renew_hash(session, person, password)
         await service.prepare_totp(session, person)
         token = await sessions.open_session(session, person_id=PersonId(person.id), address=address, user_agent=user_agent)
@@ -65,7 +67,7 @@ async def prove(visitor: Visitor, *, proof: str, place: Place) -> str:
     key = service.factor_key(
         visitor.person_id, visitor.person.email, device=place.device, session_id=visitor.session_id if visitor.complete else None
     )
-    await tries.take(**{key: 0})
+    await tries.take(key)
     try:
         async with unit_of_work(None) as session:
             factor = await service.verify_factor(session, visitor.person_id, proof=proof, recovery=not visitor.complete)
@@ -121,7 +123,7 @@ async def pending_secret(visitor: Visitor) -> str:
 async def enrol(visitor: Visitor, *, code: str, place: Place) -> tuple[str, list[str]]:
     """Complete the second factor with a first code of an app; gives the session's new id and the recovery codes."""
     key = service.factor_key(visitor.person_id, visitor.person.email, device=place.device)
-    await tries.take(**{key: 0})
+    await tries.take(key)
     async with unit_of_work(None) as session:
         codes = await service.enrol(session, visitor.person_id, code=code)
         await service.give_back_tries(session, key)
@@ -167,15 +169,16 @@ async def sign_in_with_passkey(*, answer: str, asker: str, place: Place) -> tupl
     """Sign in with a passkey alone: it proves the device and, because it made sure of its owner, the person. Gives the session's id and the
     person's e-mail address."""
     # not the tries of passwords: who guesses those must not make the owners of keys wait
-    counted = f"passkey:{place.address}"
-    await tries.take(**{counted: tries.FREE_FOR_ADDRESS})
+    # a right one forgives them all: what a key answers cannot be guessed
+    shared = service.address_tries(place.address, "a passkey", kind="passkey")
+    await tries.take(at=shared)
     async with unit_of_work(None) as session:
         person_id = await passkeys.owner_of(session, answer)
     try:
         async with unit_of_work(None) as session:
             person = await queries.person(session, person_id)
             await passkeys.use(session, person_id, answer=answer, asker=asker, verified=True)
-            await service.give_back_tries(session, counted)
+            await service.pay_back(session, shared)
             token = await sessions.open_session(
                 session, person_id=person_id, address=place.address, user_agent=place.user_agent, factor=Factor.PASSKEY
             )
@@ -191,7 +194,7 @@ async def change_password(visitor: Visitor, *, current: str, password: str, proo
     """Change one's own password with the old one and a second factor; every other session ends. Gives the session's new id."""
     check_password(password, about=(visitor.person.email, visitor.person.name, *(each.name for each in visitor.merchants)))
     factor = service.factor_key(visitor.person_id, visitor.person.email, device="", session_id=visitor.session_id)
-    await tries.take(**{factor: 0})
+    await tries.take(factor)
     async with unit_of_work(None) as session:
         person = await queries.person(session, visitor.person_id)
     if not await service.password_matches(current, person.password_hash):

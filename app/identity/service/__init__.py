@@ -7,9 +7,10 @@ from datetime import timedelta
 from functools import cache
 from uuid import UUID
 
+import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -39,6 +40,7 @@ from app.identity.models import LogoutTokenUse, Passkey, Person, ProviderAttempt
 from app.identity.service import events, passkeys
 from app.identity.service.events import Happening, Place
 from app.web import sessions
+from app.web.addresses import limit_key
 
 # OWASP's smaller profile: about 25 ms and 19 MiB a guess
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -124,6 +126,20 @@ def tries_key(email: str, device: str) -> str:
     return f"device:{name}" if known else f"account:{normalised(email)[:254]}"
 
 
+class AddressTries(msgspec.Struct, frozen=True):
+    """Whose tries an address uses: those of all who share it, and among them those about one account, which that account's owner pays back."""
+
+    shared: str
+    own: str
+
+
+def address_tries(address: str, about: str, *, kind: str = "address") -> AddressTries:
+    """The tries of an address for today, and those of them about an account (or whatever else is tried)."""
+    # by the day, so that a busy office does not wait for the slips of weeks; by the network that one IPv6 customer has
+    place = f"{limit_key(address)}:{now():%Y-%m-%d}"
+    return AddressTries(f"{kind}:{place}", f"{kind}-about:{place}:{about[:254]}")
+
+
 async def take_try(session: AsyncSession, key: str, *, free: int = 0) -> int:
     """Use one try of an account or address; gives the seconds to wait when none is left, else 0. A try that succeeds is given back.
 
@@ -143,6 +159,17 @@ async def take_try(session: AsyncSession, key: str, *, free: int = 0) -> int:
 async def give_back_tries(session: AsyncSession, *keys: str) -> None:
     """Forget the wrong tries of an account or address after a right one."""
     await session.execute(delete(SignInThrottle).where(SignInThrottle.key.in_(keys)))
+
+
+async def pay_back(session: AsyncSession, tries: AddressTries) -> None:
+    """After a right one: forget what an address tried about this account, this try included. What it tried about others stays counted,
+    or an account of one's own would buy any number of tries at other people's."""
+    shared = update(SignInThrottle).where(SignInThrottle.key == tries.shared)
+    # it was let in, so no wait is running but the one that it brought about; and the row is locked before the other, as when it was counted
+    await session.execute(shared.values(retry_at=now()))
+    own = await session.scalar(delete(SignInThrottle).where(SignInThrottle.key == tries.own).returning(SignInThrottle.failures))
+    if own:
+        await session.execute(shared.values(failures=func.greatest(SignInThrottle.failures - own, 0)))
 
 
 async def forget_tries(session: AsyncSession) -> None:
