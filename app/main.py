@@ -44,12 +44,13 @@ from app.tenancy.rules import pages as rules
 from app.tenancy.sso import pages as sso
 from app.wallets import api as wallets_api
 from app.wallets import pages as wallets
-from app.web import health, mails, metrics, patterns, problems, requests
+from app.web import health, mails, metrics, patterns, problems, requests, violations
 from app.web.bodies import StrictRequest
 from app.web.static import static_route
 
 FEATURES = (
     health,
+    violations,
     patterns,
     mails,
     identity,

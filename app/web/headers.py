@@ -9,11 +9,16 @@ from collections.abc import Iterable
 
 Header = tuple[bytes, bytes]
 
+REPORTS = "/csp-reports"
+"""Where browsers report what a page's policy stopped."""
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types htmx"
+    "require-trusted-types-for 'script'; trusted-types htmx; "
+    # the older way and the newer one; a browser that knows both takes the newer
+    f"report-uri {REPORTS}; report-to csp"
 )
+_ENDPOINTS = f'csp="{REPORTS}"'.encode()
 _DATA_POLICY = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 _FIXED: tuple[Header, ...] = (
@@ -53,8 +58,10 @@ def secured(headers: Iterable[Header], *, nonce: str, request_id: str) -> list[H
     present = {name for name, _ in kept}
     kept.extend(pair for pair in _FIXED if pair[0] not in present)
     if b"content-security-policy" not in present:
-        policy = page_policy(nonce).encode() if _is_html(kept) else _DATA_POLICY
-        kept.append((b"content-security-policy", policy))
+        if _is_html(kept):
+            kept += [(b"content-security-policy", page_policy(nonce).encode()), (b"reporting-endpoints", _ENDPOINTS)]
+        else:
+            kept.append((b"content-security-policy", _DATA_POLICY))
     if b"cache-control" not in present:
         kept.append((b"cache-control", b"no-store"))
     kept.append((b"x-request-id", request_id.encode()))

@@ -7,7 +7,7 @@ import os
 from functools import lru_cache
 
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, Histogram, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.core.settings import Settings
@@ -20,6 +20,8 @@ REQUESTS = Histogram(
     ["method", "route", "status"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
+
+VIOLATIONS = Counter("countinghouse_csp_violations", "What browsers reported that a page's content policy stopped", ["directive"])
 
 
 @lru_cache(maxsize=4096)

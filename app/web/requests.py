@@ -30,7 +30,7 @@ from app.web.addresses import check_host, client_address, limit_key
 from app.web.bodies import StrictRequest
 from app.web.context import HttpRequest, WebContext
 from app.web.guards import refuse_undeclared
-from app.web.headers import new_nonce, secured
+from app.web.headers import REPORTS, new_nonce, secured
 from app.web.sessions import LoadVisitor, Visitor
 from app.web.step_up import StepUp
 
@@ -40,7 +40,9 @@ MAX_BODY = 1_000_000
 """Largest request body in bytes; a bigger one is answered 413 before it is read."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _UNTOUCHED = ("/static/", "/healthz", "/readyz")
-_MACHINES = ("/webhooks/", "/oauth/", "/.well-known/")
+_MACHINES = ("/webhooks/", "/oauth/", "/.well-known/", REPORTS)
+# apart from pages: one that is stopped again and again must not shut its reader out
+REPORTS_PER_MINUTE = limits.Limit(name="report", requests=60, chunk=10)
 NOBODY = Actor(kind=ActorKind.USER, name="Somebody")
 
 
@@ -111,7 +113,7 @@ class Frame:
         if path.startswith("/v1/"):
             await self._identify_key(request)
             return
-        await _count(request, _webhook_limit() if path.startswith("/webhooks/") else _page_limit(), limit_key(request.state.address))
+        await _count(request, _limit_of(path), limit_key(request.state.address))
         if not path.startswith(_MACHINES):
             await self._identify_visitor(request)
 
@@ -237,6 +239,12 @@ def _jar(request: HttpRequest) -> dict[str, str]:
     except CookieError:
         return {}
     return {name: morsel.value for name, morsel in jar.items()}
+
+
+def _limit_of(path: str) -> limits.Limit:
+    if path == REPORTS:
+        return REPORTS_PER_MINUTE
+    return _webhook_limit() if path.startswith("/webhooks/") else _page_limit()
 
 
 def _page_limit() -> limits.Limit:

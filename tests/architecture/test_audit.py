@@ -123,6 +123,7 @@ SILENT = {
     "passwords:ask": "noted by the job of its event, so that the time tells nobody who is here",
     "patterns:submit": "shows a form's answer in development",
     "psp:webhook": "kept word for word; what it changes is in the history of what it changes",
+    "violations:report": "a stranger's word about a page: a line of the log and a number",
     "tenancy:enter": "which of one's merchants the pages are about; nothing of a merchant changes",
 }
 """Unsafe routes that write no entry themselves, and why."""

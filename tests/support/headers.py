@@ -11,7 +11,7 @@ _EXACT = {
     "cross-origin-resource-policy": "same-origin",
 }
 _POLICY = ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'")
-_PAGE_POLICY = ("require-trusted-types-for 'script'", "object-src 'none'", "script-src 'self' 'nonce-")
+_PAGE_POLICY = ("require-trusted-types-for 'script'", "object-src 'none'", "script-src 'self' 'nonce-", "report-to csp")
 
 
 def wrong_with(headers: Mapping[str, str], *, path: str) -> list[str]:

@@ -26,7 +26,7 @@ from app.tenancy.resets import pages as resets
 from app.tenancy.roles import pages as roles
 from app.tenancy.rules import pages as rules
 from app.tenancy.sso import pages as sso
-from app.web import health, problems, requests
+from app.web import health, problems, requests, violations
 from app.web.bodies import StrictRequest
 from app.web.context import HttpRequest
 from app.web.guards import public, requires, signed_in
@@ -120,6 +120,7 @@ def create_toy_app(*more: Any) -> Litestar:
         route_handlers=[
             static_route(),
             *health.ROUTES,
+            *violations.ROUTES,
             *identity.ROUTES,
             *TENANCY,
             *invitations.ROUTES,

@@ -367,6 +367,7 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "tenancy:set_money_limit": "owner",
     "tenancy:step_up_rules": "owner admin finance approver developer viewer",
     "tenancy:team": "owner admin finance approver developer viewer",
+    "violations:report": "everybody",
     "wallets:api_list": "key wallets.read",
     "wallets:export": "owner finance",
     "wallets:export_statement": "owner finance",

@@ -128,6 +128,7 @@ class TestTable:
             "psp:webhook",
             "patterns:submit",
             "static/head",
+            "violations:report",
             *OAUTH,
         }
 
