@@ -2,16 +2,19 @@
 
 import json
 import re
+from collections.abc import Callable
 
 import psycopg
 from bs4 import BeautifulSoup
 
-from app.core.ids import new_id, public_id
+from app.core.ids import PersonId, new_id, public_id
+from app.tenancy.domain import Role
 from tests.api_access.conftest import Signer
 from tests.support.factories.api_access import make_client, make_token
-from tests.support.factories.tenancy import Tenant, make_tenant
+from tests.support.factories.tenancy import Tenant, make_member, make_tenant
 from tests.support.web import Browser, text_of
 
+OpenBrowser = Callable[..., Browser]
 FORM = {"name": "Warehouse", "scopes": ["orders.read"], "method": "client_secret_basic"}
 ORDER = "/v1/toys/one"
 """What a program with `orders.read` may look at."""
@@ -114,3 +117,17 @@ async def test_a_client_is_changed_and_tokens_that_may_do_more_are_dead_at_once(
     assert (await owner.post(f"{path}/edit", changed)).status_code == 303
     entries = superuser.execute("select count(*) from audit_entry where action = 'api_client.changed'").fetchone()
     assert entries == (1,), "what changes nothing leaves no entry"
+
+
+async def test_nobody_enables_what_may_do_more_than_they_do(owner: Browser, open_browser: OpenBrowser, tenant: Tenant) -> None:
+    """An admin may disable a client that pays out, and needs somebody who may ask for payouts to let it in again."""
+    row, _ = await make_client(tenant.id, scopes=["orders.read", "payouts.request"])
+    admin, at = open_browser(), f"/api-clients/oauth/{public_id('cli', row.id)}"
+    await admin.adopt(PersonId((await make_member(tenant, Role.ADMIN)).id), merchant_id=tenant.id)
+    await admin.get(at)
+    assert (await admin.post(f"{at}/disable")).status_code == 303
+    refused = await admin.post(f"{at}/enable")
+    assert refused.status_code == 422
+    assert "cannot give what you may not do yourself: payouts.request" in text_of(refused)
+    assert "Disabled" in text_of(await owner.get(at))
+    assert (await owner.post(f"{at}/enable")).status_code == 303

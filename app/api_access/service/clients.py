@@ -165,9 +165,10 @@ async def disable_client(session: AsyncSession, actor: Actor, *, client_id: UUID
 
 
 async def enable_client(session: AsyncSession, actor: Actor, *, client_id: UUID) -> ApiClient:
-    """Let a disabled client get tokens again; those it had stay dead."""
+    """Let a disabled client get tokens again; those it had stay dead. Whoever lets it in must hold what it then may."""
     row = await _living(session, actor, client_id)
     if row.disabled_at is not None:
+        check_scopes(row.scopes, allowed=grantable(actor))
         row.disabled_at = None
         await _note(session, actor, row, "enabled")
     return row
