@@ -28,6 +28,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "audit.check_asked": ("audit.check",),
     "person.password_reset_asked": ("identity.send_password_reset",),
     "person.password_refused": ("identity.note_wrong_password",),
+    "member.rights_lost": ("api_access.ask_for_renewal",),
     "mail.written": ("mail.send_due",),
     "clock.mail_due": ("mail.send_due",),
     "clock.factor_resets_due": ("tenancy.finish_resets",),

@@ -11,13 +11,13 @@ from app.api_access import oauth, queries
 from app.api_access.domain import KnownClient, may_come_from
 from app.api_access.domain.assertions import read_jwks
 from app.api_access.oauth import OAuthAnswer, OAuthCall
-from app.api_access.service import tokens
+from app.api_access.service import renewals, tokens
 from app.core import outbound
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now
 from app.core.db import unit_of_work
 from app.core.errors import Invalid
-from app.core.ids import parse_id
+from app.core.ids import MerchantId, parse_id
 from app.web import limits
 
 log = structlog.get_logger()
@@ -49,6 +49,12 @@ async def serve(call: OAuthCall, *, address: str, request_id: str = "") -> OAuth
     elif answer.issued is not None:
         log.info("oauth_token_issued", client=named, address=address, scopes=answer.issued.scopes)
     return answer
+
+
+async def ask_for_renewal(merchant_id: MerchantId, person_id: UUID) -> None:
+    """Tell the owners which keys and clients to renew because somebody who knows them may do less than before."""
+    async with unit_of_work(merchant_id) as session:
+        await renewals.ask(session, Actor.system(merchant_id), person_id=person_id)
 
 
 async def _written(client: KnownClient, answer: OAuthAnswer, *, address: str, request_id: str) -> OAuthAnswer:

@@ -34,7 +34,7 @@ class ApiKey(Base):
 
 
 class ApiClient(Base):
-    """``known_to`` are the people who were shown a secret of it, or set the keys that it signs with."""
+    """``known_to`` are the people who were ever shown a secret of it, or set keys that it signs with; ``keys_known_to`` who set the present keys."""
 
     __tablename__ = "api_client"
     __table_args__ = (
@@ -52,6 +52,7 @@ class ApiClient(Base):
     jwks: Mapped[dict[str, list[dict[str, str]]] | None] = mapped_column(JSONB(none_as_null=True))
     jwks_url: Mapped[str | None]
     jwks_fetched_at: Mapped[datetime | None]
+    keys_known_to: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default=text("'{}'"))
     created_by: Mapped[str]
     known_to: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default=text("'{}'"))
     created_at: Mapped[datetime]
@@ -77,6 +78,7 @@ class ApiClientSecret(Base):
     client_id: Mapped[UUID]
     prefix: Mapped[str]
     digest: Mapped[bytes]
+    known_to: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default=text("'{}'"))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
 

@@ -1,6 +1,6 @@
 """Reads about API keys and OAuth clients: whose key or token a request carries, and what a merchant sees of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from app.api_access.domain import (
     AuthMethod,
     ClientState,
     KeyState,
+    Knower,
     KnownClient,
     KnownToken,
     client_state,
@@ -40,6 +41,7 @@ from app.core.gathering import Gathering
 from app.core.ids import MerchantId, public_id
 from app.core.paging import fetch_page
 from app.core.secrets import digest
+from app.identity import queries as identity
 from app.tenancy import queries as merchants
 from app.web.context import HttpRequest
 from app.web.requests import KeyHolder
@@ -47,6 +49,9 @@ from app.web.requests import KeyHolder
 _HOLDERS = text("select * from api_key_holders(cast(:digests as bytea[]), :now)")
 _CLIENT_MERCHANT = text("select api_client_merchant(:client) as merchant_id")
 _LONGEST = 200
+_NOBODY: Mapping[UUID, list[Knower]] = {}
+Known = Mapping[UUID, tuple[Collection[str], Collection[UUID]]]
+"""Keys or clients by id: what each may do, and who knows it."""
 _WHAT = {ActorKind.API_KEY: "API key", ActorKind.API_CLIENT: "access token"}
 
 
@@ -101,7 +106,8 @@ async def keys(session: AsyncSession, actor: Actor, *, query: str, state: str, a
     page = await fetch_page(session, asked, keys=[ApiKey.id], after=after)
     sandbox = await merchants.sandbox_of(session, actor.merchant)
     may_change = actor.can("api_clients.write")
-    rows = page.map(lambda row: _row(row.ApiKey))
+    knowing = await knowers(session, actor.merchant, known_keys(row.ApiKey for row in page.items))
+    rows = page.map(lambda row: _row(row.ApiKey, knowing))
     return KeyListPage(rows=rows, query=query, state=state, is_sandbox=sandbox, may_change=may_change)
 
 
@@ -110,6 +116,45 @@ def _in_state(state: str, at: datetime) -> tuple[ColumnElement[bool], ...]:
     if state == KeyState.ACTIVE:
         return living, or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > at)
     return (living, ApiKey.expires_at <= at) if state == KeyState.EXPIRED else (ApiKey.revoked_at.is_not(None),)
+
+
+def known_keys(rows: Iterable[ApiKey]) -> Known:
+    """What the keys that work may do, and who knows them."""
+    works = [row for row in rows if state_of(expires_at=row.expires_at, revoked_at=row.revoked_at, at=now()) is KeyState.ACTIVE]
+    return {row.id: (row.scopes, row.known_to) for row in works}
+
+
+async def known_clients(session: AsyncSession, rows: Iterable[ApiClient]) -> Known:
+    """What the clients that are not ended may do, and who knows a secret of them that works, or set their present keys."""
+    living = {row.id: row for row in rows if _state(row) in {ClientState.ACTIVE, ClientState.DISABLED}}
+    if not living:
+        return {}
+    found: dict[UUID, set[UUID]] = {one: set(row.keys_known_to) for one, row in living.items()}
+    merchant_id = next(iter(living.values())).merchant_id
+    mine = (ApiClientSecret.merchant_id == merchant_id, ApiClientSecret.client_id.in_(living))
+    works = or_(ApiClientSecret.expires_at.is_(None), ApiClientSecret.expires_at > now())
+    for secret in await session.scalars(select(ApiClientSecret).where(*mine, works)):
+        found[secret.client_id].update(secret.known_to)
+    return {one: (row.scopes, found[one]) for one, row in living.items()}
+
+
+async def knowers(session: AsyncSession, merchant_id: MerchantId, known: Known) -> dict[UUID, list[Knower]]:
+    """For each of these keys and clients the people who know it and may not, or not any more, do all that it may."""
+    people = {one for _, who in known.values() for one in who}
+    here = await merchants.colleagues(session, merchant_id, people)
+    gone = await identity.names(session, people - here.keys()) if people - here.keys() else {}
+    found: dict[UUID, list[Knower]] = {}
+    for credential, (scopes, who) in known.items():
+        asked = [_knower(scopes, here.get(one), gone.get(one, "Somebody")) for one in sorted(who)]
+        found[credential] = [one for one in asked if one is not None]
+    return found
+
+
+def _knower(scopes: Collection[str], person: Actor | None, name: str) -> Knower | None:
+    if person is None:
+        return Knower(name=name, left=True)
+    lacking = [scope for scope in scopes if scope not in person.grantable]
+    return Knower(name=person.name, left=False, lacking=lacking) if lacking else None
 
 
 async def new_key_page(session: AsyncSession, actor: Actor) -> KeyNewPage:
@@ -152,7 +197,11 @@ def _edit_page(actor: Actor, row: ApiKey | ApiClient, public: str) -> EditPage:
     )
 
 
-def _row(row: ApiKey) -> KeyRow:
+def _reasons(knowing: Mapping[UUID, list[Knower]], one: UUID) -> list[str]:
+    return [each.reason for each in knowing.get(one, [])]
+
+
+def _row(row: ApiKey, knowing: Mapping[UUID, list[Knower]] = _NOBODY) -> KeyRow:
     return KeyRow(
         id=public_id("key", row.id),
         name=row.name,
@@ -164,6 +213,7 @@ def _row(row: ApiKey) -> KeyRow:
         created_at=row.created_at,
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,
+        renew=_reasons(knowing, row.id),
     )
 
 
@@ -232,7 +282,8 @@ async def clients(session: AsyncSession, actor: Actor, *, query: str, state: str
     if state:
         asked = asked.where(*_in_client_state(state, now()))
     page = await fetch_page(session, asked, keys=[ApiClient.id], after=after)
-    rows = page.map(lambda row: _client_row(row.ApiClient))
+    knowing = await knowers(session, actor.merchant, await known_clients(session, [row.ApiClient for row in page.items]))
+    rows = page.map(lambda row: _client_row(row.ApiClient, knowing))
     return ClientListPage(rows=rows, query=query, state=state, may_change=actor.can("api_clients.write"))
 
 
@@ -262,7 +313,7 @@ async def client_page(session: AsyncSession, actor: Actor, *, client_id: UUID, t
     )
     secrets = await client_secrets(session, row)
     return ClientPage(
-        client=_client_row(row),
+        client=_client_row(row, await knowers(session, actor.merchant, await known_clients(session, [row]))),
         token_url=token_url,
         secrets=[SecretRow(prefix=one.prefix, created_at=one.created_at, expires_at=one.expires_at) for one in secrets],
         key_ids=[key.get("kid") or key.get("kty", "") for key in (row.jwks or {}).get("keys", [])],
@@ -273,7 +324,7 @@ async def client_page(session: AsyncSession, actor: Actor, *, client_id: UUID, t
     )
 
 
-def _client_row(row: ApiClient) -> ClientRow:
+def _client_row(row: ApiClient, knowing: Mapping[UUID, list[Knower]]) -> ClientRow:
     return ClientRow(
         id=public_id("cli", row.id),
         name=row.name,
@@ -285,4 +336,5 @@ def _client_row(row: ApiClient) -> ClientRow:
         created_at=row.created_at,
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,
+        renew=_reasons(knowing, row.id),
     )

@@ -27,6 +27,7 @@ class KeyRow(msgspec.Struct, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    renew: list[str] = []
 
 
 def _href(path: str, **asked: str | None) -> str:
@@ -129,6 +130,7 @@ class ClientRow(msgspec.Struct, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    renew: list[str] = []
 
 
 class ClientListPage(msgspec.Struct, kw_only=True):

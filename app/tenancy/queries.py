@@ -1,5 +1,6 @@
 """Reads about merchants: who a session cookie belongs to, the team, the roles, the profile."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -18,7 +19,16 @@ from app.core.settings import settings
 from app.identity.domain import initials
 from app.identity.models import Person
 from app.tenancy import domain
-from app.tenancy.domain import ACTING_PERMISSIONS, ACTING_ROLES, LIMITABLE, PERMISSIONS, MemberNotFound, MerchantNotFound, Role
+from app.tenancy.domain import (
+    ACTING_PERMISSIONS,
+    ACTING_ROLES,
+    LIMITABLE,
+    PERMISSIONS,
+    MemberNotFound,
+    MerchantNotFound,
+    Role,
+    permissions_of,
+)
 from app.tenancy.models import MemberLimit, Membership, Merchant, MerchantRole, SsoProvider
 from app.tenancy.roles import queries as roles
 from app.tenancy.rules.queries import CURRENCIES
@@ -166,6 +176,39 @@ async def colleague(session: AsyncSession, merchant_id: MerchantId, person_id: U
     limits = {f"{one.permission}:{one.currency}": one.most_minor for one in await session.scalars(held)}
     name = (await session.get_one(Person, person_id)).name
     return Actor(kind=ActorKind.USER, id=person_id, name=name, merchant_id=merchant_id, permissions=known.permissions, limits=limits)
+
+
+async def colleagues(session: AsyncSession, merchant_id: MerchantId, person_ids: Collection[UUID]) -> dict[UUID, Actor]:
+    """What these people may do at the merchant now, for a look and not for an act: nothing is locked. Whoever left is not among them."""
+    if not person_ids:
+        return {}
+    found = _MEMBER.where(Membership.merchant_id == merchant_id, Membership.person_id.in_(person_ids))
+    rows = (await session.execute(found.add_columns(MerchantRole.permissions))).all()
+    held = select(MemberLimit).where(MemberLimit.merchant_id == merchant_id, MemberLimit.membership_id.in_([row.id for row, *_ in rows]))
+    limits: dict[UUID, dict[str, int]] = {}
+    for one in await session.scalars(held):
+        limits.setdefault(one.membership_id, {})[f"{one.permission}:{one.currency}"] = one.most_minor
+    sandbox = await sandbox_of(session, merchant_id)
+    return {
+        row.person_id: Actor(
+            kind=ActorKind.USER,
+            id=row.person_id,
+            name=person.name,
+            merchant_id=merchant_id,
+            permissions=permissions_of(Role(row.role), sandbox=sandbox) if own is None else frozenset(own) & PERMISSIONS.keys(),
+            limits=limits.get(row.id, {}),
+        )
+        for row, person, _, own in rows
+    }
+
+
+async def owners(session: AsyncSession, merchant_id: MerchantId) -> list[tuple[str, str]]:
+    """Name and address of everybody who owns the merchant, by name."""
+    mine = select(Person.name, Person.email).join(Membership, Membership.person_id == Person.id)
+    found = await session.execute(
+        mine.where(Membership.merchant_id == merchant_id, Membership.role == Role.OWNER).order_by(Person.name, Person.id)
+    )
+    return [(row.name, row.email) for row in found]
 
 
 async def role_options(session: AsyncSession, actor: Actor) -> list[RoleOption]:

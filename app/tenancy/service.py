@@ -29,6 +29,7 @@ from app.tenancy.domain import (
 )
 from app.tenancy.models import Membership, Merchant
 from app.tenancy.roles import queries as roles
+from app.tenancy.roles import service as rights
 from app.web import sessions
 
 
@@ -117,8 +118,11 @@ async def change_role(session: AsyncSession, actor: Actor, *, member_id: UUID, r
     if row.role == Role.OWNER and role != Role.OWNER:
         await keep_an_owner(session, actor, leaving=row.id)
         await _keep_break_glass(session, row)
+    lost = (await _permissions(session, actor, row)) - (await roles.role(session, actor, role)).permissions
     row.role, row.role_id = _columns(role)
     await session.flush()
+    if lost:
+        await rights.tell_rights_lost(session, actor, row)
     new = {"role": _word(row)}
     await audit.record(session, actor, action="member.role_changed", object_type="membership", object_id=row.id, before=old, after=new)
     return row
@@ -133,7 +137,12 @@ async def remove_member(session: AsyncSession, actor: Actor, *, member_id: UUID)
         await _keep_break_glass(session, row)
     before = {"person": str(row.person_id), "role": _word(row)}
     await session.execute(delete(Membership).where(Membership.merchant_id == actor.merchant, Membership.id == row.id))
+    await rights.tell_rights_lost(session, actor, row)
     await audit.record(session, actor, action="member.removed", object_type="membership", object_id=row.id, before=before)
+
+
+async def _permissions(session: AsyncSession, actor: Actor, row: Membership) -> frozenset[str]:
+    return (await roles.role(session, actor, row.role_id or Role(row.role))).permissions
 
 
 async def other_member(session: AsyncSession, actor: Actor, *, member_id: UUID) -> Membership:

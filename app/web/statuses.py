@@ -165,6 +165,9 @@ _BY_NOUN: dict[str, dict[str, Status]] = {
         "done": _done("Done"),
         "cancelled": _neutral("Stopped", "ban"),
     },
+    "credential": {
+        "renew": _waiting("Renew", "rotate-ccw"),
+    },
     "invitation": {
         "open": _waiting("Sent", "hourglass"),
         "accepted": _done("Accepted"),

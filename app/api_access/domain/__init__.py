@@ -114,6 +114,19 @@ class KnownClient(msgspec.Struct, frozen=True, kw_only=True):
     jwks_fetched_at: datetime | None
 
 
+class Knower(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who knows a working secret that may do what they may not, or not any more."""
+
+    name: str
+    left: bool
+    lacking: list[str] = []
+
+    @property
+    def reason(self) -> str:
+        """Why what they know is to be renewed."""
+        return f"{self.name} knows it and has left" if self.left else f"{self.name} knows it and lacks {', '.join(self.lacking)}"
+
+
 class ApiKeyNotFound(NotFound):
     """There is no such API key."""
 

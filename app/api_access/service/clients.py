@@ -49,6 +49,7 @@ async def add_client(
         jwks=keys,
         jwks_url=address,
         jwks_fetched_at=None,
+        keys_known_to=_with(actor, []) if method is AuthMethod.KEY else [],
         created_by=actor.name,
         known_to=_with(actor, []),
         created_at=now(),
@@ -59,7 +60,7 @@ async def add_client(
     )
     session.add(row)
     await session.flush()
-    secret = await _new_secret(session, row) if method is AuthMethod.SECRET else None
+    secret = await _new_secret(session, actor, row) if method is AuthMethod.SECRET else None
     await _note(session, actor, row, "added", after=_facts(row) | {"method": method, "keys": _names(row)})
     return row, secret
 
@@ -85,12 +86,12 @@ def _keys(method: AuthMethod, jwks: str, jwks_url: str) -> tuple[Jwks | None, st
     return None, jwks_url
 
 
-async def _new_secret(session: AsyncSession, client: ApiClient) -> str:
+async def _new_secret(session: AsyncSession, actor: Actor, client: ApiClient) -> str:
     secret = new_secret(sandbox=await merchants.sandbox_of(session, MerchantId(client.merchant_id)))
     row = ApiClientSecret(
         merchant_id=client.merchant_id, id=new_id(), client_id=client.id, prefix=visible_start(secret), digest=digest(secret)
     )
-    row.created_at, row.expires_at = now(), None
+    row.known_to, row.created_at, row.expires_at = _with(actor, []), now(), None
     session.add(row)
     await session.flush()
     return secret
@@ -107,7 +108,7 @@ async def rotate_secret(session: AsyncSession, actor: Actor, *, client_id: UUID,
     await session.execute(delete(ApiClientSecret).where(*mine, ApiClientSecret.expires_at <= moment))
     longer = or_(ApiClientSecret.expires_at.is_(None), ApiClientSecret.expires_at > moment + overlap)
     await session.execute(update(ApiClientSecret).where(*mine, longer).values(expires_at=moment + overlap))
-    secret = await _new_secret(session, row)
+    secret = await _new_secret(session, actor, row)
     row.known_to = _with(actor, row.known_to)
     await _note(session, actor, row, "secret_rotated", after={"prefix": visible_start(secret), "old_secrets_until": moment + overlap})
     return row, secret
@@ -121,7 +122,7 @@ async def change_keys(session: AsyncSession, actor: Actor, *, client_id: UUID, j
     check_scopes(row.scopes, allowed=grantable(actor))
     before = _names(row)
     row.jwks, row.jwks_url = _keys(AuthMethod.KEY, jwks, jwks_url)
-    row.jwks_fetched_at, row.known_to = None, _with(actor, row.known_to)
+    row.jwks_fetched_at, row.keys_known_to, row.known_to = None, _with(actor, []), _with(actor, row.known_to)
     await _note(session, actor, row, "keys_changed", before={"keys": before}, after={"keys": _names(row)})
     return row
 

@@ -127,6 +127,13 @@ class MerchantOpened(Event, frozen=True, kw_only=True):
     sandbox: bool
 
 
+class RightsLost(Event, frozen=True, kw_only=True):
+    """A member left a merchant's team, or may do less there than before."""
+
+    topic: ClassVar[str] = "member.rights_lost"
+    person_id: str
+
+
 class Membership(msgspec.Struct, frozen=True):
     """One merchant a person may enter, and as what."""
 

@@ -14,6 +14,7 @@ from app.core.money import Money
 from app.tenancy import service as teams
 from app.tenancy.domain import LIMITABLE, PermissionNotHeld
 from app.tenancy.models import MemberLimit, Membership
+from app.tenancy.roles import service as rights
 
 
 async def set_limit(session: AsyncSession, actor: Actor, *, member_id: UUID, permission: str, most: Money) -> None:
@@ -31,6 +32,9 @@ async def set_limit(session: AsyncSession, actor: Actor, *, member_id: UUID, per
     held = await session.get(MemberLimit, key)
     if not await _narrows(session, row, permission, held, most) and (not actor.can(permission) or actor.exceeds(permission, most)):
         _refuse(permission, "most")
+    if held is None and not await _others(session, row, permission):
+        # until now without an end, and so good for what knows no limit
+        await rights.tell_rights_lost(session, actor, row)
     before = None if held is None else {permission: Money(held.most_minor, most.currency).format()}
     columns = ("merchant_id", "membership_id", "permission", "currency")
     statement = upsert(MemberLimit).values(dict(zip(columns, key, strict=True)) | {"most_minor": most.minor})

@@ -7,12 +7,12 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core import audit
+from app.core import audit, outbox
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.errors import Invalid
 from app.core.ids import new_id
-from app.tenancy.domain import PERMISSIONS, PermissionNotHeld, Role, RoleExists, RoleInUse, lacking
+from app.tenancy.domain import PERMISSIONS, PermissionNotHeld, RightsLost, Role, RoleExists, RoleInUse, lacking
 from app.tenancy.models import Membership, MerchantRole
 from app.tenancy.roles import queries
 
@@ -34,15 +34,25 @@ async def change_role(
 ) -> MerchantRole:
     """Change what a role is called and allows; whoever holds it may do so from the next request on."""
     row = await queries.own_role(session, actor, role_id=role_id, lock=True)
-    before = _shown(row)
+    before, lost_from = _shown(row), row.permissions
     row.permissions, row.updated_at = _checked(actor, permissions, before=frozenset(row.permissions)), now()
     _name(row, name, summary)
     await _store(session)
+    if frozenset(lost_from) - frozenset(row.permissions):
+        held = select(Membership).where(Membership.merchant_id == actor.merchant, Membership.role_id == role_id)
+        for each in await session.scalars(held.order_by(Membership.id)):
+            await tell_rights_lost(session, actor, each)
     if before != _shown(row):
         await audit.record(
             session, actor, action="role.changed", object_type="merchant_role", object_id=row.id, before=before, after=_shown(row)
         )
     return row
+
+
+async def tell_rights_lost(session: AsyncSession, actor: Actor, row: Membership) -> None:
+    """Let the rest of the house hear that a member may do less: what they gave to programs may be more than they hold."""
+    event = RightsLost(person_id=str(row.person_id))
+    await outbox.publish(session, merchant_id=actor.merchant, event=event, object_id=row.id)
 
 
 async def delete_role(session: AsyncSession, actor: Actor, *, role_id: UUID) -> MerchantRole:
