@@ -3,7 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base
@@ -15,6 +16,7 @@ class Person(Base):
         CheckConstraint("status in ('active', 'disabled')", name="status"),
         CheckConstraint("theme in ('auto', 'light', 'dark')", name="theme"),
         CheckConstraint("density in ('compact', 'comfortable')", name="density"),
+        CheckConstraint("cardinality(passwords_before) <= 3", name="passwords_before"),
         CheckConstraint("totp_enrolled_at is null or totp_secret is not null", name="totp"),
     )
 
@@ -25,6 +27,7 @@ class Person(Base):
     status: Mapped[str]
     password_hash: Mapped[str]
     password_changed_at: Mapped[datetime]
+    passwords_before: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     totp_secret: Mapped[str | None]
     totp_enrolled_at: Mapped[datetime | None]
     totp_last_step: Mapped[int] = mapped_column(server_default=text("0"))

@@ -21,6 +21,8 @@ __all__ = ["MAX_PASSWORD", "MIN_PASSWORD", "PasswordUnfit", "check_password"]
 
 ISSUER = "Countinghouse"
 STEP_SECONDS = 30
+USED_PASSWORDS = 4
+"""So many last passwords, the present one among them, are not taken again."""
 RECOVERY_CODES = 10
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")

@@ -19,10 +19,12 @@ from app.core.ids import PersonId, new_id
 from app.core.secrets import SecretUnreadable, digest, mac, mac_matches, seal, unseal
 from app.identity import queries
 from app.identity.domain import (
+    USED_PASSWORDS,
     AlreadyEnrolled,
     CodeRefused,
     Density,
     Factor,
+    PasswordUnfit,
     PersonExists,
     PersonStatus,
     Theme,
@@ -46,6 +48,7 @@ from app.web.addresses import limit_key
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _FORGOTTEN_AFTER = timedelta(days=1)
 _DEVICE = "identity.device"
+_USED = "This was one of your last four passwords. Choose one that you did not use lately."
 _TAKE_TRY = text(
     "insert into sign_in_throttle as t (key, failures, retry_at) values (:key, 1, :now) on conflict (key) do update set"
     " failures = case when t.retry_at < :forgotten then 1 else t.failures + 1 end, retry_at = :now where t.retry_at <= :now returning failures"
@@ -190,10 +193,16 @@ async def renew_hash(session: AsyncSession, person: Person, password: str) -> No
 
 
 async def change_password(session: AsyncSession, person_id: PersonId, *, password: str) -> None:
-    """Give a person a new password."""
-    check_password(password, about=await queries.words_about(session, await queries.person(session, person_id)))
-    hashed = await hash_password(password)
-    await session.execute(update(Person).where(Person.id == person_id).values(password_hash=hashed, password_changed_at=now()))
+    """Give a person a new password, which is none of their last four."""
+    # locked, so that of two changes at one moment neither forgets what the other replaced
+    person = await session.get_one(Person, person_id, with_for_update=True, populate_existing=True)
+    check_password(password, about=await queries.words_about(session, person))
+    had = [each for each in (person.password_hash, *person.passwords_before) if each.startswith("$argon2")]
+    for each in had:
+        if await password_matches(password, each):
+            raise PasswordUnfit(_USED, fields={"password": _USED})
+    changed = {"password_hash": await hash_password(password), "passwords_before": had[: USED_PASSWORDS - 1], "password_changed_at": now()}
+    await session.execute(update(Person).where(Person.id == person_id).values(**changed))
 
 
 async def prepare_totp(session: AsyncSession, person: Person) -> None:
