@@ -32,6 +32,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     "mail.written": ("mail.send_due",),
     "clock.mail_due": ("mail.send_due",),
     "clock.factor_resets_due": ("tenancy.finish_resets",),
+    "clock.absences_due": ("tenancy.shut_out_unused",),
     "clock.approvals_due": ("approvals.expire_due",),
     "clock.tidying_due": ("identity.tidy", "upkeep.forget_jobs"),
 }
@@ -57,6 +58,7 @@ QUEUES: dict[str, Queue] = {
     "audit.check": Queue.BULK,
     "audit.check_all": Queue.BULK,
     "identity.tidy": Queue.BULK,
+    "tenancy.shut_out_unused": Queue.BULK,
     "upkeep.forget_jobs": Queue.BULK,
 }
 """Actors that somebody's money waits for, and those that nobody waits for; all others stand in the default line."""
@@ -93,6 +95,7 @@ CALENDAR: dict[str, Recurring] = {
     "clock.reconciliation_due": Recurring("30 4 * * *"),
     "clock.mail_due": Recurring("* * * * *"),
     "clock.factor_resets_due": Recurring("* * * * *"),
+    "clock.absences_due": Recurring("50 2 * * *"),
     "clock.approvals_due": Recurring("* * * * *"),
     "clock.tidying_due": Recurring("17 * * * *"),
 }

@@ -1,7 +1,14 @@
 """Jobs of tenancy."""
 
+from app.tenancy.members import flows as members
 from app.tenancy.resets import flows
 from workers.jobs import Message, job
+
+
+@job
+async def shut_out_unused(_message: Message) -> None:
+    """Shut out people who did not sign in for a long time."""
+    await members.shut_out_unused()
 
 
 @job

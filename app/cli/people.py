@@ -15,7 +15,9 @@ from app.core import db
 from app.core.actors import Actor
 from app.core.errors import NotFound
 from app.core.ids import MerchantId, PersonId, parse_id, public_id
+from app.identity import queries as people
 from app.identity import service as identity
+from app.identity.service import absences
 from app.tenancy import queries as merchants
 from app.tenancy import service as tenancy
 from app.tenancy.domain import Role
@@ -88,6 +90,31 @@ async def add_person(
     finally:
         await db.dispose()
     return person_id, homes[0] if homes else None
+
+
+@user.command("let-in")
+@click.argument("email")
+@click.pass_obj
+def let_in(settled: dict[str, Path], email: str) -> None:
+    """Open the account of a person who was shut out for staying away; their team can do so, too.
+
+    \b
+    Example:
+      countinghouse user let-in ada@example.com
+    """
+    with attached(settled["data"]):
+        opened = asyncio.run(let_in_again(email))
+    emit({"email": email, "let_in": opened}, f"{email} can sign in again" if opened else f"{email} was not shut out for staying away")
+
+
+async def let_in_again(email: str) -> bool:
+    """Open the account; gives whether it was shut."""
+    try:
+        async with db.unit_of_work(None) as session:
+            person = await people.person_by_email(session, email)
+            return await absences.let_in(session, PersonId(person.id), by="Whoever runs this installation")
+    finally:
+        await db.dispose()
 
 
 @click.command()

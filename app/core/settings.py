@@ -63,6 +63,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Name server (address:port) that is asked for the proofs of domains; empty means the system’s.",
         ),
     ] = ""
+    unused_days: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0, le=3650, description="Who did not sign in for so many days is shut out until their team lets them in; 0 turns it off."
+        ),
+    ] = 90
     step_up_minutes: Annotated[int, msgspec.Meta(ge=1, le=60, description="How long a second factor counts as fresh.")] = 15
     worker_grace_seconds: Annotated[
         float, msgspec.Meta(gt=0, le=600, description="Time for begun jobs when a worker is asked to stop; then they go back.")

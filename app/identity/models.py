@@ -13,9 +13,10 @@ from app.core.db import Base
 class Person(Base):
     __tablename__ = "person"
     __table_args__ = (
-        CheckConstraint("status in ('active', 'disabled')", name="status"),
+        CheckConstraint("status in ('active', 'unused', 'disabled')", name="status"),
         CheckConstraint("theme in ('auto', 'light', 'dark')", name="theme"),
         CheckConstraint("density in ('compact', 'comfortable')", name="density"),
+        Index("ix_person_last_signed_in_at", "last_signed_in_at", postgresql_where=text("status = 'active'")),
         CheckConstraint("cardinality(passwords_before) <= 3", name="passwords_before"),
         CheckConstraint("totp_enrolled_at is null or totp_secret is not null", name="totp"),
     )
@@ -33,6 +34,7 @@ class Person(Base):
     totp_last_step: Mapped[int] = mapped_column(server_default=text("0"))
     theme: Mapped[str] = mapped_column(server_default=text("'auto'"))
     density: Mapped[str] = mapped_column(server_default=text("'compact'"))
+    last_signed_in_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     created_at: Mapped[datetime]
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.clock import now
 from app.core.ids import PersonId, public_id
 from app.core.settings import settings
 from app.identity.domain import PersonNotFound, PersonStatus, normalised
@@ -16,6 +17,7 @@ from app.web import sessions
 from app.web.sessions import Visitor, WebSession
 
 _WORKPLACES = text("select workplaces(:person)")
+_OPERATES = text("select operator_standing(:person, :now)")
 
 
 async def person(session: AsyncSession, person_id: PersonId) -> Person:
@@ -35,8 +37,8 @@ async def person_by_email(session: AsyncSession, email: str) -> Person:
 
 
 async def someone(session: AsyncSession, email: str) -> Person | None:
-    """The active person with this address, or nobody; for the sign-in, which must not tell the two apart."""
-    wanted = select(Person).where(Person.email_lc == normalised(email), Person.status == PersonStatus.ACTIVE)
+    """The person with this address who is not disabled, or nobody; for the sign-in, which must not tell the two apart."""
+    wanted = select(Person).where(Person.email_lc == normalised(email), Person.status != PersonStatus.DISABLED)
     return (await session.scalars(wanted)).one_or_none()
 
 
@@ -100,6 +102,13 @@ async def security(session: AsyncSession, visitor: Visitor) -> SecurityPage:
 async def words_about(session: AsyncSession, who: Person) -> tuple[str, ...]:
     """What somebody who knows the person would try as a password: address, name, and the merchants they work for."""
     return (who.email, who.name, *await session.scalars(_WORKPLACES, {"person": who.id}))
+
+
+async def works_somewhere(session: AsyncSession, who: Person) -> bool:
+    """Whether any merchant has the person in its team, or they run the platform."""
+    if (await session.scalars(_WORKPLACES, {"person": who.id})).first() is not None:
+        return True
+    return await session.scalar(_OPERATES, {"person": who.id, "now": now()}) is not None
 
 
 async def passkeys(session: AsyncSession, person_id: PersonId) -> list[Passkey]:

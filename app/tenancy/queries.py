@@ -16,7 +16,7 @@ from app.core.ids import MerchantId, PersonId, public_id
 from app.core.money import Money
 from app.core.secrets import digest
 from app.core.settings import settings
-from app.identity.domain import initials
+from app.identity.domain import PersonStatus, initials
 from app.identity.models import Person
 from app.tenancy import domain
 from app.tenancy.domain import (
@@ -149,6 +149,7 @@ def _member_row(actor: Actor, row: Membership, person: Person, own_role: str | N
         role=row.role if row.role_id is None else public_id("rol", row.role_id),
         role_name=own_role or row.role.capitalize(),
         enrolled=person.totp_enrolled_at is not None,
+        unused=person.status == PersonStatus.UNUSED,
         since=row.created_at,
         me=person.id == actor.id,
     )

@@ -19,6 +19,7 @@ class MemberRow(msgspec.Struct, kw_only=True):
     role: str
     role_name: str
     enrolled: bool
+    unused: bool
     since: datetime
     me: bool
 

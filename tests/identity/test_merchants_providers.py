@@ -250,6 +250,18 @@ class TestWalls:
         assert answer.status_code == 404
 
 
+class TestAbsence:
+    async def test_who_stayed_away_is_told_whom_to_ask(
+        self, provider: SsoProvider, acme: ForeignProvider, browser: Browser, tenant: Tenant, superuser: psycopg.Connection
+    ) -> None:
+        person = await make_member(tenant, Role.VIEWER, person=await newcomer())
+        await link(provider, person)
+        superuser.execute("update person set status = 'unused' where id = %s", [person.id])
+        superuser.commit()
+        answer = await sign_in(browser, acme, provider, "newcomer")
+        assert (answer.status_code, "Ask an owner or admin of your team to let you in again" in text_of(answer)) == (422, True)
+
+
 class TestEnforced:
     async def test_people_of_the_domain_come_in_by_it_only(
         self, provider: SsoProvider, acme: ForeignProvider, open_browser: OpenBrowser, tenant: Tenant

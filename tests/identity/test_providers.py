@@ -20,8 +20,10 @@ from app.identity.domain.providers import Proof, Provider
 from app.identity.models import Person
 from app.identity.providers import service
 from app.identity.service.events import Place
+from app.tenancy.domain import Role
 from tests.identity.conftest import LOGOUT_PORT, addresses
 from tests.support.factories.identity import PASSWORD, make_person, totp_code
+from tests.support.factories.tenancy import Tenant, make_member
 from tests.support.foreign_provider import CLIENT, SECRET, ForeignProvider, query_of, started
 from tests.support.post import letters
 from tests.support.soft_key import SoftKey
@@ -87,6 +89,26 @@ async def connect(browser: Browser, provider: ForeignProvider, account: str, key
     page = await browser.follow(answer)
     assert f"{account}@example.test" in text_of(page)
     assert (await browser.post("/security/providers/confirm")).status_code == 303
+
+
+class TestAbsence:
+    async def test_who_stayed_away_is_told_whom_to_ask(
+        self, providers: None, acme: ForeignProvider, open_browser: OpenBrowser, ines: Person, tenant: Tenant, superuser: psycopg.Connection
+    ) -> None:
+        await connect(open_browser(), acme, "ines")
+        superuser.execute("update person set status = 'unused' where id = %s", [ines.id])
+        superuser.commit()
+        away = open_browser()
+        answer = await sign_in(away, acme, "ines")
+        assert answer.status_code == 303, "who works for nobody waits for nobody"
+        await make_member(tenant, Role.VIEWER, person=ines)
+        superuser.execute("update person set status = 'unused' where id = %s", [ines.id])
+        superuser.commit()
+        answer = await sign_in(open_browser(), acme, "ines")
+        assert (answer.status_code, "to let you in again" in text_of(answer)) == (422, True)
+        superuser.execute("update person set status = 'disabled' where id = %s", [ines.id])
+        superuser.commit()
+        assert "Nobody here is connected" in text_of(await sign_in(open_browser(), acme, "ines"))
 
 
 class TestConnecting:

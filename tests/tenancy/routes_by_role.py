@@ -355,6 +355,7 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "tenancy:edit_role": "owner admin",
     "tenancy:edit_role_form": "owner admin",
     "tenancy:enter": "signed-in",
+    "tenancy:let_in": "owner admin",
     "tenancy:member": "owner admin finance approver developer viewer",
     "tenancy:new_role": "owner admin",
     "tenancy:profile": "owner admin finance approver support developer viewer",

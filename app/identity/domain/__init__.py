@@ -30,6 +30,7 @@ _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 
 class PersonStatus(StrEnum):
     ACTIVE = "active"
+    UNUSED = "unused"
     DISABLED = "disabled"
 
 
@@ -71,6 +72,13 @@ class SignInRefused(Invalid):
 
     code = "sign_in_refused"
     title = "That did not work"
+
+
+class AccountUnused(Invalid):
+    """Nobody signed in with this account for a long time, so it is shut; an owner or admin of the team lets its person in again."""
+
+    code = "account_unused"
+    title = "This account was not used for a long time"
 
 
 class CodeRefused(Invalid):

@@ -15,7 +15,7 @@ from app.identity.domain import AlreadyEnrolled, CodeRefused, Factor, PasswordRe
 from app.identity.domain.passkeys import PasskeyCopied, PasskeyRefused
 from app.identity.flows import tries
 from app.identity.models import Person
-from app.identity.service import events, passkeys
+from app.identity.service import absences, events, passkeys
 from app.identity.service import resets as reset_links
 from app.identity.service.events import Happening, Place
 from app.web import limits, sessions
@@ -46,6 +46,8 @@ async def sign_in(*, email: str, password: str, address: str, user_agent: str, d
         await service.give_back_tries(session, account)
         if shared is not None:
             await service.pay_back(session, shared)
+    async with unit_of_work(None) as session:
+        await absences.admit(session, person)
         await service.renew_hash(session, person, password)
         await service.prepare_totp(session, person)
         token = await sessions.open_session(session, person_id=PersonId(person.id), address=address, user_agent=user_agent)
@@ -178,6 +180,7 @@ async def sign_in_with_passkey(*, answer: str, asker: str, place: Place) -> tupl
         async with unit_of_work(None) as session:
             person = await queries.person(session, person_id)
             await passkeys.use(session, person_id, answer=answer, asker=asker, verified=True)
+            await absences.admit(session, person)
             await service.pay_back(session, shared)
             token = await sessions.open_session(
                 session, person_id=person_id, address=place.address, user_agent=place.user_agent, factor=Factor.PASSKEY

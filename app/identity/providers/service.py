@@ -34,7 +34,7 @@ from app.identity.domain.providers import (
 )
 from app.identity.models import LogoutTokenUse, Person, PersonIdentity, ProviderAttempt, ProviderSession
 from app.identity.providers import queries
-from app.identity.service import events
+from app.identity.service import absences, events
 from app.identity.service.events import Happening, Place
 from app.web import sessions
 from app.web.sessions import Bound, WebSession
@@ -95,8 +95,9 @@ async def person_for(session: AsyncSession, provider: Provider, proof: Proof) ->
     """
     person = await queries.person_of(session, proof.issuer, proof.subject)
     if person is not None:
-        if person.status != PersonStatus.ACTIVE:
+        if person.status == PersonStatus.DISABLED:
             raise ProviderSignInRefused(_nobody(provider))
+        await absences.admit(session, person)
         return person
     known = proof.email_verified and await session.scalar(select(Person.id).where(Person.email_lc == normalised(proof.email)))
     if known:

@@ -102,6 +102,7 @@ async def create_person(
         theme=Theme.AUTO,
         density=Density.COMPACT,
         created_at=moment,
+        last_signed_in_at=moment,
     )
     session.add(person)
     try:

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import mail
@@ -36,6 +36,8 @@ class Happening(StrEnum):
     PASSWORD_RESET_ASKED = "password_reset_asked"  # noqa: S105 - the name of an event
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an event
     FACTORS_RESET = "factors_reset"
+    ACCOUNT_UNUSED = "account_unused"
+    ACCOUNT_LET_IN = "account_let_in"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,8 @@ async def note(session: AsyncSession, person_id: PersonId, what: Happening, plac
     row = {"id": new_id(), "person_id": person_id, "at": now(), "what": what, "note": about[:200]}
     row |= {"address": place.address or None, "user_agent": place.user_agent[:300]}
     await session.execute(insert(PersonEvent).values(row))
+    if what is Happening.SIGNED_IN:
+        await session.execute(update(Person).where(Person.id == person_id).values(last_signed_in_at=row["at"]))
 
 
 async def tell(session: AsyncSession, person: Person, place: Place, *, subject: str, sentence: str) -> None:

@@ -162,7 +162,7 @@ async def owner_of(session: AsyncSession, answer: str) -> PersonId:
     """Whose key gives this answer; the answer itself is not yet checked."""
     credential_id = _credential_id(answer)
     owner = select(Passkey.person_id).join(Person, Person.id == Passkey.person_id)
-    found = await session.scalar(owner.where(Passkey.credential_id == credential_id, Person.status == "active"))
+    found = await session.scalar(owner.where(Passkey.credential_id == credential_id, Person.status != "disabled"))
     if found is None:
         raise PasskeyRefused("This passkey is not known here. It may have been removed.")
     return PersonId(found)

@@ -36,7 +36,7 @@ async def use(session: AsyncSession, key: str) -> Person:
     )
     person_id = await session.scalar(one.values(used_at=now()).returning(PasswordReset.person_id))
     person = None if person_id is None else await session.get(Person, person_id)
-    if person is None or person.status != PersonStatus.ACTIVE:
+    if person is None or person.status == PersonStatus.DISABLED:
         raise ResetLinkInvalid("The link was used already or is older than an hour. Ask for a new one.")
     return person
 

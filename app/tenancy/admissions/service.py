@@ -14,7 +14,7 @@ from app.core.ids import MerchantId, PersonId
 from app.identity import queries as people
 from app.identity.domain.providers import IdentityTaken, Proof, ProviderSignInRefused
 from app.identity.providers import service as ways
-from app.identity.service import events
+from app.identity.service import absences, events
 from app.identity.service.events import Place
 from app.tenancy import service as teams
 from app.tenancy.admissions import queries
@@ -51,6 +51,7 @@ async def admit(session: AsyncSession, row: SsoProvider, proof: Proof, *, signed
 
 async def _member(session: AsyncSession, row: SsoProvider, proof: Proof, known: SsoIdentity) -> PersonId:
     person_id = PersonId(known.person_id)
+    await absences.admit(session, await people.person(session, person_id))
     if not await people.is_active(session, person_id):
         raise ProviderSignInRefused(_nobody(row))
     await session.refresh(known)

@@ -29,6 +29,13 @@ async def show_member(request: HttpRequest, member_id: FromPath[str], session: S
     return render(request, MEMBER, await teams.member_page(session, actor, member_id=member))
 
 
+@post("/team/{member_id:str}/let-in", name="tenancy:let_in", status_code=200, guards=CHANGING)
+async def let_in(request: HttpRequest, member_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
+    """Open the account of a member who stayed away."""
+    await service.let_in(session, actor, member_id=path_id("mem", member_id, otherwise=MemberNotFound()))
+    return redirect(request, f"/team/{member_id}", toast="They can sign in again")
+
+
 @post("/team/{member_id:str}/limits", name="tenancy:set_limit", status_code=200, guards=CHANGING)
 async def set_limit(request: HttpRequest, member_id: FromPath[str], session: Session, actor: Who) -> Response[str]:
     """Allow a member an act up to an amount."""
@@ -49,4 +56,4 @@ async def remove_limit(request: HttpRequest, member_id: FromPath[str], session: 
     return redirect(request, f"/team/{member_id}", toast="The limit is gone")
 
 
-ROUTES = [show_member, set_limit, remove_limit]
+ROUTES = [show_member, let_in, set_limit, remove_limit]

@@ -1,4 +1,4 @@
-"""Writes of members' limits: an act up to an amount, from the next request on."""
+"""Writes of members: let in again after a long absence, and limits, an act up to an amount, from the next request on."""
 
 from typing import NoReturn
 from uuid import UUID
@@ -10,11 +10,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core import audit
 from app.core.actors import Actor
 from app.core.errors import Invalid
+from app.core.ids import PersonId
 from app.core.money import Money
+from app.identity.service import absences
 from app.tenancy import service as teams
 from app.tenancy.domain import LIMITABLE, PermissionNotHeld
 from app.tenancy.models import MemberLimit, Membership
 from app.tenancy.roles import service as rights
+
+
+async def let_in(session: AsyncSession, actor: Actor, *, member_id: UUID) -> None:
+    """Let a member in again who was shut out for staying away; for an owner another owner does. Doing it twice changes nothing."""
+    row = await teams.other_member(session, actor, member_id=member_id)
+    await teams.check_owner(session, actor, row.role)
+    if await absences.let_in(session, PersonId(row.person_id), by=actor.name):
+        after = {"person": str(row.person_id)}
+        await audit.record(session, actor, action="member.let_in", object_type="membership", object_id=row.id, after=after)
 
 
 async def set_limit(session: AsyncSession, actor: Actor, *, member_id: UUID, permission: str, most: Money) -> None:
