@@ -111,7 +111,6 @@ def routes() -> list[tuple[str, str, Place, bool]]:
 SILENT = {
     "admissions:find": "says the same to everybody: which way somebody with such an address may go",
     "audit:check": "the check is a row of its own with who asked for it",
-    "identity:check_password": "a refused one is noted by the job of its event, a right one with the second factor",
     "identity:density": "how one's own pages look",
     "identity:step_up": "the guard takes the factor and notes it",
     "identity:theme": "how one's own pages look",

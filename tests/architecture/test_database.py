@@ -150,6 +150,7 @@ WHOSE_TURN = {
     "audit_chains",
     "audit_to_seal",
     "factor_resets_due",
+    "people_unused",
     "funds_due",
     "approvals_expired",
     "orders_expired",

@@ -18,7 +18,7 @@ from app.web import sessions
 from app.web.letters import letter
 
 _SHUT = (
-    "It is shut because nobody signed in with it for a long time. Ask an owner or admin of your team to let you in again,"
+    "Your account is shut because nobody signed in with it for a long time. Ask an owner or admin of your team to let you in again,"
     " or whoever runs this installation."
 )
 
