@@ -5,7 +5,7 @@ from alembic import op
 from migrations.tools import SQL, protect, run_sql
 
 revision = "0044"
-down_revision: str | None = "0041"
+down_revision: str | None = "0043"
 branch_labels = None
 depends_on = None
 
