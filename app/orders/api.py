@@ -7,13 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import idempotency
 from app.core.actors import Actor
-from app.core.errors import Invalid
 from app.core.ids import OrderId, path_id
 from app.core.paging import Page
 from app.orders import flows, queries
 from app.orders.domain import OrderNotFound, OrderStatus
 from app.orders.schemas import OrderRequest, OrderRow, OrderView
 from app.web.context import HttpRequest
+from app.web.forms import filter_of
 from app.web.guards import requires
 
 
@@ -31,11 +31,7 @@ async def create_order(request: HttpRequest, data: JSONBody[OrderRequest], actor
 async def list_orders(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Page[OrderRow]:
     """The orders, newest first; `q` finds by id, reference or the buyer's e-mail, `after` is the `next` of the page before."""
     asked = request.query_params
-    status = asked.get("status", "")
-    if status and status not in set(OrderStatus):
-        # a list that is not the one asked for would be taken for it
-        problem = f"Use one of {', '.join(OrderStatus)}."
-        raise Invalid("There is no such status of an order.", fields={"status": problem})
+    status = filter_of(asked, "status", OrderStatus, of="an order")
     return await queries.orders(session, merchant_id=actor.merchant, query=asked.get("q", ""), status=status, after=asked.get("after"))
 
 

@@ -9,10 +9,12 @@ from app.core import idempotency
 from app.core.actors import Actor
 from app.core.paging import Page
 from app.payouts import flows, queries
+from app.payouts.domain import PayoutStatus
 from app.payouts.queries import details, lists
 from app.payouts.schemas import CancelBody, PayoutRequestBody, PayoutView
 from app.payouts.service import requests
 from app.web.context import HttpRequest
+from app.web.forms import filter_of
 from app.web.guards import requires
 
 
@@ -20,7 +22,8 @@ from app.web.guards import requires
 async def list_payouts(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Page[PayoutView]:
     """Payouts, newest first; `status` narrows them, `after` is the `next` of the page before."""
     asked = request.query_params
-    return await lists.payout_views(session, merchant_id=actor.merchant, status=asked.get("status", ""), after=asked.get("after"))
+    status = filter_of(asked, "status", PayoutStatus, of="a payout")
+    return await lists.payout_views(session, merchant_id=actor.merchant, status=status, after=asked.get("after"))
 
 
 @post("/v1/payouts", name="payouts:api_create", guards=[requires("payouts.request")])

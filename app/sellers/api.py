@@ -6,12 +6,12 @@ from litestar.params import FromPath, JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.actors import Actor
-from app.core.errors import Invalid
 from app.core.paging import Page
 from app.sellers import queries, service
 from app.sellers.domain import SellerStatus
 from app.sellers.schemas import SellerRequest, SellerView
 from app.web.context import HttpRequest
+from app.web.forms import filter_of
 from app.web.guards import requires
 
 
@@ -19,10 +19,7 @@ from app.web.guards import requires
 async def list_sellers(request: HttpRequest, session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]) -> Page[SellerView]:
     """Everybody who sells here, newest first; `q` finds by name, reference or id, `after` is the `next` of the page before."""
     asked = request.query_params
-    status = asked.get("status", "")
-    if status and status not in set(SellerStatus):
-        # a list that is not the one asked for would be taken for it
-        raise Invalid("There is no such status of a seller.", fields={"status": f"Use one of {', '.join(SellerStatus)}."})
+    status = filter_of(asked, "status", SellerStatus, of="a seller")
     return await queries.sellers(session, merchant_id=actor.merchant, query=asked.get("q", ""), status=status, after=asked.get("after"))
 
 

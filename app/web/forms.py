@@ -216,6 +216,15 @@ def _money(name: str, values: Mapping[str, Sequence[str]], optional: bool) -> ob
         raise _Wrong(error.detail) from None
 
 
+def filter_of(asked: Mapping[str, str], name: str, options: type[StrEnum], *, of: str) -> str:
+    """A filter of a list in an address, empty for all. A word that is none of the options is refused: the whole list would be taken for the one
+    that was asked for."""
+    text = asked.get(name, "")
+    if text and text not in set(options):
+        raise Invalid(f"There is no such {name} of {of}.", fields={name: f"Use one of {', '.join(options)}."})
+    return text
+
+
 def _required(name: str) -> str:
     return f"Enter {_words(name)}."
 

@@ -61,3 +61,11 @@ class TestCreate:
         assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
         assert (await call_api(till.merchant_id, "POST", f"{path}/cancel", json={})).status_code == 409
         assert (await call_api(till.merchant_id, "POST", f"{path}/cancel", json={}, scopes=["payouts.read"])).status_code == 403
+
+    async def test_a_status_no_payout_can_have_is_refused(self, api: Api, till: Till, call_api: CallApi) -> None:
+        made = (await post(api, "/v1/payouts", body(till))).json()
+        refused = await call_api(till.merchant_id, "GET", "/v1/payouts?status=nonsense")
+        assert (refused.status_code, list(refused.json()["fields"])) == (422, ["status"])
+        assert "pending_approval" in refused.json()["fields"]["status"]
+        listed = (await call_api(till.merchant_id, "GET", "/v1/payouts?status=")).json()
+        assert [each["id"] for each in listed["items"]] == [made["id"]]
