@@ -53,6 +53,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     body: bytes
     payment_id: PaymentId
+    attempt_id: AttemptId
     replayed: bool = False
 
 
@@ -132,7 +133,7 @@ async def _recorded(call: calls.Call, result: Result, answer: idempotency.Answer
         async with unit_of_work(call.merchant_id) as session:
             await health.write_tallies(session, merchant_id=call.merchant_id, connection_id=call.connection_id)
     await failpoint("payments.recorded")
-    return Answered(status=answer.status, body=answer.body, payment_id=call.payment_id)
+    return Answered(status=answer.status, body=answer.body, payment_id=call.payment_id, attempt_id=call.attempt_id)
 
 
 async def capture(
@@ -243,7 +244,8 @@ async def _again(actor: Actor, claim: idempotency.Claim, *, token: str | None = 
         call = calls.prepare(payment, attempt, token=token, is_final=await attempt_queries.is_final(session, attempt))
         adapter = await connections.adapter_for(session, merchant_id=actor.merchant, connection_id=call.connection_id)
     if claim.replay is not None:
-        return Answered(status=claim.replay.status, body=claim.replay.body, payment_id=call.payment_id, replayed=True)
+        answer = claim.replay
+        return Answered(status=answer.status, body=answer.body, payment_id=call.payment_id, attempt_id=call.attempt_id, replayed=True)
     await failpoint("payments.resumed")
     result = None if call.has_answer else await _resume(adapter, call)
     if result is not None and result.outcome is Outcome.UNKNOWN and call.was_heard:
@@ -284,7 +286,7 @@ async def _record(actor: Actor, call: calls.Call, result: Result | None, *, key:
         answer = idempotency.Answer(status, msgspec.json.encode(view))
         await idempotency.finish(session, merchant_id=call.merchant_id, key=key, answer=answer)
     await failpoint("payments.recorded")
-    return Answered(status=answer.status, body=answer.body, payment_id=call.payment_id)
+    return Answered(status=answer.status, body=answer.body, payment_id=call.payment_id, attempt_id=call.attempt_id)
 
 
 async def ask(*, merchant_id: MerchantId, attempt_id: AttemptId) -> None:

@@ -6,6 +6,7 @@ import io
 import pytest
 
 from app.core.ids import OrderId, new_id, public_id
+from app.psp.domain import Outcome, Result
 from app.tenancy.domain import Role
 from tests.support.console import OpenAs, soup, words
 from tests.support.factories.tenancy import Tenant, make_tenant
@@ -189,6 +190,18 @@ class TestCancelOrder:
         assert words(page.select_one(".payhead .badge")) == "Refunded"
         assert (await owner.post(f"{path(order_id)}/cancel", sent)).status_code == 409
         assert shop.psp.made("refund") == 1
+
+    async def test_a_declined_refund_is_said_in_the_dialog(self, owner: Browser, shop: Shop) -> None:
+        order_id = await shop.order()
+        await shop.pay(order_id)
+        _, sent = await self.cancel(owner, order_id)
+        shop.psp.answers("refund", Result(outcome=Outcome.DECLINED, message="The account is closed."))
+        answer = await owner.post(f"{path(order_id)}/cancel", sent)
+        assert answer.status_code == 409
+        said = words(soup(answer))
+        assert "did not give back €100.00: The account is closed. The buyer has not been refunded." in said
+        assert "Ask for the refund again on the page of the payment, or pay the buyer back another way." in said
+        assert words(soup(await owner.get(path(order_id))).select_one(".payhead .badge")) == "Paid"
 
     async def test_another_merchants_order_is_unknown(self, open_as: OpenAs, shop: Shop, stranger: Tenant) -> None:
         other = await open_as(stranger)

@@ -117,6 +117,29 @@ class TestIdempotencyKey:
         refused(await api.post(path, {"reason": "x"}), 409, "order_not_cancellable")
         assert psp.made("refund") == paid
 
+    @pytest.mark.parametrize("times", [1, 2])
+    async def test_a_cancellation_whose_refund_is_declined_is_no_success(self, api: Api, shop: Shop, psp: ScriptedPsp, times: int) -> None:
+        order_id = await shop.order()
+        paid = await shop.pay(order_id)
+        path = f"/v1/orders/{public_id('ord', order_id)}/cancel"
+        psp.answers("refund", Result(outcome=Outcome.DECLINED, code="account_closed", message="The account is closed."))
+        for _ in range(times):
+            answer = refused(await api.post(path, {"reason": "x"}, key="once"), 409, "cancellation_declined")
+            assert "has not been refunded" in answer["detail"] and answer["payment"] == public_id("pay", paid.payment_id)
+        assert psp.made("refund") == 1
+        again = await api.post(path, {"reason": "x"}, key="twice")
+        assert (again.status_code, again.json()["status"], psp.made("refund")) == (200, "refunded", 2)
+
+    @pytest.mark.parametrize("outcome", [Outcome.PENDING, Outcome.UNKNOWN])
+    async def test_a_cancellation_that_waits_says_so(self, api: Api, shop: Shop, psp: ScriptedPsp, outcome: Outcome) -> None:
+        order_id = await shop.order()
+        await shop.pay(order_id)
+        path = f"/v1/orders/{public_id('ord', order_id)}/cancel"
+        psp.answers("refund", Result(outcome=outcome))
+        first, again = await api.post(path, key="once"), await api.post(path, key="once")
+        assert (first.status_code, first.json()["status"]) == (202, "paid")
+        assert (again.status_code, again.content, psp.made("refund")) == (202, first.content, 1)
+
     @pytest.mark.parametrize("point", ["payments.cancellation_claimed", "payments.cancellation_carried_out"])
     async def test_a_cancellation_that_broke_off_is_continued(self, api: Api, shop: Shop, psp: ScriptedPsp, point: str) -> None:
         order_id = await shop.order()

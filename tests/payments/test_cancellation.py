@@ -4,11 +4,11 @@ import pytest
 
 from app.core.actors import PermissionMissing
 from app.core.db import unit_of_work
-from app.core.ids import OrderId, new_id
+from app.core.ids import OrderId, new_id, public_id
 from app.orders import queries as orders
 from app.orders.domain import OrderNotPayable
 from app.payments.cancellation import flows, queries
-from app.payments.cancellation.domain import OrderNotCancellable, Step
+from app.payments.cancellation.domain import CancellationDeclined, OrderNotCancellable, Step
 from app.payments.domain import CaptureMode
 from app.psp.domain import Outcome, Result
 from app.tenancy.domain import Role
@@ -78,3 +78,34 @@ class TestCancelOrder:
         with pytest.raises(PermissionMissing):
             await flows.cancel_order(developer, order_id=order_id, key="c")
         assert await status_of(shop, order_id) == "paid"
+
+    async def test_a_refund_that_the_psp_declines_is_said_to_be_so(self, shop: Shop, books: Books) -> None:
+        order_id = await shop.order()
+        paid = await shop.pay(order_id)
+        shop.psp.answers("refund", Result(outcome=Outcome.DECLINED, code="account_closed", message="The account is closed."))
+        with pytest.raises(CancellationDeclined) as refused:
+            await flows.cancel_order(shop.actor, order_id=order_id, key="c")
+        assert "did not give back €100.00: The account is closed. The buyer has not been refunded." in refused.value.detail
+        assert refused.value.extra == {"payment": public_id("pay", paid.payment_id)}
+        assert await status_of(shop, order_id) == "paid"
+        assert books()[("2100", "anna")] == -5_700, "the sellers have it back"
+
+    async def test_a_release_that_the_psp_declines_is_said_to_be_so(self, shop: Shop) -> None:
+        order_id = await shop.order()
+        await shop.pay(order_id, mode=CaptureMode.MANUAL)
+        shop.psp.answers("void", Result(outcome=Outcome.DECLINED, code="too_late"))
+        with pytest.raises(CancellationDeclined) as refused:
+            await flows.cancel_order(shop.actor, order_id=order_id, key="c")
+        assert "did not release €100.00: too late." in refused.value.detail
+        assert await status_of(shop, order_id) == "open"
+
+    async def test_what_was_declined_is_asked_for_again_only_under_another_key(self, shop: Shop) -> None:
+        order_id = await shop.order()
+        await shop.pay(order_id)
+        shop.psp.answers("refund", Result(outcome=Outcome.DECLINED, code="account_closed"))
+        for _ in range(2):
+            with pytest.raises(CancellationDeclined):
+                await flows.cancel_order(shop.actor, order_id=order_id, key="c")
+        assert shop.psp.made("refund") == 1
+        await flows.cancel_order(shop.actor, order_id=order_id, key="d")
+        assert (await status_of(shop, order_id), shop.psp.made("refund")) == ("refunded", 2)

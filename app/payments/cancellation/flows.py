@@ -8,16 +8,16 @@ from app.core.actors import Actor
 from app.core.db import unit_of_work
 from app.core.errors import AppError
 from app.core.failpoints import failpoint
-from app.core.ids import OrderId
+from app.core.ids import OrderId, public_id
 from app.orders import queries as order_queries
 from app.orders import service as orders
 from app.orders.domain import OrderStatus
 from app.payments import flows
 from app.payments.cancellation import queries
-from app.payments.cancellation.domain import Plan, Step
+from app.payments.cancellation.domain import CancellationDeclined, Plan, Step
 
 PERMISSIONS = {Step.CLOSE: "orders.write", Step.RELEASE: "payments.void", Step.REFUND: "payments.refund"}
-DONE = 200
+DONE, WAITS = 200, 202
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +37,7 @@ async def cancel_once(actor: Actor, *, order_id: OrderId, reason: str = "", key:
         plan = await _plan(session, actor, order_id, is_continued=not claim.is_new)
     await failpoint("payments.cancellation_claimed")
     try:
-        if plan is not None:
-            await _carry_out(actor, plan, reason=reason, key=key)
+        waits = plan is not None and await _carry_out(actor, plan, reason=reason, key=key)
     except AppError:
         async with unit_of_work(actor.merchant) as session:
             await idempotency.let_go(session, merchant_id=actor.merchant, key=key)
@@ -47,7 +46,7 @@ async def cancel_once(actor: Actor, *, order_id: OrderId, reason: str = "", key:
     async with unit_of_work(actor.merchant) as session:
         await _close(session, actor, order_id=order_id, reason=reason)
         view = await order_queries.order_view(session, merchant_id=actor.merchant, order_id=order_id)
-        answer = idempotency.Answer(DONE, msgspec.json.encode(view))
+        answer = idempotency.Answer(WAITS if waits else DONE, msgspec.json.encode(view))
         await idempotency.finish(session, merchant_id=actor.merchant, key=key, answer=answer)
     return Answered(answer=answer)
 
@@ -79,16 +78,24 @@ def _check_permissions(actor: Actor, plan: Plan) -> None:
         actor.require(PERMISSIONS[step])
 
 
-async def _carry_out(actor: Actor, plan: Plan, *, reason: str, key: str) -> None:
+async def _carry_out(actor: Actor, plan: Plan, *, reason: str, key: str) -> bool:
+    """Ask the provider for what the plan wants, and say whether its word is still missing; what it declines is never taken for done."""
     if plan.payment_id is None:
-        return
+        return False
     # the steps' keys follow from the caller's, are no longer than one may be, and are none that a caller would think of
     under = f"cancel:{idempotency.fingerprint(key).hex()}"
     request = idempotency.fingerprint("cancel", str(plan.payment_id))
+    payment_id, asked = plan.payment_id, []
     if Step.RELEASE in plan.steps:
-        await flows.void(actor, payment_id=plan.payment_id, reason=reason, key=f"{under}:release", request=request)
+        asked.append(await flows.void(actor, payment_id=payment_id, reason=reason, key=f"{under}:release", request=request))
     if Step.REFUND in plan.steps:
-        await flows.refund(actor, payment_id=plan.payment_id, reason=reason or "Order cancelled", key=f"{under}:refund", request=request)
+        why = reason or "Order cancelled"
+        asked.append(await flows.refund(actor, payment_id=payment_id, reason=why, key=f"{under}:refund", request=request))
+    async with unit_of_work(actor.merchant) as session:
+        became = await queries.outcome(session, merchant_id=actor.merchant, attempt_ids=[each.attempt_id for each in asked])
+    if became.declined:
+        raise CancellationDeclined(" ".join(step.sentence for step in became.declined), payment=public_id("pay", payment_id))
+    return became.waits
 
 
 async def _close(session: AsyncSession, actor: Actor, *, order_id: OrderId, reason: str) -> None:

@@ -1,16 +1,18 @@
 """Reads for cancelling an order."""
 
-from sqlalchemy import select
+from collections.abc import Sequence
+
+from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.core.ids import MerchantId, OrderId, PaymentId
+from app.core.ids import AttemptId, MerchantId, OrderId, PaymentId
 from app.core.money import Money
 from app.orders import queries as orders
 from app.orders.domain import OrderStatus
 from app.payments import service
-from app.payments.cancellation.domain import OrderNotCancellable, Plan, SellerShare, Step
-from app.payments.domain import OVER, UNDECIDED, PaymentStatus, refund_shares
-from app.payments.models import Payment
+from app.payments.cancellation.domain import Declined, OrderNotCancellable, Plan, Progress, SellerShare, Step
+from app.payments.domain import IN_FLIGHT, OVER, UNDECIDED, Operation, OperationStatus, PaymentStatus, refund_shares
+from app.payments.models import Payment, PaymentAttempt, PaymentOperation
 
 CLOSED = (OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REFUNDED)
 
@@ -38,6 +40,23 @@ async def cancellation_plan(session: AsyncSession, *, merchant_id: MerchantId, o
         refunded=refunded,
         shares=[SellerShare(seller_id=share.seller_id, amount=Money(share.amount_minor, payment.currency)) for share in shares],
     )
+
+
+async def outcome(session: AsyncSession, *, merchant_id: MerchantId, attempt_ids: Sequence[AttemptId]) -> Progress:
+    """What became of the steps of a cancellation: what the provider declined, and whether anything waits for its word."""
+    mine = (PaymentAttempt.merchant_id == merchant_id, PaymentAttempt.id.in_(attempt_ids))
+    together = (PaymentOperation.merchant_id == PaymentAttempt.merchant_id, PaymentOperation.attempt_id == PaymentAttempt.id)
+    whose = (Payment.merchant_id == PaymentAttempt.merchant_id, Payment.id == PaymentAttempt.payment_id)
+    asked = select(PaymentOperation, PaymentAttempt.code, PaymentAttempt.message, Payment.currency)
+    asked = asked.join(PaymentAttempt, and_(*together)).join(Payment, and_(*whose)).where(*mine).order_by(PaymentAttempt.id)
+    declined, waits = [], False
+    for operation, code, message, currency in await session.execute(asked):
+        waits = waits or operation.status in IN_FLIGHT
+        if operation.status == OperationStatus.FAILED:
+            step = Step.REFUND if operation.kind == Operation.REFUND else Step.RELEASE
+            said = message or (code or "").replace("_", " ")
+            declined.append(Declined(step=step, amount=Money(operation.amount_minor, currency), said=said))
+    return Progress(declined=declined, waits=waits)
 
 
 async def _live_payment(session: AsyncSession, merchant_id: MerchantId, order_id: OrderId) -> Payment | None:
