@@ -61,6 +61,7 @@ PAYMENT = Machine(
         "refund_all": (TAKEN, P.REFUNDED),
         "void": ((*UNDECIDED, P.AUTHORISED, P.CONFLICTED), P.VOIDED),
         "revive": ((P.FAILED, P.EXPIRED), P.PROCESSING),
+        "accept": ((P.CONFLICTED,), P.PROCESSING),
         "expire": ((P.REQUIRES_METHOD, P.REQUIRES_ACTION, P.AUTHORISED), P.EXPIRED),
     },
 )

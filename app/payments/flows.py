@@ -158,7 +158,7 @@ async def capture(
         )
 
     done = await _at_once(actor, payment_id=payment_id, kind=Operation.CAPTURE, plan=plan, key=key, request=request)
-    return done or await _once(actor, begin=begin, key=key, request=request)
+    return done or await do_once(actor, begin=begin, key=key, request=request)
 
 
 async def refund(
@@ -186,7 +186,7 @@ async def refund(
     done = None
     if approval_id is None and not actor.has_limit("payments.refund"):
         done = await _at_once(actor, payment_id=payment_id, kind=Operation.REFUND, plan=plan, key=key, request=request)
-    return done or await _once(actor, begin=begin, key=key, request=request)
+    return done or await do_once(actor, begin=begin, key=key, request=request)
 
 
 async def void(actor: Actor, *, payment_id: PaymentId, reason: str = "", key: str, request: bytes) -> Answered:
@@ -199,7 +199,7 @@ async def void(actor: Actor, *, payment_id: PaymentId, reason: str = "", key: st
         return await service.begin_void(session, actor, payment_id=payment_id, reason=reason)
 
     done = await _at_once(actor, payment_id=payment_id, kind=Operation.VOID, plan=plan, key=key, request=request)
-    return done or await _once(actor, begin=begin, key=key, request=request)
+    return done or await do_once(actor, begin=begin, key=key, request=request)
 
 
 async def _at_once(actor: Actor, *, payment_id: PaymentId, kind: Operation, plan: asking.Plan, key: str, request: bytes) -> Answered | None:
@@ -217,7 +217,7 @@ async def _at_once(actor: Actor, *, payment_id: PaymentId, kind: Operation, plan
     return await _record_at_once(actor, case, call, result, key=key) or await _record(actor, call, result, key=key)
 
 
-async def _once(actor: Actor, *, begin: Begin, key: str, request: bytes) -> Answered:
+async def do_once(actor: Actor, *, begin: Begin, key: str, request: bytes) -> Answered:
     """Do an operation on a payment exactly once per key."""
     async with unit_of_work(actor.merchant) as session:
         claim = await idempotency.claim(session, merchant_id=actor.merchant, key=key, request=request)

@@ -50,7 +50,7 @@ async def _parts(session: AsyncSession, payment: Payment) -> list[PaymentPart]:
     return list((await session.execute(statement.execution_options(populate_existing=True))).scalars())
 
 
-async def _hold(session: AsyncSession, actor: Actor, payment_id: PaymentId) -> Held:
+async def hold(session: AsyncSession, actor: Actor, payment_id: PaymentId) -> Held:
     """The payment with all that belongs to it, locked until the transaction ends."""
     payment = await queries.payment(session, merchant_id=actor.merchant, payment_id=payment_id, lock=True)
     of_payment = (PaymentOperation.merchant_id == payment.merchant_id, PaymentOperation.payment_id == payment.id)
@@ -69,10 +69,10 @@ async def begin_capture(
     reason: str = "",
 ) -> Asked:
     """Ask to take an authorised amount, or a part of it; ``is_final`` releases what is left."""
-    held = await _hold(session, actor, payment_id)
+    held = await hold(session, actor, payment_id)
     wanted = operations.capture(held, amount=amount, is_final=is_final, split=split, reason=reason)
     held.payment.capture_reserved_minor += wanted.amount.minor
-    return await _begin(session, actor, held, wanted)
+    return await begin(session, actor, held, wanted)
 
 
 async def begin_refund(
@@ -90,7 +90,7 @@ async def begin_refund(
 
     What needs the agreement of others happens only with an approval of exactly this refund, which it uses up.
     """
-    held = await _hold(session, actor, payment_id)
+    held = await hold(session, actor, payment_id)
     payment, back = held.payment, operations.refundable(held.payment, amount)
     if approval_id is None:
         await approvals.refuse_unapproved(session, actor, act=Act.REFUND, amount=back)
@@ -102,13 +102,13 @@ async def begin_refund(
     await move_parts(session, payment, wanted.shares)
     refund_id = RefundId(wanted.operation_id)
     kept = await postings.request_refund(session, actor, payment=payment, refund_id=refund_id, shares=wanted.shares)
-    return await _begin(session, actor, held, msgspec.structs.replace(wanted, taken=kept))
+    return await begin(session, actor, held, msgspec.structs.replace(wanted, taken=kept))
 
 
 async def begin_void(session: AsyncSession, actor: Actor, *, payment_id: PaymentId, reason: str = "") -> Asked:
     """Ask to release what is authorised and not captured."""
-    held = await _hold(session, actor, payment_id)
-    return await _begin(session, actor, held, operations.void(held, reason=reason))
+    held = await hold(session, actor, payment_id)
+    return await begin(session, actor, held, operations.void(held, reason=reason))
 
 
 async def move_parts(session: AsyncSession, payment: Payment, shares: list[Share], *, sign: int = 1) -> None:
@@ -124,7 +124,7 @@ async def move_parts(session: AsyncSession, payment: Payment, shares: list[Share
     await session.execute(_MOVE_PARTS, values)
 
 
-async def _begin(session: AsyncSession, actor: Actor, held: Held, wanted: Wanted) -> Asked:
+async def begin(session: AsyncSession, actor: Actor, held: Held, wanted: Wanted) -> Asked:
     """Commit to the operation: the attempt that will be sent, the operation it is for, the audit entry and the history."""
     payment = held.payment
     payment.updated_at = now()

@@ -217,7 +217,7 @@ class TestBothWays:
     @pytest.mark.parametrize("way", WAYS)
     async def test_the_plain_case_never_takes_the_long_way(self, shop: Shop, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
         taken: list[str] = []
-        for name in ("_once", "_record"):
+        for name in ("do_once", "_record"):
             _note(monkeypatch, name, taken)
         await WAYS[way](shop)
         # what a failed refund had set aside is put back the long way

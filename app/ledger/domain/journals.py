@@ -174,6 +174,21 @@ def return_refund(*, refund: str, psp: Owner, customer: Owner, amount: Money) ->
     return [*inverse(confirm_refund(refund=refund, psp=psp, amount=amount)), *without_zeroes(parked)]
 
 
+def take_unasked(*, payment: str, psp: Owner, customer: Owner, amount: Money) -> list[Line]:
+    """The PSP took another amount than was asked for: it owes us that, and it is the buyer's. Key ``conflict:<attempt>``."""
+    return [debit(psp.account(Code.PSP_RECEIVABLE), amount, payment), credit(customer.account(Code.REFUND_UNCLAIMED), amount, payment)]
+
+
+def give_back(*, payment: str, refund: str, psp: Owner, customer: Owner, amount: Money) -> list[Line]:
+    """What is the buyer's is on its way back; undone by the inverse when that fails. Key ``refund:<id>:requested``."""
+    return [debit(customer.account(Code.REFUND_UNCLAIMED), amount, payment), credit(psp.account(Code.REFUND_IN_TRANSIT), amount, refund)]
+
+
+def give_back_elsewhere(*, payment: str, refund: str, psp: Owner, customer: Owner, amount: Money) -> list[Line]:
+    """The PSP gave the buyer what is theirs without being asked by us. Key ``refund:<id>:elsewhere``."""
+    return [debit(customer.account(Code.REFUND_UNCLAIMED), amount, payment), credit(psp.account(Code.PSP_RECEIVABLE), amount, refund)]
+
+
 def report_settlement(*, batch: str, psp: Owner, lines: Sequence[tuple[str, Money]]) -> list[Line]:
     """The PSP settles a batch: each line clears what it pays (positive) or takes back (negative). Key ``batch:<id>``."""
     receivable = psp.account(Code.PSP_RECEIVABLE)

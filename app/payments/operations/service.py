@@ -55,20 +55,21 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation about to be asked for: how much, what it moves for each seller, and from where a refund took it."""
+    """An operation about to be asked for: how much, what it moves for each seller, from where a refund took it, and what marks it as no ordinary one."""
 
     kind: Operation
     operation_id: UUID
     amount: Money
     shares: list[Share] = []
     taken: dict[str, dict[str, object]] = {}
+    marks: dict[str, bool] = {}
     is_final: bool = False
     reason: str = ""
 
     @property
     def split(self) -> dict[str, object]:
         """What is kept of it for whoever records the answer."""
-        return {"shares": msgspec.to_builtins(self.shares), "taken": self.taken}
+        return {"shares": msgspec.to_builtins(self.shares), "taken": self.taken, **self.marks}
 
     @property
     def details(self) -> dict[str, str]:
@@ -128,6 +129,8 @@ def void(held: Held, *, reason: str) -> Wanted:
     if payment.rest_released or left <= 0:
         raise NothingToCapture("Nothing is authorised any more that could be released.")
     held.refuse_undecided(Operation.CAPTURE, Operation.VOID)
+    if status is PaymentStatus.CONFLICTED and any(operation.kind == Operation.REFUND for operation in held.operations):
+        raise NothingToCapture("It was taken and is being given back: there is nothing to release.")
     return Wanted(kind=Operation.VOID, operation_id=new_id(), amount=Money(left, payment.currency), reason=reason)
 
 

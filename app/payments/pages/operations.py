@@ -45,7 +45,7 @@ async def _ask_again_with(request: HttpRequest, actor: Actor, payment_id: str, k
     return page
 
 
-def _done(request: HttpRequest, payment_id: str, answered: flows.Answered, *, noun: str) -> Response[str]:
+def done(request: HttpRequest, payment_id: str, answered: flows.Answered, *, noun: str) -> Response[str]:
     view = msgspec.json.decode(answered.body, type=PaymentView)
     operations = view.refunds if noun == "refund" else view.captures
     last = operations[-1] if operations and noun != "release" else None
@@ -99,7 +99,7 @@ async def capture(request: HttpRequest, payment_id: FromPath[str], actor: NamedD
         key=f"page:{form.idempotency_key}",
         request=fingerprint_of(request.url.path, values),
     )
-    return _done(request, payment_id, answered, noun="capture")
+    return done(request, payment_id, answered, noun="capture")
 
 
 @get("/payments/{payment_id:str}/refund", name="payments:refund_dialog", guards=[requires("payments.refund")])
@@ -132,7 +132,7 @@ async def refund(request: HttpRequest, payment_id: FromPath[str], actor: NamedDe
         key=f"page:{form.idempotency_key}",
         request=fingerprint_of(request.url.path, values),
     )
-    return _done(request, payment_id, answered, noun="refund")
+    return done(request, payment_id, answered, noun="refund")
 
 
 @get("/payments/{payment_id:str}/void", name="payments:void_dialog", guards=[requires("payments.void")])
@@ -151,7 +151,7 @@ async def void(request: HttpRequest, payment_id: FromPath[str], actor: NamedDepe
     idempotency.check_key(form.idempotency_key)
     key, asked = f"page:{form.idempotency_key}", fingerprint_of(request.url.path, values)
     answered = await flows.void(actor, payment_id=payment_of(payment_id), reason=form.reason, key=key, request=asked)
-    return _done(request, payment_id, answered, noun="release")
+    return done(request, payment_id, answered, noun="release")
 
 
 ROUTES = [ask_capture, capture, ask_refund, refund, ask_void, void]

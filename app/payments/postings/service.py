@@ -13,7 +13,8 @@ from app.core.money import Money
 from app.ledger import service as ledger
 from app.ledger.domain import Kind, Line, Owner, Posting, inverse, journals
 from app.payments.domain import Share
-from app.payments.models import Payment, PaymentOperation
+from app.payments.instructions.domain import is_given_back
+from app.payments.models import Payment, PaymentAttempt, PaymentOperation
 from app.wallets import service as wallets
 from app.wallets.service import SELLER, Taken
 
@@ -27,6 +28,11 @@ def _psp(payment: Payment) -> Owner:
 
 def _seller(seller_id: UUID) -> Owner:
     return Owner(SELLER, seller_id)
+
+
+def _buyer(payment: Payment) -> Owner:
+    """How the ledger knows whose money it is that came back from a refund, or was taken and not asked for."""
+    return Owner("payment", payment.id)
 
 
 def _key(payment: Payment) -> str:
@@ -146,10 +152,15 @@ def refund_confirmed(payment: Payment, refund: PaymentOperation) -> Entry:
 async def fail_refund(session: AsyncSession, actor: Actor, *, payment: Payment, refund: PaymentOperation, was_confirmed: bool) -> None:
     """A refund did not reach the buyer. Before it was confirmed everybody gets back what was taken; afterwards the money waits for the buyer."""
     key, amount = public_id("ref", refund.id), Money(refund.amount_minor, payment.currency)
+    unasked = is_given_back(refund.split)
     if was_confirmed:
-        customer = Owner("payment", payment.id)
-        lines = journals.return_refund(refund=key, psp=_psp(payment), customer=customer, amount=amount)
-        await post(session, actor, payment, (Kind.REFUND_RETURNED, f"refund:{key}:returned", lines))
+        lines = journals.return_refund(refund=key, psp=_psp(payment), customer=_buyer(payment), amount=amount)
+        kind = Kind.CONFLICT_RETURNED if unasked else Kind.REFUND_RETURNED
+        await post(session, actor, payment, (kind, f"refund:{key}:returned", lines))
+        return
+    if unasked:
+        _, _, lines = give_back_requested(payment, RefundId(refund.id), amount)
+        await post(session, actor, payment, (Kind.REFUND_FAILED, f"refund:{key}:failed", inverse(lines)))
         return
     shares = shares_of(refund)
     before = taken_of(refund.split["taken"])
@@ -164,6 +175,38 @@ async def fail_refund(session: AsyncSession, actor: Actor, *, payment: Payment, 
         )
     lines = inverse(_refund_lines(payment, key, shares, back))
     await post(session, actor, payment, (Kind.REFUND_FAILED, f"refund:{key}:failed", lines))
+
+
+def taken_unasked(payment: Payment, attempt: PaymentAttempt, *, amount: Money, fee: Money | None) -> list[Entry]:
+    """The PSP took another amount than was asked for: it owes us that, and we owe it the buyer."""
+    key, lines = (
+        public_id("att", attempt.id),
+        journals.take_unasked(payment=_key(payment), psp=_psp(payment), customer=_buyer(payment), amount=amount),
+    )
+    entries = [(Kind.CONFLICT_TAKEN, f"conflict:{key}", lines)]
+    if fee is not None and fee.is_positive:
+        entries.append((Kind.PSP_FEE, f"pspfee:{key}", journals.psp_fee(payment=_key(payment), psp=_psp(payment), fee=fee)))
+    return entries
+
+
+def give_back_requested(payment: Payment, refund_id: RefundId, amount: Money) -> Entry:
+    """What was taken and not asked for is on its way back to the buyer."""
+    key = public_id("ref", refund_id)
+    lines = journals.give_back(payment=_key(payment), refund=key, psp=_psp(payment), customer=_buyer(payment), amount=amount)
+    return Kind.REFUND_REQUESTED, f"refund:{key}:requested", lines
+
+
+def given_back(payment: Payment, refund: PaymentOperation) -> Entry:
+    """The PSP paid back what was taken and not asked for."""
+    _, event_key, lines = refund_confirmed(payment, refund)
+    return Kind.CONFLICT_GIVEN_BACK, event_key, lines
+
+
+def given_back_elsewhere(payment: Payment, refund: PaymentOperation) -> Entry:
+    """The buyer got it back by another way than the refund that failed: at the PSP, by hand."""
+    key, amount = public_id("ref", refund.id), Money(refund.amount_minor, payment.currency)
+    lines = journals.give_back_elsewhere(payment=_key(payment), refund=key, psp=_psp(payment), customer=_buyer(payment), amount=amount)
+    return Kind.CONFLICT_GIVEN_BACK, f"refund:{key}:elsewhere", lines
 
 
 def shares_of(operation: PaymentOperation) -> list[Share]:

@@ -36,7 +36,8 @@ async def operations(session: AsyncSession, *, merchant_id: MerchantId, payment_
 
 async def in_flight(session: AsyncSession, *, merchant_id: MerchantId, connection_id: ConnectionId) -> dict[str, int]:
     """What the provider may have taken or given back that nobody has heard of yet, in minor units of each currency."""
-    asked = case((Payment.status.in_((PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)), Payment.amount_minor), else_=0)
+    open_states = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN, PaymentStatus.CONFLICTED)
+    asked = case((Payment.status.in_(open_states), Payment.amount_minor), else_=0)
     open_ones = Payment.capture_reserved_minor - Payment.captured_minor + Payment.refund_reserved_minor - Payment.refunded_minor
     statement = select(Payment.currency, func.sum(asked + open_ones)).where(
         Payment.merchant_id == merchant_id, Payment.connection_id == connection_id

@@ -13,7 +13,8 @@ from app.core.db import unit_of_work
 from app.core.ids import PaymentId, SellerId, public_id
 from app.core.money import Money
 from app.payments import flows
-from app.payments.instructions.domain import refund_instruction, split_of
+from app.payments.conflicts import flows as conflicts
+from app.payments.instructions.domain import is_given_back, refund_instruction, split_of
 
 KIND = "refund"
 
@@ -58,7 +59,9 @@ async def withdraw(actor: Actor, *, item: str) -> None:
 def _shown(asked: Asked) -> Waiting:
     payment = public_id("pay", asked.object_id)
     yes = f"{len(asked.agreed)} of {asked.approvers} agreed" + (f": {', '.join(asked.agreed)}" if asked.agreed else "")
-    facts = [("Payment", payment), ("Our fee", "Kept" if asked.instruction["keep_fee"] else "Given back in part"), ("Others", yes)]
+    fee = "Kept" if asked.instruction["keep_fee"] else "Given back in part"
+    why = ("Why", "The PSP took another amount than was asked for") if is_given_back(asked.instruction) else ("Our fee", fee)
+    facts = [("Payment", payment), why, ("Others", yes)]
     if split := split_of(asked.instruction):
         facts += [(public_id("sel", seller), Money(minor, asked.amount.currency).format()) for seller, minor in split.items()]
     return Waiting(
@@ -92,6 +95,17 @@ async def approve(actor: Actor, *, item: str, digest: str, reason: str) -> str:
 
 async def _carry_out(actor: Actor, asked: Asked, approval_id: UUID) -> None:
     key = f"approval:{approval_id}"
+    if is_given_back(asked.instruction):
+        await conflicts.give_back(
+            actor,
+            payment_id=PaymentId(asked.object_id),
+            amount=asked.amount,
+            reason=str(asked.instruction["reason"]),
+            approval_id=approval_id,
+            key=key,
+            request=idempotency.fingerprint("approval", asked.digest),
+        )
+        return
     await flows.refund(
         actor,
         payment_id=PaymentId(asked.object_id),

@@ -10,6 +10,7 @@ from app.core.money import Money
 from app.payments import queries, service
 from app.payments.attempts import queries as attempts
 from app.payments.domain import Operation, OperationStatus
+from app.payments.instructions.domain import is_given_back
 from app.payments.models import PaymentOperation
 from app.payments.postings import service as postings
 from app.payments.retries.domain import Again, OperationNotFound, OperationNotRetryable
@@ -35,6 +36,8 @@ async def to_try_again(session: AsyncSession, *, merchant_id: MerchantId, operat
         raise OperationNotRetryable(f"It did not fail: it is {row.status}.")
     if attempt.outcome not in CERTAINLY_NOT:
         raise OperationNotRetryable("The PSP did it, and the money came back. Another try would move other money.")
+    if is_given_back(row.split):
+        raise OperationNotRetryable("It gave back a payment in conflict: that is decided anew on the payment’s page.")
     done = await queries.operations(session, merchant_id=merchant_id, payment_id=payment_id)
     if any(other.kind == row.kind and other.number > row.number for other in done):
         raise OperationNotRetryable("It was tried again already.")

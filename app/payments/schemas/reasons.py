@@ -23,6 +23,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     facts: list[tuple[str, str]] = []
     next_at: datetime | None = None
     can_ask: bool = False
+    can_settle: bool = False
     link: str | None = None
 
 
@@ -73,8 +74,8 @@ def reasons(
             Reason(tone="info", title="Waits for the buyer", text=text, next_at=payment.expires_at, can_ask=True, link=payment.redirect_url)
         )
     elif status is P.CONFLICTED:
-        text = f"{payment.failure_message or 'The amounts differ.'} Nothing was posted. Compare it with the PSP’s own console, then release it."
-        found.append(Reason(tone="bad", title="The PSP reports another amount", text=text))
+        text = f"{payment.failure_message or 'The amounts differ.'} Compare it with the PSP’s own console. What was only authorised is released; what was taken is accepted or given back."
+        found.append(Reason(tone="bad", title="The PSP reports another amount", text=text, can_settle=True))
     return found + _promised(payment, status) + _rerouted(routing)
 
 

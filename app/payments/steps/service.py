@@ -33,6 +33,7 @@ from app.payments.domain import (
     money_event,
 )
 from app.payments.hot import service as hot
+from app.payments.instructions.domain import is_given_back
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation
 from app.payments.postings import service as postings
 from app.psp.domain import Outcome, ProviderStatus, Result
@@ -196,7 +197,7 @@ def _unreserved(payment: Payment, operation: PaymentOperation) -> dict[str, obje
     match Operation(operation.kind):
         case Operation.CAPTURE:
             return {"capture_reserved_minor": payment.capture_reserved_minor - operation.amount_minor}
-        case Operation.REFUND:
+        case Operation.REFUND if not is_given_back(operation.split):
             return {"refund_reserved_minor": payment.refund_reserved_minor - operation.amount_minor}
         case _:
             return {}
@@ -218,6 +219,14 @@ def _released(payment: Payment, operation: PaymentOperation) -> Step:
 
 
 def _refunded(payment: Payment, operation: PaymentOperation) -> Step:
+    if is_given_back(operation.split):
+        return Step(
+            changes={"rest_released": True, "expires_at": None},
+            event="void",
+            kind="payment.given_back",
+            tells=PaymentVoided,
+            entries=[postings.given_back(payment, operation)],
+        )
     refunded = payment.refunded_minor + operation.amount_minor
     return Step(
         changes={"refunded_minor": refunded},
