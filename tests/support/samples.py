@@ -62,6 +62,7 @@ PREFIXES = {
     "asked_id": "apr",
     "order_id": "ord",
     "payment_id": "pay",
+    "attempt_id": "att",
     "capture_id": "cap",
     "refund_id": "ref",
     "merchant_id": "mer",
@@ -129,6 +130,7 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
             "seller_id": shop.anna,
             "order_id": order_id,
             "payment_id": authorised.payment_id,
+            "attempt_id": authorised.attempt_id,
             "bank_account_id": bank_account.id,
             "role_id": await _role(shop),
             # asked for by somebody else, so that the owner may decide; and by the owner, who may take it back

@@ -178,6 +178,8 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "payments:capture_dialog": "owner support +developer",
     "payments:collect": "owner support +developer",
     "payments:conflict_dialog": "owner support +developer",
+    "payments:decide": "owner approver",
+    "payments:decide_dialog": "owner approver",
     "payments:detail": "owner admin finance approver support developer viewer",
     "payments:export": "owner finance",
     "payments:list": "owner admin finance approver support developer viewer",

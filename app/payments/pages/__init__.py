@@ -1,5 +1,5 @@
 """Pages of payments."""
 
-from app.payments.pages import cancellation, checkout, conflicts, details, lists, operations
+from app.payments.pages import cancellation, checkout, conflicts, decisions, details, lists, operations
 
-ROUTES = [*lists.ROUTES, *details.ROUTES, *operations.ROUTES, *checkout.ROUTES, *cancellation.ROUTES, *conflicts.ROUTES]
+ROUTES = [*lists.ROUTES, *details.ROUTES, *operations.ROUTES, *checkout.ROUTES, *cancellation.ROUTES, *conflicts.ROUTES, *decisions.ROUTES]

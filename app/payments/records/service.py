@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import AttemptId, MerchantId, OrderId
+from app.core.money import Money
 from app.orders import service as orders
 from app.payments import service
 from app.payments.attempts import service as attempts
@@ -32,6 +33,7 @@ from app.payments.hot import service as hot
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation
 from app.payments.postings import service as postings
 from app.payments.steps import service as steps
+from app.payments.verdicts.domain import CONTRADICTED, DECIDED_BY
 from app.psp.domain import Outcome, Result
 
 log = structlog.get_logger()
@@ -118,13 +120,34 @@ async def _second_word(answer: Answer) -> None:
         await _apply(answer, steps.of_ended_promise(answer.payment, result))
     said_no = attempt.outcome in (Outcome.DECLINED, Outcome.NOT_SENT)
     if not (said_no and result.outcome is Outcome.SUCCEEDED) and not (not said_no and result.outcome is Outcome.DECLINED):
+        if _is_other_than_decided(answer):
+            await _contradicted(answer)
         return
     if attempt.operation == Operation.REFUND and not said_no:
         operation = await _operation(answer.session, attempt)
         if operation.status == OperationStatus.SUCCEEDED:
             await _refund_came_back(answer, operation)
         return
-    await _remark(answer, "psp.contradicted", "The PSP contradicts its earlier answer.")
+    await _contradicted(answer)
+
+
+def _is_other_than_decided(answer: Answer) -> bool:
+    """Whether the PSP did another amount than a person found out."""
+    asked = Money(answer.attempt.amount_minor, answer.payment.currency)
+    amount = answer.result.amount if answer.result.outcome is Outcome.SUCCEEDED else None
+    return DECIDED_BY in answer.attempt.evidence and amount is not None and amount != asked
+
+
+async def _contradicted(answer: Answer) -> None:
+    """Two words that do not agree: both are kept, nothing moves. What the books then have and the PSP has not, or the other way round, is a break."""
+    evidence = answer.attempt.evidence
+    if DECIDED_BY not in evidence:
+        await _remark(answer, "psp.contradicted", "The PSP contradicts its earlier answer.")
+        return
+    said = f"{answer.result.outcome}{f' {answer.result.amount.format()}' if answer.result.amount else ''}"
+    if evidence.get(CONTRADICTED) != said:
+        answer.attempt.evidence = {**evidence, CONTRADICTED: said}
+        await _remark(answer, "psp.contradicted", f"{evidence[DECIDED_BY]} had decided otherwise.")
 
 
 async def _nothing_under_way(answer: Answer) -> bool:

@@ -14,7 +14,9 @@ from app.core.ids import PaymentId, SellerId, public_id
 from app.core.money import Money
 from app.payments import flows
 from app.payments.conflicts import flows as conflicts
+from app.payments.decisions import flows as decisions
 from app.payments.instructions.domain import is_given_back, refund_instruction, split_of
+from app.payments.verdicts.domain import decision_in
 
 KIND = "refund"
 
@@ -59,15 +61,15 @@ async def withdraw(actor: Actor, *, item: str) -> None:
 def _shown(asked: Asked) -> Waiting:
     payment = public_id("pay", asked.object_id)
     yes = f"{len(asked.agreed)} of {asked.approvers} agreed" + (f": {', '.join(asked.agreed)}" if asked.agreed else "")
+    title, special = _special(asked)
     fee = "Kept" if asked.instruction["keep_fee"] else "Given back in part"
-    why = ("Why", "The PSP took another amount than was asked for") if is_given_back(asked.instruction) else ("Our fee", fee)
-    facts = [("Payment", payment), why, ("Others", yes)]
+    facts = [("Payment", payment), *(special or [("Our fee", fee)]), ("Others", yes)]
     if split := split_of(asked.instruction):
         facts += [(public_id("sel", seller), Money(minor, asked.amount.currency).format()) for seller, minor in split.items()]
     return Waiting(
         kind=KIND,
         id=public_id("apr", asked.id),
-        title=f"Refund of {asked.amount.format()}",
+        title=title,
         detail=payment,
         href=f"/payments/{payment}",
         digest=asked.digest,
@@ -79,6 +81,17 @@ def _shown(asked: Asked) -> Waiting:
         reason=asked.reason,
         facts=facts,
     )
+
+
+def _special(asked: Asked) -> tuple[str, list[tuple[str, str]]]:
+    """What is asked for, and what it is about when it is no ordinary refund."""
+    amount, decision = asked.amount.format(), decision_in(asked.instruction)
+    if decision is not None:
+        found = [("Found out", decision.verdict.replace("_", " ")), ("Attempt", public_id("att", decision.attempt_id))]
+        return f"What became of {amount}", found + ([("PSP’s reference", decision.reference)] if decision.reference else [])
+    if is_given_back(asked.instruction):
+        return f"Give back {amount} in full", [("Why", "The PSP took another amount than was asked for")]
+    return f"Refund of {amount}", []
 
 
 async def approve(actor: Actor, *, item: str, digest: str, reason: str) -> str:
@@ -95,6 +108,10 @@ async def approve(actor: Actor, *, item: str, digest: str, reason: str) -> str:
 
 async def _carry_out(actor: Actor, asked: Asked, approval_id: UUID) -> None:
     key = f"approval:{approval_id}"
+    decision = decision_in(asked.instruction)
+    if decision is not None:
+        await decisions.decide(actor, payment_id=PaymentId(asked.object_id), decision=decision, approval_id=approval_id)
+        return
     if is_given_back(asked.instruction):
         await conflicts.give_back(
             actor,

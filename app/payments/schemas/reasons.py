@@ -5,13 +5,16 @@ from datetime import datetime
 
 import msgspec
 
+from app.core.ids import public_id
 from app.core.money import Money
 from app.payments.domain import ASK_AFTER, IN_FLIGHT, Operation, PaymentStatus
 from app.payments.models import Payment, PaymentAttempt, PaymentOperation
+from app.payments.verdicts.domain import CONTRADICTED, DECIDED_BY
 from app.psp.domain import CATEGORIES, Category, Outcome
 from app.routing.domain import Decision
 
 P = PaymentStatus
+UNDECIDED = (None, Outcome.PENDING, Outcome.UNKNOWN)
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +27,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     next_at: datetime | None = None
     can_ask: bool = False
     can_settle: bool = False
+    decide: str | None = None
     link: str | None = None
 
 
@@ -67,7 +71,11 @@ def reasons(
         found.append(_declined(payment, first))
     elif status in _WAITING and first is not None:
         tone, title, text = _WAITING[status]
-        found.append(Reason(tone=tone, title=title, text=text, facts=_asked(first), next_at=first.next_ask_at, can_ask=True))
+        found.append(
+            Reason(
+                tone=tone, title=title, text=text, facts=_asked(first), next_at=first.next_ask_at, can_ask=True, decide=_for_people(first)
+            )
+        )
     elif status is P.REQUIRES_ACTION:
         text = "The buyer has to finish on the PSP’s page. What happened there arrives by webhook, when the buyer returns, or when the PSP is asked."
         found.append(
@@ -76,7 +84,7 @@ def reasons(
     elif status is P.CONFLICTED:
         text = f"{payment.failure_message or 'The amounts differ.'} Compare it with the PSP’s own console. What was only authorised is released; what was taken is accepted or given back."
         found.append(Reason(tone="bad", title="The PSP reports another amount", text=text, can_settle=True))
-    return found + _promised(payment, status) + _rerouted(routing)
+    return _contradicted(attempts) + found + _promised(payment, status) + _rerouted(routing)
 
 
 def _rerouted(routing: Decision | None) -> list[Reason]:
@@ -114,7 +122,30 @@ def _undecided(operation: PaymentOperation, attempts: Sequence[PaymentAttempt], 
         facts=_asked(attempt) if attempt else [],
         next_at=attempt.next_ask_at if attempt else None,
         can_ask=True,
+        decide=_for_people(attempt) if attempt else None,
     )
+
+
+def _for_people(attempt: PaymentAttempt) -> str | None:
+    """The attempt, if a person may decide about it now: the PSP was asked as often as it is."""
+    return public_id("att", attempt.id) if attempt.outcome in UNDECIDED and attempt.next_ask_at is None else None
+
+
+def _contradicted(attempts: Sequence[PaymentAttempt]) -> list[Reason]:
+    found = [attempt for attempt in attempts if CONTRADICTED in attempt.evidence]
+    return [
+        Reason(
+            tone="bad",
+            title="The PSP says otherwise than a person decided",
+            text="Nothing was moved by that. Compare both with the PSP’s own console and settle the difference: as a break in reconciliation, or by a refund.",
+            facts=[
+                ("Decided by", attempt.evidence.get(DECIDED_BY, "–")),
+                ("Decided", (attempt.outcome or "").replace("_", " ")),
+                ("The PSP says", attempt.evidence[CONTRADICTED].replace("_", " ")),
+            ],
+        )
+        for attempt in found
+    ]
 
 
 def _asked(attempt: PaymentAttempt) -> list[tuple[str, str]]:
