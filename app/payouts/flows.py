@@ -20,10 +20,10 @@ from app.core.failpoints import failpoint
 from app.core.ids import MerchantId, PspEventId, SellerId
 from app.core.money import Money
 from app.payouts import queries
-from app.payouts.domain import PayoutAttemptId, PayoutEventNotConfirmed, PayoutHoldId, PayoutId, PayoutScheduleId
+from app.payouts.domain import PayoutAttemptId, PayoutEventNotConfirmed, PayoutHoldId, PayoutId, PayoutScheduleId, Verdict
 from app.payouts.domain.port import BankAnswer, BankWord
 from app.payouts.queries import details
-from app.payouts.service import approvals, holds, records, requests, schedules, sending
+from app.payouts.service import approvals, decisions, holds, records, requests, schedules, sending
 from app.psp import queries as psp
 from app.psp.domain import EventKind
 from app.psp.service import inbox
@@ -210,6 +210,16 @@ async def refresh(*, merchant_id: MerchantId, payout_id: PayoutId) -> None:
         attempt = await sending.open_attempt(session, merchant_id=merchant_id, payout_id=payout_id)
     if attempt is not None:
         await ask(merchant_id=merchant_id, attempt_ids=[PayoutAttemptId(attempt.id)])
+
+
+async def decide(actor: Actor, *, payout_id: PayoutId, verdict: Verdict, reference: str, reason: str) -> str:
+    """Record what a person found out, unless the bank gives its word at the last question; returns where the payout stands."""
+    async with unit_of_work(actor.merchant) as session:
+        await decisions.to_decide(session, actor, payout_id=payout_id)
+    await refresh(merchant_id=actor.merchant, payout_id=payout_id)
+    async with unit_of_work(actor.merchant) as session:
+        payout = await decisions.decide(session, actor, payout_id=payout_id, verdict=verdict, reference=reference, reason=reason)
+        return payout.status
 
 
 async def apply_psp_event(*, merchant_id: MerchantId, event_id: PspEventId) -> None:

@@ -200,6 +200,8 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "payouts:approve_many": "owner approver",
     "payouts:ask": "owner admin finance approver viewer +developer",
     "payouts:batch": "owner admin finance approver viewer +developer",
+    "payouts:decide": "owner approver",
+    "payouts:decide_dialog": "owner approver",
     "payouts:batch_file": "owner finance +developer",
     "payouts:batch_handed_in": "owner finance +developer",
     "payouts:batch_status": "owner finance +developer",

@@ -223,6 +223,27 @@ class PayoutRetried(Conflict):
     title = "This payout was repeated already"
 
 
+class PayoutStillAskedAbout(Conflict):
+    """The bank is still being asked; a person decides only when asking is over."""
+
+    code = "payout_still_asked_about"
+    title = "The bank is still being asked about this payout"
+
+
+class PayoutOutcomeKnown(Conflict):
+    """The outcome is known: the bank answered, or somebody decided."""
+
+    code = "payout_outcome_known"
+    title = "There is nothing to decide about this payout"
+
+
+class PayoutReferenceMissing(Invalid):
+    """What was carried out has a name at the bank; without it nobody could find it there again."""
+
+    code = "payout_reference_missing"
+    title = "The bank’s reference is missing"
+
+
 class PolicyInvalid(Invalid):
     """Limits are not negative, the least is not above the most, and at most five people approve."""
 
@@ -335,6 +356,21 @@ ASK_AFTER = (
     *(timedelta(hours=6),) * 20,
 )
 """When the bank is asked about an order on which its last word is missing, counted from the last time; then a person decides."""
+
+
+PEOPLE_DECIDE_AFTER = sum(ASK_AFTER, timedelta())
+"""From when on a person may say what became of an order, even if somebody asked the bank more often than the clock does."""
+DECIDED_BY = "decided_by"
+"""What is kept with an order whose outcome a person found out."""
+CONTRADICTED = "contradicted"
+"""What is kept with such an order once the bank says something else."""
+
+
+class Verdict(StrEnum):
+    """What a person found out at the bank."""
+
+    CARRIED_OUT = "carried_out"
+    NOT_CARRIED_OUT = "not_carried_out"
 
 
 FINAL_AFTER = timedelta(days=7)

@@ -1,5 +1,5 @@
 """Pages of payouts."""
 
-from app.payouts.pages import details, holds, lists, rules, schedules
+from app.payouts.pages import decisions, details, holds, lists, rules, schedules
 
-ROUTES = [*lists.ROUTES, *schedules.ROUTES, *rules.ROUTES, *holds.ROUTES, *details.ROUTES]
+ROUTES = [*lists.ROUTES, *schedules.ROUTES, *rules.ROUTES, *holds.ROUTES, *details.ROUTES, *decisions.ROUTES]

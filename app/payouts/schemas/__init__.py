@@ -8,7 +8,7 @@ import msgspec
 from app.core.errors import Invalid
 from app.core.ids import PaymentId, SellerId, parse_id, public_id
 from app.core.money import CurrencyMismatch, Money
-from app.payouts.domain import PayoutStatus, PolicyInvalid, Source
+from app.payouts.domain import PayoutStatus, PolicyInvalid, Source, Verdict
 from app.payouts.models import Payout
 from app.sellers.domain.bank_accounts import BankAccountKind, Destination
 
@@ -77,6 +77,14 @@ class ReasonForm(msgspec.Struct, kw_only=True):
     """Why something is stopped or let go on."""
 
     reason: Reason
+
+
+class DecideForm(msgspec.Struct, kw_only=True):
+    """What a person found out about a payout that the bank never settled."""
+
+    verdict: Verdict
+    reason: Annotated[str, msgspec.Meta(min_length=10, max_length=200)]
+    reference: Annotated[str, msgspec.Meta(max_length=100)] = ""
 
 
 class HoldForm(msgspec.Struct, kw_only=True):

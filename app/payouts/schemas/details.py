@@ -10,7 +10,7 @@ from app.core.clock import now
 from app.core.ids import public_id
 from app.core.money import Money, total
 from app.ledger.schemas import TransactionView
-from app.payouts.domain import ALARM_AFTER, EDITABLE, OUT, PAYOUT, RETRYABLE, PayoutStatus
+from app.payouts.domain import ALARM_AFTER, CONTRADICTED, EDITABLE, OUT, PAYOUT, PEOPLE_DECIDE_AFTER, RETRYABLE, PayoutStatus
 from app.payouts.models import PayoutAttempt, PayoutHistory, PayoutHold
 from app.payouts.schemas.lists import PayoutRow, Signature
 
@@ -83,6 +83,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     reference: str | None
     asked: int
+    asked_again_at: datetime | None
     evidence: list[tuple[str, str]]
     at: datetime
 
@@ -96,6 +97,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
             code=row.code or "",
             reference=row.provider_reference,
             asked=row.asked_times,
+            asked_again_at=row.next_ask_at,
             evidence=sorted(row.evidence.items()),
             at=row.begun_at,
         )
@@ -233,6 +235,18 @@ class PayoutDetailPage(msgspec.Struct, frozen=True, kw_only=True):
     def is_alarming(self) -> bool:
         """Whether its outcome has been unknown for too long."""
         return self.status is PayoutStatus.UNKNOWN and self.sent_at is not None and now() - self.sent_at > ALARM_AFTER
+
+    @property
+    def can_decide(self) -> bool:
+        """Whether asking is over, so that a person says what became of it."""
+        last = self.attempts[0] if self.attempts else None
+        is_over = last is not None and last.asked_again_at is None and now() - last.at >= PEOPLE_DECIDE_AFTER
+        return self.status is PayoutStatus.UNKNOWN and is_over
+
+    @property
+    def contradiction(self) -> str | None:
+        """What the bank says otherwise than a person found out."""
+        return next((said for attempt in self.attempts for name, said in attempt.evidence if name == CONTRADICTED), None)
 
     @property
     def ledger_total(self) -> Money | None:

@@ -12,6 +12,8 @@ from app.core.ids import MerchantId
 from app.payouts import queries
 from app.payouts.domain import (
     AGAIN_AFTER_PAID,
+    CONTRADICTED,
+    DECIDED_BY,
     NOT_FOUND_COUNTS_AFTER,
     OUT,
     PayoutAttemptId,
@@ -69,13 +71,29 @@ async def _record(session: AsyncSession, actor: Actor, payout: Payout, attempt: 
     if answer.amount is not None and answer.amount != postings.amount(payout):
         answer = BankAnswer(word=BankWord.UNKNOWN, code=MISMATCH, evidence=answer.evidence, latency_ms=answer.latency_ms)
     contradicts = payout.status == P.FAILED and answer.word is BankWord.PAID and attempt.word != BankWord.PAID
+    found_out = dict(attempt.evidence) if DECIDED_BY in attempt.evidence else {}
     _keep(attempt, answer)
+    if found_out:
+        # what a person found out is kept beside whatever the bank says later
+        contradicts = _is_otherwise(payout, answer) and found_out.get(CONTRADICTED) != _said(answer)
+        attempt.evidence = {**attempt.evidence, **found_out} | ({CONTRADICTED: _said(answer)} if contradicts else {})
     if contradicts:
         await history.note(session, actor, payout=payout, kind="bank.contradicted", before=payout.status, details={"word": answer.word})
     if answer.provider_reference:
         payout.provider_reference = answer.provider_reference
     if payout.status in OUT or answer.word in (BankWord.REFUSED, BankWord.RETURNED):
         await _follow(session, actor, payout, attempt, answer)
+
+
+def _is_otherwise(payout: Payout, answer: BankAnswer) -> bool:
+    """Whether the bank says something else than a person found out; a refusal or a return of what was paid is a step of its own."""
+    if payout.status == P.FAILED:
+        return answer.word in (BankWord.ACCEPTED, BankWord.IN_TRANSIT, BankWord.PAID) or answer.code == MISMATCH
+    return payout.status == P.PAID and (answer.word is BankWord.NOT_FOUND or answer.code == MISMATCH)
+
+
+def _said(answer: BankAnswer) -> str:
+    return answer.code if answer.code == MISMATCH else answer.word.value
 
 
 async def record_by_order(
