@@ -19,9 +19,16 @@ LASTS = timedelta(days=7)
 
 
 class Act(StrEnum):
-    """Acts whose rules are kept here; payouts, bank accounts, credentials and write-offs keep their own."""
+    """Acts whose rules are kept here; payouts, bank accounts, credentials and what reconciliation writes off keep their own."""
 
     REFUND = "refund"
+    WRITE_OFF = "write_off"
+
+
+ALONE_MINOR: dict[Act, int] = {Act.WRITE_OFF: 2_500}
+"""Up to which amount one person does an act for which the merchant has set no rule; others have to agree above it. Refunds without rules need nobody."""
+DECIDED_WITH: dict[Act, str] = {Act.REFUND: "payments.approve", Act.WRITE_OFF: "reconciliation.approve"}
+"""The permission of those who decide, where the merchant chose no other."""
 
 
 class AboveLimit(StrEnum):

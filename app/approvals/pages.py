@@ -30,8 +30,8 @@ async def set_rule(request: HttpRequest, session: Session, actor: Who) -> Respon
     """How many others agree from an amount on."""
     answer_invalid_with(request, PAGE, await queries.rules_page(session, actor))
     form = await read_form(request, RuleForm)
-    await service.set_rule(session, actor, act=Act.REFUND, start=form.start, approvers=form.approvers)
-    return redirect(request, PATH, toast="Saved; it holds for the next refund")
+    await service.set_rule(session, actor, act=form.act, start=form.start, approvers=form.approvers)
+    return redirect(request, PATH, toast="Saved; it holds from here on")
 
 
 @post(f"{PATH}/policy", name="approvals:set_policy", status_code=200, guards=CHANGING)

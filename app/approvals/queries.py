@@ -7,18 +7,18 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.approvals.domain import EVERYTHING, AboveLimit, Act, ApprovalNotFound, ApprovalStatus, Asked, Part
+from app.approvals.domain import ALONE_MINOR, DECIDED_WITH, EVERYTHING, AboveLimit, Act, ApprovalNotFound, ApprovalStatus, Asked, Part
 from app.approvals.models import Approval, ApprovalPolicy, ApprovalRule, ApprovalVote
 from app.approvals.schemas import ApprovalRulesPage, RuleRow
 from app.core.actors import Actor
 from app.core.clock import now
 from app.core.ids import path_id
-from app.core.money import Money
+from app.core.money import MAX_MINOR, Money
 from app.tenancy.domain import PERMISSIONS
 from app.tenancy.rules.queries import CURRENCIES
 
 DECIDERS = ("payments.approve", "payouts.approve", "reconciliation.approve")
-LIMITED_BY = {Act.REFUND: "payments.refund"}
+LIMITED_BY = {Act.REFUND: "payments.refund", Act.WRITE_OFF: "wallets.write_off"}
 Rows = TypeVar("Rows", bound=Select[*tuple[Any, ...]])
 
 
@@ -105,7 +105,7 @@ async def policy(session: AsyncSession, actor: Actor, *, act: Act) -> tuple[str,
     """Which permission decides about an act, and what a member's limit means: by default one asks."""
     statement = select(ApprovalPolicy).where(ApprovalPolicy.merchant_id == actor.merchant, ApprovalPolicy.act == act)
     found = await session.scalar(statement)
-    return (found.permission, AboveLimit(found.above_limit)) if found else ("payments.approve", AboveLimit.ASK)
+    return (found.permission, AboveLimit(found.above_limit)) if found else (DECIDED_WITH[act], AboveLimit.ASK)
 
 
 async def approvers_needed(session: AsyncSession, actor: Actor, *, act: Act, amount: Money) -> int:
@@ -117,6 +117,9 @@ async def approvers_needed(session: AsyncSession, actor: Actor, *, act: Act, amo
         ApprovalRule.from_minor <= amount.minor,
     )
     needed = await session.scalar(rules) or 0
+    if act in ALONE_MINOR and not needed:
+        most = await alone(session, actor, act=act, currency=amount.currency)
+        needed = int(amount > most)
     if actor.exceeds(LIMITED_BY[act], amount):
         _, above = await policy(session, actor, act=act)
         if above is AboveLimit.REFUSE:
@@ -125,13 +128,27 @@ async def approvers_needed(session: AsyncSession, actor: Actor, *, act: Act, amo
     return needed
 
 
+async def alone(session: AsyncSession, actor: Actor, *, act: Act, currency: str) -> Money:
+    """Up to which amount one person does an act without others: below the merchant's first rule, or as the house has it."""
+    first = select(func.min(ApprovalRule.from_minor)).where(
+        ApprovalRule.merchant_id == actor.merchant, ApprovalRule.act == act, ApprovalRule.currency == currency
+    )
+    start = await session.scalar(first)
+    return Money(max(0, start - 1) if start is not None else ALONE_MINOR.get(act, MAX_MINOR), currency)
+
+
+def _rule(row: ApprovalRule) -> RuleRow:
+    return RuleRow(start=Money(row.from_minor, row.currency), approvers=row.approvers)
+
+
 async def rules_page(session: AsyncSession, actor: Actor) -> ApprovalRulesPage:
     """From which amounts on refunds need others, who they are, and what a member's limit means."""
-    statement = select(ApprovalRule).where(ApprovalRule.merchant_id == actor.merchant, ApprovalRule.act == Act.REFUND)
-    rows = await session.scalars(statement.order_by(ApprovalRule.currency, ApprovalRule.from_minor))
+    statement = select(ApprovalRule).where(ApprovalRule.merchant_id == actor.merchant)
+    rows = list(await session.scalars(statement.order_by(ApprovalRule.currency, ApprovalRule.from_minor)))
     permission, above = await policy(session, actor, act=Act.REFUND)
     return ApprovalRulesPage(
-        rules=[RuleRow(start=Money(row.from_minor, row.currency), approvers=row.approvers) for row in rows],
+        rules=[_rule(row) for row in rows if row.act == Act.REFUND],
+        write_offs=[_rule(row) for row in rows if row.act == Act.WRITE_OFF],
         permission=permission,
         permissions=[(name, PERMISSIONS[name].meaning) for name in DECIDERS],
         above_limit=above,

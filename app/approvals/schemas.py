@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from app.approvals.domain import AboveLimit
+from app.approvals.domain import AboveLimit, Act
 from app.core.money import Money
 
 
@@ -15,6 +15,7 @@ class RuleRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class ApprovalRulesPage(msgspec.Struct, frozen=True, kw_only=True):
     rules: list[RuleRow]
+    write_offs: list[RuleRow]
     permission: str
     permissions: list[tuple[str, str]]
     above_limit: AboveLimit
@@ -25,6 +26,7 @@ class ApprovalRulesPage(msgspec.Struct, frozen=True, kw_only=True):
 class RuleForm(msgspec.Struct, frozen=True, kw_only=True):
     start: Money
     approvers: Annotated[int, msgspec.Meta(ge=0, le=5)]
+    act: Act = Act.REFUND
 
 
 class ApprovalPolicyForm(msgspec.Struct, frozen=True, kw_only=True):

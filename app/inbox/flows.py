@@ -31,6 +31,7 @@ from app.routing import queries as routing
 from app.routing import service as routing_service
 from app.sellers.queries import bank_accounts
 from app.sellers.service import bank_accounts as bank_account_service
+from app.wallets.write_offs import flows as write_offs
 
 Look = Callable[[AsyncSession, Actor, Part], Awaitable[list[Waiting]]]
 Count = Callable[[AsyncSession, Actor], Awaitable[int]]
@@ -215,6 +216,16 @@ KINDS = {
             count=break_queries.how_many_wait,
             approve=_approve_write_off,
             reject=_reject_write_off,
+        ),
+        Kind(
+            name="debt",
+            label="Bad debts",
+            permissions=frozenset({"reconciliation.approve"}),
+            prefix="apr",
+            waiting=write_offs.waiting,
+            count=write_offs.how_many_wait,
+            approve=write_offs.approve,
+            reject=write_offs.reject,
         ),
         Kind(
             name="hold",

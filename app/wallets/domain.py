@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.core.errors import Invalid, NotFound
+from app.core.errors import Conflict, Invalid, NotFound
 from app.core.events import Event
 from app.core.state import Machine
 
@@ -70,6 +70,13 @@ class AvailabilityOutOfRange(Invalid):
     title = "This waiting time is not possible"
 
 
+class NoSuchDebt(Conflict):
+    """The seller does not owe so much, or what is available repays it first: never more than the debt is written off."""
+
+    code = "no_such_debt"
+    title = "The seller does not owe so much"
+
+
 class FundsReleased(Event, frozen=True):
     """A seller's pending funds became available."""
 
@@ -83,6 +90,15 @@ class DebtRecovered(Event, frozen=True):
     """What a seller owed was taken from what became available."""
 
     topic: ClassVar[str] = "wallet.debt_recovered"
+    seller_id: str
+    amount_minor: int
+    currency: str
+
+
+class DebtWrittenOff(Event, frozen=True):
+    """What a seller owed and will not repay became the platform's loss."""
+
+    topic: ClassVar[str] = "wallet.debt_written_off"
     seller_id: str
     amount_minor: int
     currency: str

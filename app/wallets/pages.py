@@ -6,13 +6,16 @@ from litestar.params import FromPath
 from litestar.response import Response, Stream
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core import idempotency
 from app.core.actors import Actor
 from app.core.clock import today
+from app.core.db import unit_of_work
 from app.core.ids import SellerId
 from app.sellers import queries as sellers
 from app.wallets import queries, service
 from app.wallets.domain import Bucket
-from app.wallets.schemas import PolicyForm
+from app.wallets.schemas import PolicyForm, WriteOffForm
+from app.wallets.write_offs import flows as write_offs
 from app.web.context import HttpRequest
 from app.web.downloads import csv_download
 from app.web.forms import read_form
@@ -20,6 +23,7 @@ from app.web.guards import may_export, requires
 from app.web.rendering import answer_invalid_with, redirect, render
 
 POLICY = ("wallets/policy.html", "wallets/_policy.html")
+WRITE_OFF = ("wallets/write_off.html", "wallets/_write_off.html")
 LIST_COLUMNS = ["seller", "reference", "name", "currency", *(f"{bucket}{unit}" for bucket in Bucket for unit in ("_minor", ""))]
 STATEMENT_COLUMNS = [
     "transaction", "booked_at", "effective_on", "kind", "source", "event", "description", "amount_minor", "amount", "balance_minor", "balance", "currency",
@@ -98,6 +102,29 @@ async def export_statement(
     return csv_download(name, STATEMENT_COLUMNS, rows)
 
 
+@get("/wallets/{seller_id:str}/write-off", name="wallets:write_off_form", guards=[requires("wallets.write_off")])
+async def write_off_form(
+    request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
+) -> Response[str]:
+    """What is owed, before any of it is written off."""
+    page = await queries.write_off_page(session, actor, seller_id=_id(seller_id), currency=request.query_params.get("currency", ""))
+    return render(request, WRITE_OFF[0], page, fragment=WRITE_OFF[1])
+
+
+@post("/wallets/{seller_id:str}/write-off", name="wallets:write_off", status_code=200, guards=[requires("wallets.write_off", fresh=True)])
+async def write_off(request: HttpRequest, seller_id: FromPath[str], actor: NamedDependency[Actor]) -> Response[str]:
+    """Write off what a seller will not repay; above the limit of one person others are asked."""
+    async with unit_of_work(actor.merchant) as session:
+        page = await queries.write_off_page(session, actor, seller_id=_id(seller_id), currency=request.query_params.get("currency", ""))
+    answer_invalid_with(request, WRITE_OFF[0], page, fragment=WRITE_OFF[1])
+    form = await read_form(request, WriteOffForm)
+    idempotency.check_key(form.idempotency_key)
+    key = f"page:{form.idempotency_key}"
+    done = await write_offs.write_off(actor, seller_id=_id(seller_id), amount=form.amount, reason=form.reason, key=key)
+    said = "is written off" if done else "waits for the agreement of others"
+    return redirect(request, page.path, toast=f"{form.amount.format()} {said}")
+
+
 @get("/wallets/{seller_id:str}/summary", name="wallets:summary", guards=[requires("wallets.read")])
 async def wallet_summary(
     request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
@@ -107,4 +134,4 @@ async def wallet_summary(
     return render(request, "wallets/summary.html", page, fragment="wallets/_summary.html")
 
 
-ROUTES = [list_wallets, export_wallets, policy_form, set_policy, show_wallet, export_statement, wallet_summary]
+ROUTES = [list_wallets, export_wallets, policy_form, set_policy, show_wallet, export_statement, write_off_form, write_off, wallet_summary]

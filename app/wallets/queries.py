@@ -7,6 +7,9 @@ from uuid import UUID
 from sqlalchemy import Date, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.approvals import queries as approvals
+from app.approvals.domain import Act
+from app.core.actors import Actor
 from app.core.clock import now, today
 from app.core.db import read, unit_of_work
 from app.core.ids import MerchantId, PaymentId, SellerId, first_id_at, parse_id, public_id
@@ -32,6 +35,7 @@ from app.wallets.schemas import (
     WalletSummaryPage,
     WalletsView,
     WalletView,
+    WriteOffPage,
     address,
     by_day,
 )
@@ -255,6 +259,15 @@ def _chosen(wallets: Sequence[Wallet], currency: str, bucket: str) -> tuple[Wall
     if bucket in set(Bucket):
         return wallet, Bucket(bucket)
     return wallet, Bucket.AVAILABLE if Bucket.AVAILABLE in wallet.buckets else Bucket.PENDING
+
+
+async def write_off_page(session: AsyncSession, actor: Actor, *, seller_id: SellerId, currency: str) -> WriteOffPage:
+    """What a seller owes in a currency, and from which amount on others have to agree to writing it off."""
+    seller = await _owner(session, merchant_id=actor.merchant, seller_id=seller_id)
+    wallets = (await wallets_of(session, merchant_id=actor.merchant, seller_ids=[seller_id]))[seller_id]
+    wallet, _ = _chosen(wallets, currency, "")
+    most = await approvals.alone(session, actor, act=Act.WRITE_OFF, currency=wallet.currency)
+    return WriteOffPage(seller=seller, wallet=wallet, alone=most)
 
 
 def _tabs(seller: str, wallet: Wallet, chosen: Bucket) -> list[Tab]:

@@ -222,6 +222,8 @@ _TITLES: dict[str, tuple[str, str, str]] = {
     "refund.failed": ("Refund failed", "rotate-ccw", "The money is back in the wallet"),
     "refund.returned": ("Refund came back", "rotate-ccw", ""),
     "debt.recovered": ("Debt repaid", "scale", "What was owed, taken from what became available"),
+    "debt.written_off": ("Debt written off", "scale", "Will not be repaid; the platform bears it"),
+    "debt.restored": ("Write-off undone", "rotate-ccw", "A refund that failed gave the money back"),
     "payout.requested": ("Payout", "landmark", "Set aside for the bank account"),
     "payout.released": ("Payout stopped", "rotate-ccw", "The money is back in the wallet"),
     "payout.sent": ("Payout sent", "arrow-right", "On its way to the bank"),
@@ -290,6 +292,37 @@ class StatementPage(msgspec.Struct, kw_only=True):
         """The bar in words."""
         wallet = self.wallet
         return f"Available {wallet.available.format()}, pending {wallet.pending.format()}, reserved {wallet.reserved.format()}"
+
+
+class WriteOffForm(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a debt is written off, and why."""
+
+    amount: Money
+    reason: Annotated[str, msgspec.Meta(min_length=10, max_length=200)]
+    idempotency_key: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class WriteOffPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The question before a debt is written off."""
+
+    seller: WalletOwner
+    wallet: Wallet
+    alone: Money
+
+    @property
+    def most(self) -> Money:
+        """As much as may be written off: what is owed and cannot be taken from what is available."""
+        return max(self.wallet.owed - max(self.wallet.available, Money.zero(self.wallet.currency)), Money.zero(self.wallet.currency))
+
+    @property
+    def path(self) -> str:
+        """The wallet's page."""
+        return address(f"/wallets/{self.seller.id}", {"currency": self.wallet.currency})
+
+    @property
+    def action(self) -> str:
+        """Where the form goes."""
+        return address(f"/wallets/{self.seller.id}/write-off", {"currency": self.wallet.currency})
 
 
 class WalletSummaryPage(msgspec.Struct, kw_only=True):

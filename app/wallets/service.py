@@ -16,7 +16,8 @@ from app.core.clock import now, today
 from app.core.ids import MerchantId, PaymentId, SellerId, new_id, public_id
 from app.core.money import Money
 from app.ledger import service as ledger
-from app.ledger.domain import AccountRef, Code, Kind, Owner, Posting, journals
+from app.ledger.domain import AccountRef, Code, Kind, Line, Owner, Posting, inverse, journals
+from app.ledger.owners import queries as ledger_owners
 from app.wallets import queries
 from app.wallets.domain import MAX_AVAILABILITY_DAYS, RELEASE, AvailabilityOutOfRange, DebtRecovered, FundsReleased, ReleaseStatus, spread
 from app.wallets.models import FundsRelease, WalletPolicy
@@ -64,7 +65,7 @@ async def recover_debts(session: AsyncSession, *, merchant_id: MerchantId, selle
     for currency in sorted({currency for _, currency in owing}):
         debtors = [seller_id for seller_id, of in owing if of == currency]
         # read anew: a refund that failed, or another release, may have settled it before the locks were ours
-        has, owes = await _locked(session, merchant_id, debtors, currency)
+        has, owes = await lock_debts(session, merchant_id, debtors, currency)
         parts = {owner: min(has.get(owner, 0), minor) for owner, minor in sorted(owes.items())}
         taken += [(new_id(), Owner(SELLER, owner), Money(minor, currency)) for owner, minor in parts.items() if minor > 0]
     await ledger.post(session, merchant_id=merchant_id, postings=[_recovery(*each) for each in taken])
@@ -72,7 +73,7 @@ async def recover_debts(session: AsyncSession, *, merchant_id: MerchantId, selle
     await outbox.publish_all(session, merchant_id=merchant_id, events=events)
 
 
-async def _locked(
+async def lock_debts(
     session: AsyncSession, merchant_id: MerchantId, sellers: Collection[SellerId], currency: str
 ) -> tuple[dict[UUID, int], dict[UUID, int]]:
     """Keep others from what sellers have available and what they owe, in this order; says both, in minor units."""
@@ -86,13 +87,20 @@ async def _locked(
 
 
 def _recovery(name: UUID, seller: Owner, amount: Money) -> Posting:
+    return debt_posting(name, Kind.DEBT_RECOVERED, seller, journals.recover_debt(seller=seller, amount=amount))
+
+
+def debt_posting(name: UUID, kind: Kind, seller: Owner, lines: list[Line], *, description: str = "", actor: Actor | None = None) -> Posting:
+    """What happens to a seller's debt, as the ledger takes it."""
     return Posting(
-        kind=Kind.DEBT_RECOVERED,
+        kind=kind,
         source_type=SELLER,
         source_id=seller.id,
         event_key=f"debt:{name}",
         effective_on=today(),
-        lines=journals.recover_debt(seller=seller, amount=amount),
+        lines=lines,
+        description=description or None,
+        actor=actor,
     )
 
 
@@ -176,9 +184,29 @@ async def give_back(session: AsyncSession, *, merchant_id: MerchantId, seller_id
     await session.flush()
     still_owed = 0
     if taken.receivable_minor:
-        _, owes = await _locked(session, merchant_id, [seller_id], currency)
+        _, owes = await lock_debts(session, merchant_id, [seller_id], currency)
         still_owed = min(taken.receivable_minor, max(0, owes.get(seller_id, 0)))
+        still_owed += await _restore(session, merchant_id, seller_id, Money(taken.receivable_minor - still_owed, currency))
     return Taken(pending=still_pending, available_minor=available + taken.receivable_minor - still_owed, receivable_minor=still_owed)
+
+
+async def _restore(session: AsyncSession, merchant_id: MerchantId, seller_id: SellerId, missing: Money) -> int:
+    """Undo as much of what was written off for the seller as a failed refund gives back, so that the platform has it again and not the seller: it
+    never repaid that. Says how much is owed again, to be settled by the refund's money. The debt's account is locked by the caller."""
+    seller = Owner(SELLER, seller_id)
+    lost = await ledger_owners.written(
+        session,
+        merchant_id=merchant_id,
+        owner=seller,
+        kinds=[Kind.DEBT_WRITTEN_OFF, Kind.DEBT_RESTORED],
+        code=Code.BAD_DEBT,
+        currency=missing.currency,
+    )
+    again = Money(min(missing.minor, lost), missing.currency)
+    if again.is_positive:
+        posting = debt_posting(new_id(), Kind.DEBT_RESTORED, seller, inverse(journals.write_off_debt(seller=seller, amount=again)))
+        await ledger.post(session, merchant_id=merchant_id, postings=[posting])
+    return again.minor
 
 
 async def set_policy(session: AsyncSession, actor: Actor, *, availability_days: int, timezone: str, allow_negative: bool) -> None:

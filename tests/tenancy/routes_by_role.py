@@ -382,5 +382,7 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "wallets:policy_form": "owner admin finance +developer",
     "wallets:set_policy": "owner admin finance +developer",
     "wallets:show": "owner admin finance approver viewer +developer",
+    "wallets:write_off": "owner finance",
+    "wallets:write_off_form": "owner finance",
     "wallets:summary": "owner admin finance approver viewer +developer",
 }

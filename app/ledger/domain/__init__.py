@@ -117,6 +117,8 @@ class Kind(StrEnum):
     CONFLICT_GIVEN_BACK = "conflict.given_back"
     CONFLICT_RETURNED = "conflict.returned"
     DEBT_RECOVERED = "debt.recovered"
+    DEBT_WRITTEN_OFF = "debt.written_off"
+    DEBT_RESTORED = "debt.restored"
     RESERVE_HELD = "reserve.held"
     RESERVE_RELEASED = "reserve.released"
     SETTLEMENT_REPORTED = "settlement.reported"

@@ -156,6 +156,11 @@ def recover_debt(*, seller: Owner, amount: Money) -> list[Line]:
     return [debit(wallet_available(seller), amount), credit(seller.account(Code.SELLER_RECEIVABLE), amount)]
 
 
+def write_off_debt(*, seller: Owner, amount: Money) -> list[Line]:
+    """What a seller owes and will not repay is the platform's loss; undone by the inverse when the debt turns out to be none. Key ``writeoff:<id>``."""
+    return [debit(AccountRef(Code.BAD_DEBT), amount), credit(seller.account(Code.SELLER_RECEIVABLE), amount)]
+
+
 def confirm_refund(*, refund: str, psp: Owner, amount: Money) -> list[Line]:
     """The PSP paid the buyer back; it owes us that much less. Key ``refund:<id>:confirmed``."""
     return without_zeroes(

@@ -12,7 +12,7 @@ from app.core.db import read
 from app.core.ids import MerchantId
 from app.core.money import Money
 from app.core.paging import Cursor, MalformedCursor
-from app.ledger.domain import AccountRef
+from app.ledger.domain import AccountRef, Code, Owner
 from app.ledger.models import Account
 
 # What was posted: rows of balance plus deltas that wait to be folded into them. `sign` makes it positive on the account's normal side.
@@ -89,6 +89,22 @@ async def balances(
     values = {"merchant": merchant_id, "owner_type": owner_type, "codes": list(codes), "owners": list(owners)}
     found = await read(session, _BALANCES, values)
     return [OwnedBalance(owner_id=row.owner_id, code=row.code, balance=Money(int(row.minor), row.currency)) for row in found]
+
+
+async def written(
+    session: AsyncSession, *, merchant_id: MerchantId, owner: Owner, kinds: Collection[str], code: Code, currency: str
+) -> int:
+    """What transactions of some kinds about one owner wrote into an account of the book, debits less credits, in minor units."""
+    values = {"merchant": merchant_id, "type": owner.type, "id": owner.id, "kinds": list(kinds), "code": code, "currency": currency}
+    return int((await read(session, _WRITTEN, values))[0].minor)
+
+
+_WRITTEN = text(
+    "select coalesce(sum(e.side * e.amount), 0)::bigint as minor from ledger.txn t"
+    " join ledger.entry e on e.merchant_id = t.merchant_id and e.txn_id = t.id"
+    " join ledger.account a on a.merchant_id = e.merchant_id and a.id = e.account_id and a.code = :code"
+    " where t.merchant_id = :merchant and t.source_type = :type and t.source_id = :id and t.kind = any(:kinds) and e.currency = :currency"
+)
 
 
 async def totals(session: AsyncSession, *, merchant_id: MerchantId, owner_type: str, codes: Sequence[str]) -> list[OwnedTotal]:

@@ -42,6 +42,7 @@ PERMISSIONS: dict[str, Permission] = {
     "sellers.read": Permission("See sellers", "Sellers and wallets"),
     "sellers.write": Permission("Add and change sellers", "Sellers and wallets", 15),
     "wallets.read": Permission("See sellers' balances and statements", "Sellers and wallets"),
+    "wallets.write_off": Permission("Write off what sellers owe and will not repay", "Sellers and wallets", 5),
     "ledger.read": Permission("See accounts and transactions", "Sellers and wallets"),
     "payouts.read": Permission("See payouts", "Payouts"),
     "payouts.request": Permission("Request payouts", "Payouts", 15),
@@ -93,7 +94,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[str]] = {
         "audit.read",
         "jobs.repair",
     },
-    Role.FINANCE: _READ | {"payouts.request", "reconciliation.write", "reports.export", "sellers.write", "audit.read"},
+    Role.FINANCE: _READ | {"wallets.write_off", "payouts.request", "reconciliation.write", "reports.export", "sellers.write", "audit.read"},
     Role.APPROVER: _READ
     | {
         "approvals.decide",
