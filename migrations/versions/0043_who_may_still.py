@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from migrations.tools import definer
 
 revision = "0043"
-down_revision: str | None = "0041"
+down_revision: str | None = "0042"
 branch_labels = None
 depends_on = None
 
