@@ -197,6 +197,7 @@ class TestInbox:
             "credentials": 0,
             "routing": 0,
             "write_off": 0,
+            "debt": 0,
             "hold": 0,
         }
         first = await inbox.waiting(actor, size=2)

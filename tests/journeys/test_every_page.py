@@ -35,6 +35,7 @@ SAMPLES = {
     "item_id": "select id from approval where merchant_id = %s and status = 'pending'",
     "order_id": "select distinct on (status) id from sales_order where merchant_id = %s",
     "payment_id": "select distinct on (status) id from payment where merchant_id = %s",
+    "attempt_id": "select id from payment_attempt where merchant_id = %s",
     "bank_account_id": "select distinct on (status) id from bank_account where merchant_id = %s",
     "payout_id": "select distinct on (status) id from payout where merchant_id = %s",
     "batch_id": "select id from payout_batch where merchant_id = %s",
