@@ -195,6 +195,14 @@ class TestClose:
         assert (await stands(shop, payment_id))["status"] == "voided" and books() == {}
         assert view(await shop.pay(order_id))["status"] == "captured"
 
+    @pytest.mark.parametrize("said", [ProviderStatus.FAILED, ProviderStatus.EXPIRED, ProviderStatus.VOIDED])
+    async def test_so_is_what_never_came_to_anything_there(self, shop: Shop, books: Books, said: ProviderStatus) -> None:
+        payment_id = await conflicted(shop, took(9_000, ProviderStatus.AUTHORISED))
+        outcome = Outcome.SUCCEEDED if said is ProviderStatus.VOIDED else Outcome.DECLINED
+        shop.psp.answers("lookup", Result(outcome=outcome, status=said))
+        await flows.close(shop.actor, payment_id=payment_id, reason="Nothing there")
+        assert (await stands(shop, payment_id))["status"] == "voided" and books() == {}
+
     async def test_after_a_refund_that_failed_the_books_follow(self, shop: Shop, books: Books) -> None:
         payment_id = await conflicted(shop, took(9_000, fee=0))
         shop.psp.answers("refund", NO)

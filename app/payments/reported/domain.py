@@ -48,9 +48,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return self.result.amount if self.result.outcome is Outcome.SUCCEEDED else None
 
     @property
+    def is_gone(self) -> bool:
+        """Whether the PSP says for certain that it holds nothing of the buyer's any more."""
+        return self.result.outcome in (Outcome.SUCCEEDED, Outcome.DECLINED) and self.result.status in GONE
+
+    @property
     def ways(self) -> Sequence[Way]:
         """What can be done. More than was asked for is nobody's to accept, and what is promised to the buyer goes back to the buyer."""
-        if self.result.outcome is Outcome.SUCCEEDED and self.result.status in GONE:
+        if self.is_gone:
             return [Way.CLOSE]
         amount = self.amount
         if amount is None or self.result.status is not ProviderStatus.CAPTURED or amount.currency != self.asked.currency:
@@ -63,10 +68,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """What the PSP says, and what follows from it."""
         status = self.result.status
+        if self.is_gone:
+            return f"The PSP says that the payment is {status}: it holds nothing of the buyer’s any more. The payment can be closed."
         if self.result.outcome is not Outcome.SUCCEEDED or status is None:
             return "The PSP gave no clear answer just now. Nothing can be decided before it does; try again in a while."
-        if status in GONE:
-            return f"The PSP says that the payment is {status}: it holds nothing of the buyer’s any more. The payment can be closed."
         if self.amount is None or status is not ProviderStatus.CAPTURED:
             return f"The PSP says that the payment is {status.replace('_', ' ')}. What was not taken is released, not given back."
         if self.amount.currency != self.asked.currency:
