@@ -6,6 +6,7 @@ import msgspec
 
 from app.core.money import Money
 from app.payments.reported.domain import Report, Way
+from app.psp.domain import ProviderStatus
 
 _WORDS = {
     Way.ACCEPT: ("Accept {amount}", "The sellers get their parts of it; the order is paid in that part"),
@@ -31,6 +32,8 @@ class ConflictPage(msgspec.Struct, frozen=True, kw_only=True):
     amount: Money | None
     options: list[tuple[str, str, str]]
     facts: list[tuple[str, str]]
+    is_promise: bool
+    """Whether the PSP took nothing yet: a promise is released."""
 
     @property
     def path(self) -> str:
@@ -42,7 +45,10 @@ def conflict_page(payment: str, report: Report) -> ConflictPage:
     """Put the dialog together from what the PSP said a moment ago."""
     shown, result = report.amount.format() if report.amount else "it", report.result
     facts = [("Asked for", report.asked.format()), ("The PSP says", str(result.status or result.outcome).replace("_", " "))]
-    facts += [("It has", report.amount.format())] if report.amount else []
+    is_promise = result.status is ProviderStatus.AUTHORISED
+    facts += [("It promised" if is_promise else "It has", report.amount.format())] if report.amount else []
     facts += [("Its reference", result.provider_reference)] if result.provider_reference else []
     options = [(way.value, _WORDS[way][0].format(amount=shown), _WORDS[way][1]) for way in report.ways]
-    return ConflictPage(payment=payment, text=report.sentence, amount=report.amount, options=options, facts=facts)
+    return ConflictPage(
+        payment=payment, text=report.sentence, amount=report.amount, options=options, facts=facts, is_promise=is_promise and not options
+    )

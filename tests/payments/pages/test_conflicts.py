@@ -77,6 +77,12 @@ class TestSettleConflict:
         assert (await owner.post(f"{path(payment_id)}/conflict", sent | {"way": "close", "reason": "Given back there"})).status_code == 303
         assert await status(owner, payment_id) == "Voided"
 
+    async def test_a_promise_leads_to_its_release(self, owner: Browser, shop: Shop) -> None:
+        payment_id = await conflicted(shop, took(9_000, ProviderStatus.AUTHORISED))
+        page = soup(await owner.get(f"{path(payment_id)}/conflict"))
+        assert "It promised" in words(page.select_one(".dlg"))
+        assert [link["href"] for link in page.select(".dlg .dlg-f a")] == [path(payment_id), f"{path(payment_id)}/void"]
+
     @pytest.mark.parametrize(
         "changes", [{"way": "keep"}, {"way": "accept", "reason": "x"}, {"way": "accept", "reason": "Wrong", "amount": "x"}]
     )
