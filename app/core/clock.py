@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
 
 _offset = timedelta(0)
 
@@ -22,6 +23,12 @@ def nanoseconds() -> int:
 def today(timezone: str = "UTC") -> date:
     """The present date in a time zone."""
     return now().astimezone(ZoneInfo(timezone)).date()
+
+
+@cache
+def timezones() -> frozenset[str]:
+    """The names of all time zones; found once, because looking for them opens every file of the time zone database."""
+    return frozenset(available_timezones())
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
-from zoneinfo import available_timezones
 
 import msgspec
 from sqlalchemy import Row, and_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core import clock
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now
 from app.core.db import call
@@ -282,5 +282,5 @@ def timezones() -> list[str]:
     """The time zones a merchant can live in."""
     return [
         "UTC",
-        *sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith(("Etc/", "posix/", "right/", "SystemV/"))),
+        *sorted(zone for zone in clock.timezones() if "/" in zone and not zone.startswith(("Etc/", "posix/", "right/", "SystemV/"))),
     ]

@@ -1,7 +1,6 @@
 """Writes about merchants and their teams, each in one transaction and each in the audit trail."""
 
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
@@ -9,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit, outbox
 from app.core.actors import Actor, ActorKind
-from app.core.clock import now
+from app.core.clock import now, timezones
 from app.core.db import enter_merchant
 from app.core.errors import Invalid
 from app.core.ids import MerchantId, PersonId, new_id, public_id
@@ -172,7 +171,7 @@ async def change_profile(
     session: AsyncSession, actor: Actor, *, name: str, legal_name: str, website: str, support_email: str, timezone: str
 ) -> None:
     """Change what is known about the merchant itself."""
-    if timezone not in available_timezones():
+    if timezone not in timezones():
         raise Invalid(fields={"timezone": "Choose a time zone from the list."})
     if website and not website.startswith(("https://", "http://")):
         raise Invalid(fields={"website": "Begin with https://"})

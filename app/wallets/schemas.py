@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Annotated
 from urllib.parse import urlencode
-from zoneinfo import available_timezones
 
 import msgspec
 
+from app.core.clock import timezones
 from app.core.ids import public_id
 from app.core.money import Money, total
 from app.ledger.owners.queries import Booking
@@ -51,7 +51,7 @@ class PolicyPage(msgspec.Struct, kw_only=True):
     @property
     def zones(self) -> list[tuple[str, str]]:
         """Time zones to choose from."""
-        names = {name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/", "US/"))}
+        names = {name for name in timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/", "US/"))}
         return [(name, name.replace("_", " ")) for name in ["UTC", *sorted(names)]]
 
     @property

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
-from zoneinfo import available_timezones
 
 import msgspec
 from sqlalchemy import select, text
@@ -12,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit, outbox
 from app.core.actors import Actor
-from app.core.clock import now, today
+from app.core.clock import now, timezones, today
 from app.core.ids import MerchantId, PaymentId, SellerId, new_id, public_id
 from app.core.money import Money
 from app.ledger import service as ledger
@@ -214,7 +213,7 @@ async def set_policy(session: AsyncSession, actor: Actor, *, availability_days: 
     if not 0 <= availability_days <= MAX_AVAILABILITY_DAYS:
         detail = f"Use 0 to {MAX_AVAILABILITY_DAYS} days."
         raise AvailabilityOutOfRange(detail, fields={"availability_days": detail})
-    if timezone not in available_timezones():
+    if timezone not in timezones():
         detail = f"“{timezone[:60]}” is not a time zone. Use a name such as Europe/Berlin."
         raise AvailabilityOutOfRange(detail, fields={"timezone": detail})
     before = await queries.policy(session, merchant_id=actor.merchant)

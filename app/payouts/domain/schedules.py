@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from app.core.clock import timezones
 from app.core.errors import Invalid, NotFound
 from app.core.state import Machine
 from app.payouts.domain.calendars import BankDays, BusinessDayRule
@@ -99,7 +100,7 @@ def check_plan(plan: Plan) -> None:
         problems["weekly_days"] = "Choose at least one day of the week."
     if plan.interval is Interval.MONTHLY and not (plan.monthly_days and set(plan.monthly_days) <= set(range(1, 32))):
         problems["monthly_days"] = "Name days from 1 to 31, with commas between them."
-    if plan.timezone not in available_timezones():
+    if plan.timezone not in timezones():
         problems["timezone"] = "This is not a time zone. Use a name such as Europe/Berlin."
     if problems:
         raise ScheduleInvalid("This schedule is not possible.", fields=problems)

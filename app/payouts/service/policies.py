@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from zoneinfo import available_timezones
 
 import msgspec
 from sqlalchemy import delete, insert, update
@@ -11,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit, secrets
 from app.core.actors import Actor
-from app.core.clock import now
+from app.core.clock import now, timezones
 from app.core.ids import ConnectionId, MerchantId, new_id
 from app.core.money import exponent
 from app.payouts import queries
@@ -78,7 +77,7 @@ async def add_funding_account(
     """Set from which account payouts in a currency are made from here on; payouts under way stay with theirs."""
     exponent(currency)
     clock_time(cutoff)
-    if timezone not in available_timezones():
+    if timezone not in timezones():
         detail = "This is not a time zone. Use a name such as Europe/Berlin."
         raise FundingAccountInvalid(detail, fields={"timezone": detail})
     own = own or OwnAccount()

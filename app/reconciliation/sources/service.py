@@ -1,7 +1,6 @@
 """Writes about sources: where settlement files and bank statements come from."""
 
 from uuid import UUID
-from zoneinfo import available_timezones
 
 import msgspec
 from sqlalchemy.exc import IntegrityError
@@ -9,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core import audit
 from app.core.actors import Actor
-from app.core.clock import now
+from app.core.clock import now, timezones
 from app.core.ids import ConnectionId, new_id
 from app.payouts import queries as payouts
 from app.payouts.domain import FundingAccountId
@@ -43,7 +42,7 @@ async def add_source(
     side = _side(format, known.side, connection_id, mapping)
     if connection_id is not None:
         await psp.connection(session, merchant_id=actor.merchant, connection_id=connection_id)
-    if time_zone not in available_timezones():
+    if time_zone not in timezones():
         raise SourceInvalid("Name a time zone.", fields={"time_zone": "For example Europe/Berlin."})
     if funding_id is not None:
         await _check_bank(session, actor, side, funding_id)
