@@ -86,15 +86,20 @@ async def create_person(
 
     The password must not be made of the name of the ``workplace``, the merchant they are to join.
     """
+    check_password(password, about=(check_email(email), name, workplace))
+    return await add_person(session, email=email, name=name, password_hash=await hash_password(password), totp_secret=totp_secret)
+
+
+async def add_person(session: AsyncSession, *, email: str, name: str, password_hash: str, totp_secret: str | None = None) -> Person:
+    """Make a person whose password was checked and hashed before."""
     email, moment, person_id = check_email(email), now(), PersonId(new_id())
-    check_password(password, about=(email, name, workplace))
     person = Person(
         id=person_id,
         email=email,
         email_lc=normalised(email),
         name=name.strip(),
         status=PersonStatus.ACTIVE,
-        password_hash=await hash_password(password),
+        password_hash=password_hash,
         password_changed_at=moment,
         totp_secret=seal(totp_secret, _totp_context(person_id)) if totp_secret else None,
         totp_enrolled_at=moment if totp_secret else None,
