@@ -8,9 +8,9 @@ import pytest
 from litestar import Litestar
 
 from app.core.embedded import Urls
-from app.main import create_app
 from app.web.guards import declared_routes
 from tests.architecture.sources import ROOT
+from tests.support import web
 
 TEXT = (ROOT / "docs/how-to/api.md").read_text()
 BODIES = ("-d", "--data", "--data-urlencode")
@@ -24,7 +24,7 @@ CALLS = [
 
 @pytest.fixture(scope="module")
 def whole_app(urls: Urls) -> Litestar:
-    return create_app()
+    return web.whole_app()
 
 
 def test_every_call_has_a_route(whole_app: Litestar) -> None:

@@ -4,10 +4,10 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 
-from app.main import create_app
 from app.tenancy.domain import SENSITIVE_READS
 from app.web.guards import declaration_of, declared_routes
 from tests.architecture.sources import ROOT, modules, tree
+from tests.support.web import whole_app
 
 Place = tuple[str, str]
 """A function: its module and its name."""
@@ -104,7 +104,7 @@ def reaching(starts: set[Place]) -> set[Place]:
 @cache
 def routes() -> list[tuple[str, str, Place, bool]]:
     """Every route: method, name, handler, and whether its guard notes the call."""
-    found = [(method, handler, declaration_of(handler)) for method, _, handler in declared_routes(create_app())]
+    found = [(method, handler, declaration_of(handler)) for method, _, handler in declared_routes(whole_app())]
     return [(m, str(h.name), (h.fn.__module__, h.fn.__name__), guard is not None and guard.noted) for m, h, guard in found]
 
 

@@ -13,12 +13,12 @@ from sqlalchemy import text
 from app.core import clock
 from app.core.db import unit_of_work
 from app.core.embedded import Urls
-from app.main import create_app
 from app.web import limits
 from tests.support import chromium
 from tests.support.factories.identity import PASSWORD, make_person, totp_code
 from tests.support.factories.tenancy import Tenant
 from tests.support.served import served
+from tests.support.web import whole_app
 
 pytestmark = pytest.mark.browser
 
@@ -34,7 +34,7 @@ async def chrome() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture
 async def house(urls: Urls, database: Urls) -> AsyncIterator[str]:
     limits.forget_leases()
-    whole: Litestar = create_app()
+    whole: Litestar = whole_app()
     async with served(whole) as address:
         yield address
 

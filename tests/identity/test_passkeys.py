@@ -12,12 +12,12 @@ from playwright.async_api import CDPSession, Page, async_playwright, expect
 
 from app.core.embedded import Urls
 from app.core.settings import settings
-from app.main import create_app
 from app.web import limits
 from tests.support import chromium
 from tests.support.factories.identity import PASSWORD, totp_code
 from tests.support.factories.tenancy import Tenant
 from tests.support.served import served
+from tests.support.web import whole_app
 
 pytestmark = pytest.mark.browser
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.browser
 @pytest_asyncio.fixture
 async def place(urls: Urls, database: Urls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     limits.forget_leases()
-    async with served(create_app()) as address:
+    async with served(whole_app()) as address:
         # a key answers to a name, never to a number
         named = address.replace("127.0.0.1", "localhost")
         monkeypatch.setenv("COUNTINGHOUSE_PUBLIC_URL", named)

@@ -15,7 +15,6 @@ from app.core.embedded import Urls
 from app.core.ids import public_id
 from app.core.settings import settings
 from app.identity import oauth
-from app.main import create_app
 from app.web import limits
 from tests.support import chromium
 from tests.support.accessibility import AXE, TAGS
@@ -24,6 +23,7 @@ from tests.support.factories.sso import SETTINGS, enforce, make_provider
 from tests.support.factories.tenancy import Tenant
 from tests.support.foreign_provider import CLIENT, SECRET, ForeignProvider, started
 from tests.support.served import served
+from tests.support.web import whole_app
 
 pytestmark = pytest.mark.browser
 
@@ -33,7 +33,7 @@ async def house(
     urls: Urls, database: Urls, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[str, ForeignProvider]]:
     limits.forget_leases()
-    async with served(create_app()) as address:
+    async with served(whole_app()) as address:
         home = f"{address}/sign-in"
         provider: Iterator[ForeignProvider] = started(
             tmp_path_factory.mktemp("acme"),

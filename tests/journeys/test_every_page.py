@@ -11,7 +11,6 @@ import pytest
 from playwright.async_api import Browser
 
 from app.core.ids import public_id
-from app.main import create_app
 from app.reports.queries.catalogue import REPORTS
 from app.web.guards import declaration_of, declared_routes
 from tests.journeys import steps
@@ -19,6 +18,7 @@ from tests.journeys.window import Window
 from tests.support.accessibility import COLOURS, LAYOUT
 from tests.support.house import House, Resident
 from tests.support.samples import NOT_AN_ID, PREFIXES, fill, parameters
+from tests.support.web import whole_app
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -82,7 +82,7 @@ BY_PROOF = {
 def pages() -> list[tuple[str, str, str]]:
     """What a browser can open: (path, name, audience) of every GET route that is no API and no file."""
     found = []
-    for method, path, handler in declared_routes(create_app()):
+    for method, path, handler in declared_routes(whole_app()):
         guard = declaration_of(handler)
         if (
             method == "GET"

@@ -44,6 +44,6 @@ def connection(connect: Connect) -> psycopg.Connection:
 @pytest.fixture(scope="session")
 def app(urls: Urls) -> Litestar:
     """The whole application."""
-    from app.main import create_app
+    from tests.support.web import whole_app
 
-    return create_app()
+    return whole_app()

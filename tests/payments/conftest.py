@@ -11,13 +11,12 @@ from litestar import Litestar
 from psycopg import Connection
 
 from app.core.embedded import Urls
-from app.main import create_app
 from app.psp.service import connections
 from app.web import limits
 from tests.payments.client import Api
 from tests.support.factories.api_access import make_key
 from tests.support.shop import ScriptedPsp, Shop, balances, open_shop
-from tests.support.web import ORIGIN
+from tests.support.web import ORIGIN, whole_app
 
 NOT_COUNTED = {"rate_limit", "rate_lease"}
 
@@ -57,7 +56,7 @@ def books(shop: Shop, superuser: Connection) -> Books:
 
 @pytest.fixture(scope="session")
 def app(urls: Urls) -> Litestar:
-    return create_app()
+    return whole_app()
 
 
 @pytest_asyncio.fixture

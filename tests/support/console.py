@@ -10,14 +10,13 @@ from litestar import Litestar
 
 from app.core.embedded import Urls
 from app.core.ids import MerchantId, PersonId
-from app.main import create_app
 from app.tenancy.domain import Role
 from app.web import limits
 from tests.payments.conftest import psp, shop
 from tests.support.factories.api_access import make_key
 from tests.support.factories.tenancy import Tenant, make_member, make_tenant
 from tests.support.shop import Shop
-from tests.support.web import ORIGIN, Browser
+from tests.support.web import ORIGIN, Browser, whole_app
 
 __all__ = ["CallApi", "OpenAs", "app", "call_api", "open_as", "owner", "psp", "rows", "shop", "soup", "stranger", "words"]
 
@@ -28,7 +27,7 @@ CallApi = Callable[..., Awaitable[httpx2.Response]]
 @pytest.fixture(scope="session")
 def app(urls: Urls) -> Litestar:
     """Everything app.main puts together."""
-    return create_app()
+    return whole_app()
 
 
 @pytest_asyncio.fixture

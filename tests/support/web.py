@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Mapping
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -11,11 +12,18 @@ from litestar import Litestar
 from app.core.db import unit_of_work
 from app.core.ids import MerchantId, PersonId
 from app.identity.domain import Factor
+from app.main import create_app
 from app.web import cookies, sessions
 from tests.support.headers import wrong_with
 
 HOST = "countinghouse.test"
 ORIGIN = f"http://{HOST}"
+
+
+@cache
+def whole_app() -> Litestar:
+    """Everything app.main puts together, once a test process: reading six hundred handlers takes longer than most tests, and nothing in it changes."""
+    return create_app()
 
 
 async def _check_headers(response: httpx2.Response) -> None:

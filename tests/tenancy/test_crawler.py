@@ -14,9 +14,9 @@ from litestar.params import FromPath
 from app.core.embedded import Urls
 from app.core.errors import NotFound
 from app.core.ids import PersonId
-from app.main import create_app
 from app.tenancy.domain import SENSITIVE_READS
 from app.web.guards import declaration_of, declared_routes, requires
+from tests.support import web
 from tests.support.factories.api_access import make_key
 from tests.support.samples import NOT_AN_ID, fill, furnish, parameters, unknown_ids
 from tests.support.shop import ScriptedPsp, Shop
@@ -68,7 +68,7 @@ class Side(msgspec.Struct, kw_only=True):
 
 @pytest.fixture(scope="session")
 def whole_app(urls: Urls) -> Litestar:
-    return create_app()
+    return web.whole_app()
 
 
 @pytest_asyncio.fixture

@@ -12,11 +12,11 @@ from app.core.db import unit_of_work
 from app.core.embedded import Urls
 from app.core.ids import PersonId
 from app.identity.models import Person
-from app.main import create_app
 from app.tenancy import service as teams
 from app.tenancy.domain import FRESH_MINUTES, PERMISSIONS, Role, permissions_of
 from app.tenancy.roles import service as roles
 from app.web.guards import Guard, declaration_of, declared_routes
+from tests.support import web
 from tests.support.factories.api_access import make_key, make_token
 from tests.support.factories.identity import make_operator, make_person
 from tests.support.factories.tenancy import Tenant, make_member, make_tenant
@@ -56,7 +56,7 @@ HINT = "write a row into tests/tenancy/routes_by_role.py"
 
 @pytest.fixture(scope="session")
 def whole_app(urls: Urls) -> Litestar:
-    return create_app()
+    return web.whole_app()
 
 
 def routes(app: Litestar) -> list[tuple[str, str, HTTPRouteHandler, Guard]]:

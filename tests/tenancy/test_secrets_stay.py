@@ -9,8 +9,8 @@ from litestar import Litestar
 
 from app.core.embedded import Urls
 from app.core.ids import PersonId
-from app.main import create_app
 from app.web.guards import declaration_of, declared_routes
+from tests.support import web
 from tests.support.factories.api_access import make_key
 from tests.support.factories.identity import PASSWORD, TOTP_SECRET, totp_code
 from tests.support.factories.sso import SECRET as SSO_SECRET
@@ -39,7 +39,7 @@ TABLES = (
 
 @pytest.fixture(scope="session")
 def whole_app(urls: Urls) -> Litestar:
-    return create_app()
+    return web.whole_app()
 
 
 async def plant(browser: Browser, shop: Shop, ids: dict[str, str]) -> dict[str, str]:
