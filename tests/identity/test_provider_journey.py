@@ -17,7 +17,7 @@ from app.core.settings import settings
 from app.identity import oauth
 from app.web import limits
 from tests.support import chromium
-from tests.support.accessibility import AXE, TAGS
+from tests.support.accessibility import violations_of
 from tests.support.factories.identity import PASSWORD, totp_code
 from tests.support.factories.sso import SETTINGS, enforce, make_provider
 from tests.support.factories.tenancy import Tenant
@@ -54,9 +54,7 @@ async def house(
 
 
 async def nobody_is_kept_out(page: Page) -> None:
-    await page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = await page.evaluate("tags => axe.run({ runOnly: tags })", TAGS)
-    assert [(rule["id"], [node["html"][:160] for node in rule["nodes"]]) for rule in found["violations"]] == []
+    assert await violations_of(page) == []
 
 
 async def at_the_provider(page: Page, login: str) -> None:

@@ -12,7 +12,7 @@ from app.tenancy.domain import Role
 from app.web import cookies
 from tests.journeys.window import PATIENCE
 from tests.reconciliation.conftest import Desk, SettlementLine, app, desk, line_of, open_as, psp, settlement, shop
-from tests.support.accessibility import AXE, TAGS
+from tests.support.accessibility import violations_of
 from tests.support.console import OpenAs
 from tests.support.served import served
 from tests.support.web import Browser as Session
@@ -52,10 +52,7 @@ class Clerk:
 
     async def look(self) -> None:
         """Note what on the page keeps people out."""
-        if not await self.page.evaluate("'axe' in window"):
-            await self.page.evaluate(AXE.read_text(encoding="utf-8"))
-        result = await self.page.evaluate("tags => axe.run({ runOnly: { type: 'tag', values: tags }, resultTypes: ['violations'] })", TAGS)
-        self.wrong += [f"{self.page.url}: {rule['id']}: {rule['nodes'][0]['html'][:160]}" for rule in result["violations"]]
+        self.wrong += [f"{self.page.url}: {text}" for text in await violations_of(self.page)]
 
     async def open(self, kind: str, reference: str) -> None:
         """Open a break from the inbox."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
-from tests.support.accessibility import AXE, TAGS
+from tests.support.accessibility import violations_of
 from tests.support.house import House, Resident
 
 # the browser notes every 4xx answer; a refused form, a step-up and an unknown page are some on purpose
@@ -90,17 +90,8 @@ class Window:
 
     async def look(self, *, only: Sequence[str] = (), frame: bool = True) -> list[str]:
         """What on the page keeps people out, or does not fit the window; with `only`, by these rules alone, without `frame` not around it."""
-        page = self.page
-        if not await page.evaluate("'axe' in window"):
-            await page.evaluate(AXE.read_text(encoding="utf-8"))
-        await page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
-        asked = {"type": "rule", "values": list(only)} if only else {"type": "tag", "values": TAGS}
-        result = await page.evaluate(
-            "([left_out, asked]) => axe.run({ exclude: left_out },"
-            " { runOnly: asked, resultTypes: ['violations'], preload: false, iframes: false })",
-            [REPEATED if frame else REPEATED + FRAME, asked],
-        )
-        found = [f"{rule['id']}: {rule['help']}: {[node['html'][:160] for node in rule['nodes']][:3]}" for rule in result["violations"]]
+        await self.page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
+        found = await violations_of(self.page, only=only, excluded=REPEATED if frame else REPEATED + FRAME)
         return found + await self.too_wide()
 
     async def too_wide(self) -> list[str]:

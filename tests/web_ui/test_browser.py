@@ -76,6 +76,25 @@ class TestPatternPage:
         visit.context.close()
         assert found == []
 
+    @pytest.mark.parametrize(
+        ("where", "worse"),
+        [
+            ("the text", "text => { text.style.color = '#ccc' }"),
+            ("what it stands in", "text => { text.parentElement.style.background = '#444' }"),
+            ("only its strength", "text => { text.parentElement.style.opacity = '0.2' }"),
+        ],
+    )
+    def test_one_of_many_texts_that_nobody_can_read_is_found(self, visit: Visit, where: str, worse: str) -> None:
+        """Texts that are painted alike are asked about together; the last one is found when it is not, in whatever way."""
+        page = visit.page
+        page.goto("/dev/patterns")
+        many = page.locator("#main tr:not(.bal) td:not(:empty)").filter(has_not=page.locator("*"), visible=True)
+        assert many.count() > 10
+        last = many.last
+        assert violations(page, only=["color-contrast"]) == []
+        last.evaluate(worse)
+        assert violations(page, only=["color-contrast"]) != [], where
+
     def test_an_injected_htmx_attribute_does_nothing(self, visit: Visit) -> None:
         visit.page.goto("/dev/patterns")
         asked: list[str] = []
