@@ -47,7 +47,7 @@ async def open_as(app: Litestar, database: Urls) -> AsyncIterator[OpenAs]:
         browser = Browser(app)
         opened.append(browser)
         await browser.adopt(PersonId(person.id), merchant_id=tenant.id)
-        await browser.get("/security")
+        browser.entrance = "/security"
         return browser
 
     yield sign_in

@@ -3,10 +3,10 @@
 import re
 from collections.abc import AsyncIterator, Mapping
 from functools import cache
+from html.parser import HTMLParser
 from typing import Any
 
 import httpx2
-from bs4 import BeautifulSoup
 from litestar import Litestar
 
 from app.core.db import unit_of_work
@@ -40,6 +40,8 @@ class Browser:
         options: dict[str, Any] = {"headers": {"accept": "text/html"}, "event_hooks": {"response": [_check_headers]}}
         self.client = httpx2.AsyncClient(transport=transport, base_url=ORIGIN, follow_redirects=False, **options)
         self.page: httpx2.Response | None = None
+        self.entrance: str | None = None
+        """The page whose form token is sent when none was opened before."""
 
     async def get(self, path: str, **options: Any) -> httpx2.Response:
         """Open a page."""
@@ -47,6 +49,8 @@ class Browser:
 
     async def post(self, path: str, data: Mapping[str, Any] | None = None, *, token: str | None = None, **options: Any) -> httpx2.Response:
         """Send a form with the token of the page that was seen last (or the given one)."""
+        if token is None and self.page is None and self.entrance is not None:
+            await self.get(self.entrance)
         fields = {"csrf_token": self.token if token is None else token, **(data or {})}
         return self._seen(await self.client.post(path, data=fields, **options))
 
@@ -100,6 +104,35 @@ async def open_browsers(app: Litestar) -> AsyncIterator[list[Browser]]:
         await browser.close()
 
 
+class _Words(HTMLParser):
+    """The texts of a page, apart where a tag or a comment stands between them."""
+
+    UNREAD = frozenset({"script", "style", "template"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.unread = 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.unread += tag in self.UNREAD
+        self.parts.append(" ")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.unread -= tag in self.UNREAD
+        self.parts.append(" ")
+
+    def handle_comment(self, data: str) -> None:
+        self.parts.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        if not self.unread:
+            self.parts.append(data)
+
+
 def text_of(response: httpx2.Response) -> str:
-    """What a page says, without its markup."""
-    return " ".join(BeautifulSoup(response.text, "html.parser").get_text(" ").split())
+    """What a page says, without its markup; no tree is built for it."""
+    words = _Words()
+    words.feed(response.text)
+    words.close()
+    return " ".join("".join(words.parts).split())
