@@ -7,8 +7,10 @@ from psycopg import Connection
 
 from app.approvals import service as approvals
 from app.approvals.domain import Act, ApprovalRequired
+from app.core import failpoints
 from app.core.db import unit_of_work
 from app.core.errors import Conflict
+from app.core.failpoints import FailpointRaised
 from app.core.ids import OrderId, PaymentId, new_id
 from app.core.money import Money
 from app.payments import flows as payments
@@ -57,6 +59,22 @@ async def accept(shop: Shop, payment_id: PaymentId, minor: int) -> None:
 
 async def give_back(shop: Shop, payment_id: PaymentId, minor: int, key: str = "k") -> payments.Answered:
     return await flows.give_back(shop.actor, payment_id=payment_id, amount=eur(minor), reason="Wrong amount", key=key, request=b"r")
+
+
+class TestDying:
+    async def test_after_the_look_leaves_everything_to_be_decided(self, shop: Shop, books: Books) -> None:
+        order_id = await shop.order()
+        payment_id = await conflicted(shop, took(9_000), order_id)
+        failpoints.enable("payments.conflict_looked_at", "raise")
+        try:
+            for decide in (accept, give_back):
+                with pytest.raises(FailpointRaised):
+                    await decide(shop, payment_id, 9_000)
+        finally:
+            failpoints.enable("payments.conflict_looked_at", "off")
+        assert books() == {}
+        assert (await stands(shop, payment_id))["status"] == "conflicted"
+        assert view(await give_back(shop, payment_id, 9_000))["status"] == "voided"
 
 
 class TestAccept:
