@@ -174,7 +174,7 @@ class TestInChromium:
         # Chromium reports over TLS only, and gathers what it reports for a minute unless it is told otherwise
         async with served(app, certificate=self_signed(tmp_path)) as house, async_playwright() as driver:
             args = ["--no-sandbox", "--short-reporting-delay", "--ignore-certificate-errors"]
-            browser = await driver.chromium.launch(executable_path=chromium.find(), args=args)
+            browser = await driver.chromium.launch(executable_path=chromium.find(whole=True), args=args)
             page = await browser.new_page()
             with capture_logs() as lines:
                 await page.goto(f"{house}/sign-in?next=/team")
