@@ -217,6 +217,7 @@ async def decide(actor: Actor, *, payout_id: PayoutId, verdict: Verdict, referen
     async with unit_of_work(actor.merchant) as session:
         await decisions.to_decide(session, actor, payout_id=payout_id)
     await refresh(merchant_id=actor.merchant, payout_id=payout_id)
+    await failpoint("payouts.decision_asked")
     async with unit_of_work(actor.merchant) as session:
         payout = await decisions.decide(session, actor, payout_id=payout_id, verdict=verdict, reference=reference, reason=reason)
         return payout.status

@@ -1,6 +1,7 @@
 """A payment of which the PSP took another amount than was asked for: accepted, given back or closed, and the books say what the PSP says."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from psycopg import Connection
@@ -8,9 +9,11 @@ from psycopg import Connection
 from app.approvals import service as approvals
 from app.approvals.domain import Act, ApprovalRequired
 from app.core import failpoints
+from app.core.clock import travel
 from app.core.db import unit_of_work
 from app.core.errors import Conflict
 from app.core.failpoints import FailpointRaised
+from app.core.idempotency import LEASE
 from app.core.ids import OrderId, PaymentId, new_id
 from app.core.money import Money
 from app.payments import flows as payments
@@ -75,6 +78,22 @@ class TestDying:
         assert books() == {}
         assert (await stands(shop, payment_id))["status"] == "conflicted"
         assert view(await give_back(shop, payment_id, 9_000))["status"] == "voided"
+
+    @pytest.mark.parametrize("point", ["payments.claimed", "payments.called", "payments.recorded"])
+    async def test_while_it_is_given_back_is_continued_under_the_same_key(self, shop: Shop, books: Books, point: str) -> None:
+        payment_id = await conflicted(shop, took(9_000))
+        failpoints.enable(point, "raise")
+        try:
+            with pytest.raises(FailpointRaised):
+                await give_back(shop, payment_id, 9_000)
+        finally:
+            failpoints.enable(point, "off")
+        assert shop.psp.made("refund") == (point != "payments.claimed")
+        with travel(LEASE + timedelta(seconds=1)):
+            answered = await give_back(shop, payment_id, 9_000)
+        assert (view(answered)["status"], answered.replayed) == ("voided", point == "payments.recorded")
+        assert shop.psp.made("refund") == 1
+        assert books() == {("1100", "psp"): -30, ("5100", ""): 30}
 
 
 class TestAccept:

@@ -8,9 +8,11 @@ from psycopg import Connection
 
 from app.approvals import service as approvals
 from app.approvals.domain import Act, ApprovalRequired
+from app.core import failpoints
 from app.core.clock import travel
 from app.core.db import unit_of_work
 from app.core.errors import Conflict
+from app.core.failpoints import FailpointRaised
 from app.core.ids import AttemptId, OrderId, PaymentId
 from app.core.money import Money
 from app.payments import flows as payments
@@ -71,6 +73,19 @@ async def psp_says(shop: Shop, attempt_id: AttemptId, result: Result) -> None:
 def contradicted(superuser: Connection, attempt_id: AttemptId) -> str | None:
     found = superuser.execute("select evidence->>%s from payment_attempt where id = %s", [CONTRADICTED, attempt_id]).fetchone()
     return found[0] if found else None
+
+
+async def test_a_death_after_the_last_question_leaves_it_to_be_decided(shop: Shop, books: Books, superuser: Connection) -> None:
+    payment_id = await lost_payment(shop)
+    failpoints.enable("payments.decision_asked", "raise")
+    try:
+        with pytest.raises(FailpointRaised):
+            await decide(shop, payment_id, attempt_of(superuser, payment_id), YES)
+    finally:
+        failpoints.enable("payments.decision_asked", "off")
+    assert books() == {}
+    assert (await stands(shop, payment_id))["status"] == "unknown"
+    assert await decide(shop, payment_id, attempt_of(superuser, payment_id), YES) == "captured"
 
 
 class TestPayment:

@@ -5,8 +5,10 @@ from datetime import timedelta
 import pytest
 from psycopg import Connection
 
+from app.core import failpoints
 from app.core.actors import Actor
 from app.core.clock import travel
+from app.core.failpoints import FailpointRaised
 from app.core.ids import public_id
 from app.payouts import flows
 from app.payouts.domain import (
@@ -68,6 +70,18 @@ def contradicted(superuser: Connection) -> tuple[str | None, int]:
 
 
 class TestDecide:
+    async def test_a_death_after_the_last_question_leaves_it_to_be_decided(self, till: Till, books: Books) -> None:
+        payout = await lost(till)
+        before = books()
+        failpoints.enable("payouts.decision_asked", "raise")
+        try:
+            with pytest.raises(FailpointRaised):
+                await decide(till, payout, NO)
+        finally:
+            failpoints.enable("payouts.decision_asked", "off")
+        assert (await till.status(payout), books()) == (P.UNKNOWN, before)
+        assert await decide(till, payout, NO) == "failed"
+
     async def test_not_carried_out_gives_the_wallet_its_money_back(self, till: Till, books: Books) -> None:
         payout = await lost(till)
         assert books()["2150", ""] == -30_000

@@ -7,6 +7,7 @@ from app.approvals import service as approval_service
 from app.approvals.domain import Act
 from app.core.actors import Actor
 from app.core.db import unit_of_work
+from app.core.failpoints import failpoint
 from app.core.ids import PaymentId
 from app.payments import flows
 from app.payments.decisions import service
@@ -32,6 +33,7 @@ async def decide(actor: Actor, *, payment_id: PaymentId, decision: Decision, app
     async with unit_of_work(actor.merchant) as session:
         await service.to_decide(session, actor, payment_id=payment_id, attempt_id=decision.attempt_id)
     await flows.ask(merchant_id=actor.merchant, attempt_id=decision.attempt_id)
+    await failpoint("payments.decision_asked")
     async with unit_of_work(actor.merchant) as session:
         payment = await service.decide(session, actor, payment_id=payment_id, decision=decision, approval_id=approval_id)
         return payment.status
