@@ -119,6 +119,11 @@
     else if (k === "x") { const c = $(".kfocus .chk"); if (c) { c.checked = !c.checked; c.dispatchEvent(new Event("change", { bubbles: true })) } }
   });
 
+  // what was typed before htmx listened is looked for as well
+  on("htmx:after:process", e => {
+    if (e.target === document.body) $$("[data-search]").filter(s => s.value !== s.defaultValue).forEach(s => s.dispatchEvent(new Event("input", { bubbles: true })));
+  });
+
   // --- palette: what is on the page is filtered here, what is on the server comes by htmx --------------
   const options = p => $$(".pal-o:not([hidden])", p);
   on("input", e => {

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
 from tests.support import chromium
 from tests.support.accessibility import COLOURS, LAYOUT, violations
@@ -212,6 +212,20 @@ class TestSearch:
         assert page.evaluate("document.activeElement.value") == "nowakx"
         page.reload()
         assert page.locator("[data-search]").input_value() == "nowakx"
+
+    def test_what_was_typed_before_the_scripts_came_is_looked_for(self, visit: Visit) -> None:
+        page, held = visit.page, list[Route]()
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        page.route("**/htmx.min*", hold)
+        page.goto("/dev/patterns", wait_until="commit")
+        page.locator("[data-search]").click()
+        page.keyboard.type("no")
+        held[0].continue_()
+        page.get_by_text("Showing 1", exact=True).wait_for()
+        assert page.evaluate("document.activeElement.value") == "no"
 
 
 class TestCharts:
