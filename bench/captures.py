@@ -5,8 +5,9 @@ outbox, the request's idempotency key, order, and a ledger transaction of four e
 two statements of a whole pay-in, the one before the provider is called and the one after it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -47,10 +48,13 @@ BEGIN = "select bench.begin(%s)"
 TAKE = "select payments_take(%s, %s, %s, 2)"
 
 
-def taking(n: int, *, hot: bool) -> tuple[UUID, str, str]:
-    """What the application sends when the provider has said yes: one payment to two sellers, and its journal of four entries."""
-    sellers = [_seller(n, side, hot=hot) for side in range(2)]
-    return MERCHANT, msgspec.json.encode([_taken(n, sellers)]).decode(), msgspec.json.encode(_journal(n, sellers)).decode()
+def taking(numbers: Sequence[int], *, hot: bool) -> tuple[UUID, str, str]:
+    """What the application sends when the provider has said yes: payments to two sellers each, and their journals of four entries each."""
+    sellers = [[_seller(n, side, hot=hot) for side in range(2)] for n in numbers]
+    takings = [_taken(n, both) for n, both in zip(numbers, sellers, strict=True)]
+    journals = [_journal(n, both, place) for place, (n, both) in enumerate(zip(numbers, sellers, strict=True), 1)]
+    journal = {column: [value for one in journals for value in one[column]] for column in journals[0]}
+    return MERCHANT, msgspec.json.encode(takings).decode(), msgspec.json.encode(journal).decode()
 
 
 def _taken(n: int, sellers: list[UUID]) -> dict[str, object]:
@@ -86,14 +90,14 @@ def _taken(n: int, sellers: list[UUID]) -> dict[str, object]:
     }
 
 
-def _journal(n: int, sellers: list[UUID]) -> dict[str, object]:
+def _journal(n: int, sellers: list[UUID], place: int) -> dict[str, list[Any]]:
     return {
         "kinds": ["payment.captured"],
         "source_ids": [_party(6, n)],
         "event_keys": [f"capture:{n}"],
         "effective_ons": [datetime.now(UTC).date()],
         "descriptions": [f"B-{n}"],
-        "lines_of": [1, 1, 1, 1],
+        "lines_of": [place] * 4,
         "codes": ["1100", "2100", "2100", "4100"],
         "owner_types": ["connection", "seller", "seller", None],
         "owners": [_party(1, 1), *sellers, None],
@@ -159,7 +163,19 @@ def taker(numbers: range, clients: int, *, hot: bool, begins: bool) -> Work:
         for n in numbers[client::clients]:
             if begins:
                 connection.execute(BEGIN, (n,))
-            connection.execute(TAKE.encode(), taking(n, hot=hot))
+            connection.execute(TAKE.encode(), taking([n], hot=hot))
+            yield
+
+    return work
+
+
+def together(numbers: range, clients: int, size: int) -> Work:
+    """As ``taker``, with so many payments in each call, as a busy web worker sends them."""
+
+    def work(connection: psycopg.Connection, client: int) -> Iterator[None]:
+        mine = numbers[client::clients]
+        for start in range(0, len(mine) - size + 1, size):
+            connection.execute(TAKE.encode(), taking(mine[start : start + size], hot=False))
             yield
 
     return work

@@ -2,7 +2,8 @@
 
 ``post`` is the ledger's own cost as in its design: idempotency row, payment, a transaction of four entries through ``ledger.post1`` with
 every check and both balance triggers, balances, outbox, on small tables beside it. ``take`` is the product's complete capture
-(bench.captures). Each is one call and one database transaction with fsync on; every client is a process of its own.
+(bench.captures). Each is one call and one database transaction with fsync on; every client is a process of its own. ``eight together`` is the
+same in calls of eight, as a web worker with eight requests under way sends them (app.core.gathering).
 """
 
 import random
@@ -11,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import psycopg
 
-from bench.captures import Prepared, taker
+from bench.captures import Prepared, taker, together
 from bench.figures import Figure, table
 from bench.house import House, open_house
-from bench.work import BATCH, CONNECTIONS, MERCHANT, PAYMENTS, SELLERS, Measured, Work, measure
+from bench.work import BATCH, CONNECTIONS, MERCHANT, PAYMENTS, SELLERS, TOGETHER, Measured, Work, measure
 
 SCHEMA = """
 create schema bench;
@@ -42,6 +43,22 @@ begin
   return ledger.post1('{merchant}', 'payment.captured', 'payment', event, 'capture:1', '2026-11-21', '{{1100,2100,2300,4100}}',
     '{{connection,seller,NULL,NULL}}', array[bench.party(1, connection), bench.party(2, seller), null, null], '{{EUR,EUR,EUR,EUR}}',
     '{{1,-1,-1,-1}}', '{{10000,8500,1000,500}}', array[event::text, null, null, null]);
+end $$;
+
+create function bench.captures(p int[], connections int[], sellers int[]) returns int language plpgsql as $$
+declare n int := cardinality(p); events uuid[] := array(select gen_random_uuid() from generate_series(1, n));
+begin
+  insert into bench.idempotency select '{merchant}', e, '\\x00' from unnest(events) e order by e on conflict do nothing;
+  update bench.payment set captured = captured + 10000, version = version + 1, updated_at = now() where id = any (p);
+  insert into bench.outbox (merchant_id, topic, payload) select '{merchant}', 'payment.captured', jsonb_build_object('payment', one) from unnest(p) one;
+  perform set_config('app.merchant_id', '{merchant}', true);
+  return (select cardinality(ledger.post('{merchant}', array_fill('payment.captured'::text, array[n]), array_fill('payment'::text, array[n]), events,
+    array_fill('capture:1'::text, array[n]), array_fill('2026-11-21'::date, array[n]), array_agg(g order by g, k),
+    array_agg((array['1100', '2100', '2300', '4100'])[k] order by g, k), array_agg((array['connection', 'seller', null, null])[k] order by g, k),
+    array_agg(case k when 1 then bench.party(1, connections[g]) when 2 then bench.party(2, sellers[g]) end order by g, k),
+    array_fill('EUR'::text, array[4 * n]), array_agg((array[1, -1, -1, -1])[k]::smallint order by g, k),
+    array_agg((array[10000, 8500, 1000, 500])[k]::bigint order by g, k), array_agg(case k when 1 then events[g]::text end order by g, k)))
+    from generate_series(1, n) g, generate_series(1, 4) k);
 end $$;
 
 create function bench.batch(n int, hot boolean) returns int language plpgsql as $$
@@ -102,6 +119,13 @@ def post_one_wallet(connection: psycopg.Connection) -> None:
     connection.execute("select bench.capture(%s, 1, 1)", (random.randint(1, PAYMENTS),))
 
 
+def post_together(connection: psycopg.Connection) -> None:
+    """As many postings in one call as there are requests under way in a busy web worker."""
+    payments = sorted(random.sample(range(1, PAYMENTS + 1), TOGETHER))  # in one order everywhere, as the product locks them
+    parties = [[random.randint(1, last) for _ in range(TOGETHER)] for last in (CONNECTIONS, SELLERS)]
+    connection.execute("select bench.captures(%s::int[], %s::int[], %s::int[])", (payments, *parties))
+
+
 def batch(connection: psycopg.Connection) -> None:
     """A thousand transfers in one call."""
     connection.execute("select bench.batch(%s, false)", (BATCH,))
@@ -144,6 +168,7 @@ def run(house: House, *, seconds: float = 3.0, clients: Sequence[int] = (1, 8)) 
     for number in clients:
         results.append(measure(url, FLOOR, repeated(bare), clients=number, seconds=seconds))
         results += [measure(url, name, repeated(one), clients=number, seconds=seconds) for name, one in POSTS.items()]
+        results.append(measure(url, "post, eight together", repeated(post_together), clients=number, seconds=seconds, each=TOGETHER))
         results += _takes(prepared, number, seconds)
     batches = [measure(url, "batches of 1,000", repeated(batch), clients=n, seconds=seconds, each=BATCH) for n in (1, 4)]
     verify(house.superuser)
@@ -171,6 +196,8 @@ def _takes(prepared: Prepared, clients: int, seconds: float) -> list[Measured]:
     for name, hot in TAKES.items():
         work = taker(prepared.orders(enough, hot=hot, begun=True), clients, hot=hot, begins=False)
         results.append(measure(prepared.url, name, work, clients=clients, seconds=seconds))
+    work = together(prepared.orders(enough, hot=False, begun=True), clients, TOGETHER)
+    results.append(measure(prepared.url, "take, eight together", work, clients=clients, seconds=seconds, each=TOGETHER))
     work = taker(prepared.orders(enough // 2, hot=False, begun=False), clients, hot=False, begins=True)
     return [*results, measure(prepared.url, "begin and take", work, clients=clients, seconds=seconds)]
 

@@ -13,6 +13,8 @@ from bench.figures import percentile
 
 MERCHANT = UUID("00000000-0000-7000-8000-00000000000a")
 SELLERS, CONNECTIONS, PAYMENTS, BATCH = 2_000, 2_000, 200_000, 1_000
+TOGETHER = 8
+"""How many captures travel in one call while a web worker has so many requests under way."""
 
 Work = Callable[[psycopg.Connection, int], Iterator[None]]
 """What one client does, given its connection and its number: each step of the iterator is one unit of work."""
