@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +21,7 @@ from app.core.embedded import EmbeddedPostgres, free_port
 from app.core.ids import parse_id, public_id
 from app.core.settings import settings
 from app.ledger import queries
+from tests.faults.nursery import born
 from tests.support.factories.api_access import make_key
 from tests.support.shop import ScriptedPsp, Shop, balances, open_shop
 from tests.support.simulator import SimulatedAccount, Simulator
@@ -46,32 +45,40 @@ class Process:
 
     def __init__(self, command: list[str], environ: Mapping[str, str], log: Path) -> None:
         self.log = log
-        with log.open("ab") as lines:
-            self.process = subprocess.Popen(
-                command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=lines, stderr=lines, start_new_session=True
-            )
+        log.touch()
+        self.process = born(command, environ, log)
 
     @property
     def is_running(self) -> bool:
-        return self.process.poll() is None
+        return self.process.is_alive()
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; nothing while it runs."""
+        return self.process.exitcode
+
+    def ask_to_end(self) -> None:
+        """What Ctrl-C and every supervisor do first."""
+        self.process.terminate()
 
     def kill(self) -> None:
         """End it at once, with everything it started."""
+        assert self.process.pid is not None
         kill_tree(self.process.pid)
-        self.process.wait(timeout=20)
+        self.process.join(20)
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Ask it to end, and end it if it does not."""
         if self.is_running:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            self.ask_to_end()
+            self.process.join(10)
+        if self.is_running:
+            self.kill()
 
     def wait_until_dead(self) -> None:
         """A failpoint kills it."""
-        until(lambda: not self.is_running, f"it did not die; its log:\n{self.log.read_text()[-2000:]}")
+        self.process.join(PATIENCE)
+        assert not self.is_running, f"it did not die within {PATIENCE:.0f} s; its log:\n{self.log.read_text()[-2000:]}"
 
 
 class House:

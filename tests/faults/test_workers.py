@@ -43,9 +43,9 @@ def run_of(house: House, event: UUID) -> list[tuple[object, ...]]:
 
 def ends_well(process: Process) -> None:
     """It is asked to stop and ends by itself."""
-    process.process.terminate()
+    process.ask_to_end()
     until(lambda: not process.is_running, f"it did not end:\n{process.log.read_text()[-2000:]}", seconds=20)
-    assert process.process.returncode == 0, process.log.read_text()[-2000:]
+    assert process.exit_code == 0, process.log.read_text()[-2000:]
 
 
 def stops_in_the_middle(house: House, published: UUID, settings: dict[str, str]) -> None:
