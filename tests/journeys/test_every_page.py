@@ -168,6 +168,7 @@ async def visit_every_page(chrome: Browser, house: House, *, width: int, part: i
     ines = house.people[0]
     async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}, color_scheme="light") as window:
         await window.sign_in(ines)
+        await window.will_look()
         first, further = [await html_only(window, paths[part::PARTS]) for paths in addresses(house, ines)]
         assert len(first) > 50 // PARTS
         beside = await window.beside()
@@ -194,6 +195,7 @@ async def visit_the_console(chrome: Browser, house: House, *, width: int) -> str
     async with Window.opened(chrome, house, viewport={"width": width, "height": HEIGHT}, color_scheme="light") as window:
         page = window.page
         await window.sign_in(mara, at="/operator")
+        await window.will_look()
         wrong = await look_at(window, ["/operator"], width=width)
         await page.get_by_label("Reason").fill("Looking at every page of the console")
         await page.get_by_role("button", name="Open the visit").click()

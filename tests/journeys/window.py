@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
-from tests.support.accessibility import violations_of
+from tests.support.accessibility import bring_to, violations_of
 from tests.support.house import House, Resident
 
 # the browser notes every 4xx answer; a refused form, a step-up and an unknown page are some on purpose
@@ -88,9 +88,13 @@ class Window:
                 await self.page.reload()
         await expect(what).to_be_visible(timeout=PATIENCE)
 
+    async def will_look(self) -> None:
+        """Make ready for looking at many pages."""
+        await bring_to(self.context)
+
     async def look(self, *, only: Sequence[str] = (), frame: bool = True) -> list[str]:
         """What on the page keeps people out, or does not fit the window; with `only`, by these rules alone, without `frame` not around it."""
-        await self.page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
+        await self.page.evaluate("document.getAnimations().forEach(one => one.finish())")  # colours that change are judged as they end
         found = await violations_of(self.page, only=only, excluded=REPEATED if frame else REPEATED + FRAME)
         return found + await self.too_wide()
 
