@@ -52,8 +52,8 @@ def find_browser() -> str | None:
 
 
 def processes() -> int:
-    """One test process a core, at most four: each has a database and maybe a browser."""
-    return max(2, min(4, os.cpu_count() or 2))
+    """One test process more than there are cores, at most four: each has a database and maybe a browser, and many wait for another process."""
+    return max(2, min(4, (os.cpu_count() or 1) + 1))
 
 
 if __name__ == "__main__":
