@@ -163,10 +163,11 @@ def load(
     *,
     clients: int,
     seconds: float,
-    warm_up: float = 1.0,
+    warm_up: float | None = None,
     expect: frozenset[int] = frozenset({200, 201}),
 ) -> Load:
-    """Put the server under load from a process of its own; an answer nobody expects ends the run."""
+    """Put the server under load from a process of its own, for a second at most before it counts; an answer nobody expects ends the run."""
+    warm_up = min(1.0, seconds) if warm_up is None else warm_up
     done = _process().submit(_here, port, step, items, clients, warm_up, seconds).result()
     if not done.steps or set(done.statuses) - expect:
         raise RuntimeError(f"unexpected answers under load: {done.statuses}, {done.steps} steps")

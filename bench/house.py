@@ -1,5 +1,6 @@
 """A house of its own for one part of the benchmark: a durable server, keys, a merchant that can sell, and web workers as in production."""
 
+import http.client
 import os
 import shutil
 import signal
@@ -8,10 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from functools import cached_property
 from pathlib import Path
 
-import httpx2
 import msgspec
 import psutil
 import psycopg
@@ -38,6 +39,7 @@ from app.web import sessions
 
 READY_SECONDS = 60.0
 PREFIX = "countinghouse-bench-"
+PRODUCT = ("app.main:create_app", "bench.apps:instant", "bench.apps:counted")
 LIFTED = {
     "COUNTINGHOUSE_REQUESTS_PER_MINUTE": "1000000000",
     "COUNTINGHOUSE_API_REQUESTS_PER_MINUTE": "1000000000",
@@ -50,10 +52,15 @@ LIFTED = {
 
 
 class House:
-    """One running house; what is started in it ends with it."""
+    """One running house; what is started in it ends with it.
 
-    def __init__(self, server: EmbeddedPostgres, here: Installation, stack: ExitStack, *, workers: int) -> None:
-        self.server, self.here, self._stack, self.workers = server, here, stack, workers
+    With an ``only_web`` the product in all its forms is that one application, started once: for whoever wants to see everything run and does not
+    look at the speed.
+    """
+
+    def __init__(self, server: EmbeddedPostgres, here: Installation, stack: ExitStack, *, workers: int, only_web: str | None) -> None:
+        self.server, self.here, self._stack, self.workers, self.only_web = server, here, stack, workers, only_web
+        self._kept: Web | None = None
 
     @property
     def superuser(self) -> str:
@@ -77,15 +84,32 @@ class House:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._stack.callback(_stop, process)
+        self._stack.callback(stop, process)
         return process
 
-    def web(self, application: str, *, workers: int | None = None, log: Path | None = None, **environ: str) -> "Web":
-        """Start web workers for an application and wait until each connection is answered."""
+    @cached_property
+    def simulator(self) -> str:
+        """The address of the simulated provider and bank, which is started when it is first asked for."""
+        port = self.here.simulator_port
+        _wait_for(port, self.start("-m", "app.cli.main", "simulator", "--port", str(port)))
+        return self.here.simulator_url
+
+    def web(self, application: str, *, workers: int | None = None, logs: bool = False, **environ: str) -> "Web":
+        """Web workers for an application, when each connection is answered."""
+        if self.only_web is None or application not in PRODUCT:
+            return self._started_web(application, workers or self.workers, logs=logs, is_kept=False, **environ)
+        if self._kept is None:
+            self._kept = self._started_web(self.only_web, self.workers, logs=True, is_kept=True)
+        return self._kept
+
+    def _started_web(self, application: str, workers: int, *, logs: bool, is_kept: bool, **environ: str) -> "Web":
         port = free_port()
-        process = self.start("-m", "bench.serve", application, str(port), str(workers or self.workers), log=log, **environ)
+        log = self.here.data / f"web-{port}.log"
+        process = self.start("-m", "bench.serve", application, str(port), str(workers), log=log if logs else None, **environ)
         _wait_for(port, process)
-        return Web(port=port, process=process)
+        if workers > 1:
+            time.sleep(0.5)  # the second worker is as far
+        return Web(port=port, process=process, log=log, is_kept=is_kept)
 
 
 class Web(msgspec.Struct, frozen=True):
@@ -93,6 +117,8 @@ class Web(msgspec.Struct, frozen=True):
 
     port: int
     process: subprocess.Popen[bytes]
+    log: Path
+    is_kept: bool
 
     def workers(self) -> list[psutil.Process]:
         """The processes that serve; the one that only watches them is left out."""
@@ -108,8 +134,9 @@ class Web(msgspec.Struct, frozen=True):
         return sum(_cpu_seconds(worker) for worker in self.workers())
 
     def stop(self) -> None:
-        """End the workers."""
-        _stop(self.process)
+        """End the workers, unless the house keeps them."""
+        if not self.is_kept:
+            stop(self.process)
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
@@ -124,32 +151,35 @@ def _backend_cpu_seconds(process: psutil.Process) -> float:
     return 0.0
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def stop(*processes: subprocess.Popen[bytes]) -> None:
+    """End processes and wait until they are gone: a worker on its way out still takes jobs."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            httpx2.get(f"http://127.0.0.1:{port}/healthz", timeout=5)
-        except httpx2.TransportError:
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+                connection.request("GET", "/healthz")
+                connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
             time.sleep(0.05)
         else:
-            time.sleep(0.5)  # the second worker is as far
             return
     raise RuntimeError(f"nothing answers on port {port}")
 
 
 @contextmanager
-def open_house(*, workers: int = 2) -> Iterator[House]:
+def open_house(*, workers: int = 2, only_web: str | None = None) -> Iterator[House]:
     """A house with a server of its own, fsync on, deleted at the end with everything in it."""
     _sweep()
     directory = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -164,7 +194,7 @@ def open_house(*, workers: int = 2) -> Iterator[House]:
             installations.use(here.environ() | LIFTED)
             installations.ensure_keys(here.key_file)
             upgrade(here.urls.owner)
-            yield House(server, here, stack, workers=workers)
+            yield House(server, here, stack, workers=workers, only_web=only_web)
     finally:
         server.destroy()
         shutil.rmtree(directory, ignore_errors=True)

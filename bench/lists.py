@@ -23,26 +23,16 @@ from app.core.ids import public_id
 from app.core.paging import Cursor
 from app.web import cookies
 from bench import client
-from bench.client import Answer, Connection, request
 from bench.figures import Figure, percentile, table
 from bench.house import House, Shop, Web, open_house, open_shop
 from bench.million import fill
+from bench.steps import Visit
 
 FLOOR = "bare page"
 LOADED = ("payments, first page", "payments, page at the middle row", "start page")
+SELLERS = 200
 VARIANTS = 20
 """So many different addresses of each kind, so that no single one is measured warm."""
-
-
-class Visit:
-    """Opens a page as the signed-in owner."""
-
-    def __init__(self, cookie: str) -> None:
-        self.cookie = cookie
-
-    async def __call__(self, connection: Connection, path: str) -> Answer:
-        """Open it."""
-        return await connection.ask(request("GET", path, cookie=self.cookie, accept="text/html"))
 
 
 class Logged(msgspec.Struct):
@@ -57,7 +47,7 @@ def run(
     house: House, *, rows: int = 1_000_000, visits: int = 100, seconds: float = 3.0, clients: int = 4, only: Collection[str] = ()
 ) -> list[Figure]:
     """Fill a house, open every page often, and download everything once."""
-    shop = asyncio.run(_open_shop())
+    shop = asyncio.run(_open_shop(min(SELLERS, rows // 10)))
     took = fill(house, shop, rows=rows)
     print(f"  {rows:,} payments written in {took:.0f} s", flush=True)
     with psycopg.connect(house.superuser) as connection:
@@ -69,9 +59,9 @@ def run(
     return bench.figures
 
 
-async def _open_shop() -> Shop:
+async def _open_shop(sellers: int) -> Shop:
     try:
-        return await open_shop("lists", psp="simulated", values=_VALUES, seller_count=200)
+        return await open_shop("lists", psp="simulated", values=_VALUES, seller_count=sellers)
     finally:
         await db.dispose()
 
@@ -139,7 +129,7 @@ class Bench:
 
     def floor(self) -> None:
         """The bare page, alone and under load."""
-        web = self.house.web("bench.apps:bare_list", DATABASE_URL=self.house.superuser)
+        web = self.house.web("bench.floors:bare_list", DATABASE_URL=self.house.superuser)
         path = f"/bare/{self.shop.merchant_id}"
         alone = self._often(web, [path])
         loaded = client.load(web.port, self.visit, [path] * 1_000_000, clients=self.clients, seconds=self.seconds)
@@ -153,20 +143,19 @@ class Bench:
     def pages(self, pages: dict[str, list[str]]) -> None:
         """Every page one after the other, then some of them under load."""
         counts = self._statements(pages)
-        log = self.house.here.data / "web.log"
-        web = self.house.web("app.main:create_app", log=log)
+        web = self.house.web("app.main:create_app", logs=True)
         for name, paths in pages.items():
-            self._page(web, log, name, paths, counts[name])
+            self._page(web, name, paths, counts[name])
         for name in [name for name in LOADED if name in pages]:
             self._loaded(web, name, pages[name])
         self._loaded(web, "every page in turn", [path for paths in pages.values() for path in paths[:3]])
         print(f"  web worker {web.memory_mb():.0f} MB resident", flush=True)
         web.stop()
 
-    def _page(self, web: Web, log: Path, name: str, paths: Sequence[str], statements: int) -> None:
-        skip = log.stat().st_size
+    def _page(self, web: Web, name: str, paths: Sequence[str], statements: int) -> None:
+        skip = web.log.stat().st_size
         seen = self._often(web, paths)
-        times = _server_times(log, skip)[-self.visits :]
+        times = _server_times(web.log, skip)[-self.visits :]
         figure = Figure(
             part="lists",
             name=name,

@@ -5,13 +5,11 @@ insert, on the same server with the same workers.
 """
 
 import asyncio
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
 import httpx2
-import msgspec
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
@@ -19,66 +17,15 @@ from app.cli.processes import RELAY, worker_command
 from app.core import db
 from app.core.ids import public_id
 from app.ledger import queries as ledger
-from bench import apps, client, psp
-from bench.client import Answer, Connection, Load, Step, request
+from bench import client, floors, psp
+from bench.client import Load, Step
 from bench.figures import Figure, table
-from bench.house import House, Shop, Web, fill_orders, open_house, open_shop
+from bench.house import House, Shop, Web, fill_orders, open_house, open_shop, stop
+from bench.steps import AuthoriseAndCapture, OrderAndPay, Pay
 
 FLOOR = "bare insert"
 PER_SECOND = 2_500
 """Orders are prepared for at most so many payments a second."""
-
-
-class Pay:
-    """One payment of an order that exists: a single request."""
-
-    def __init__(self, key: str, *, mode: str = "automatic") -> None:
-        self.key, self.mode = key, mode
-
-    async def __call__(self, connection: Connection, order: str) -> Answer:
-        """Pay it."""
-        body = f'{{"order":"{order}","token":"tok_visa","capture":"{self.mode}"}}'.encode()
-        return await connection.ask(
-            request("POST", "/v1/payments", body, authorization=f"Bearer {self.key}", idempotency_key=f"pay-{order}")
-        )
-
-
-class AuthoriseAndCapture(Pay):
-    """A payment that is authorised first and captured by a second request."""
-
-    async def __call__(self, connection: Connection, order: str) -> Answer:
-        """Authorise it, then capture it."""
-        answer = await super().__call__(connection, order)
-        payment = _id_of(answer)
-        path, key = f"/v1/payments/{payment}/capture", f"capture-{order}"
-        return await connection.ask(request("POST", path, b"{}", authorization=f"Bearer {self.key}", idempotency_key=key))
-
-
-class OrderAndPay(Pay):
-    """A whole sale: the order of two sellers, then its payment."""
-
-    def __init__(self, key: str, sellers: Sequence[str]) -> None:
-        super().__init__(key)
-        self.sellers = sellers
-
-    async def __call__(self, connection: Connection, item: str) -> Answer:
-        """Create it, then pay it."""
-        first, second = (self.sellers[(int(item) + side) % len(self.sellers)] for side in range(2))
-        lines = ",".join(
-            f'{{"seller":"{seller}","description":"Oak chair","amount":{{"minor":{minor},"currency":"EUR"}}}}'
-            for seller, minor in ((first, 4000), (second, 6000))
-        )
-        buyer = '{"name":"Lena Hoffmann","email":"lena@buyers.example"}'
-        body = f'{{"reference":"S-{item}","currency":"EUR","lines":[{lines}],"buyer":{buyer}}}'.encode()
-        headers = {"authorization": f"Bearer {self.key}", "idempotency_key": f"order-{item}"}
-        return await super().__call__(connection, _id_of(await connection.ask(request("POST", "/v1/orders", body, **headers))))
-
-
-def _id_of(answer: Answer) -> str:
-    found = msgspec.json.decode(answer.body)
-    if answer.status != 201:
-        raise RuntimeError(f"{answer.status}: {answer.body[:500]!r}")
-    return str(found["id"])
 
 
 class Bench:
@@ -135,10 +82,8 @@ class Bench:
 def run(house: House, *, seconds: float = 6.0, warm_up: float = 1.5, clients: Sequence[int] = (1, 16)) -> list[Figure]:
     """Measure everything, then look whether the books agree with the payments and with the provider."""
     with psycopg.connect(house.here.urls.owner, autocommit=True) as connection:
-        connection.execute(apps.BARE)
+        connection.execute(floors.BARE)
         connection.execute("grant select, insert on bench_bare to countinghouse_app")
-    simulator = house.start("-m", "app.cli.main", "simulator", "--port", str(house.here.simulator_port))
-    wait_for_simulator(house.here.simulator_url, simulator)
     inside, outside = asyncio.run(_open_shops(house))
     bench = Bench(house, seconds, warm_up)
     most = max(clients)
@@ -151,7 +96,7 @@ def run(house: House, *, seconds: float = 6.0, warm_up: float = 1.5, clients: Se
 
 
 def _floors(bench: Bench, clients: Sequence[int]) -> None:
-    web = bench.house.web("bench.apps:bare_insert")
+    web = bench.house.web("bench.floors:bare_insert")
     for number in clients:
         bench.measure(FLOOR, web, Pay("none"), [str(n) for n in range(int(12_000 * (bench.seconds + bench.warm_up)))], clients=number)
     web.stop()
@@ -187,8 +132,7 @@ def _with_workers(bench: Bench, shop: Shop, clients: int) -> None:
     jobs = [house.start(*RELAY[1:]), house.start(*worker_command(processes=1, threads=8)[1:])]
     time.sleep(1.5 if bench.seconds > 1 else 0.1)
     bench.measure("pay, relay and worker busy", web, Pay(shop.key), orders, clients=clients, note="they share the cores")
-    for job in jobs:
-        job.terminate()
+    stop(*jobs)
     web.stop()
 
 
@@ -197,24 +141,11 @@ def _note_memory(bench: Bench, web: Web) -> None:
     bench.figures.append(Figure(part="payin", name="memory after the load", clients=0, note=note))
 
 
-def wait_for_simulator(url: str, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until the simulated provider answers."""
-    deadline = time.monotonic() + 30
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            httpx2.get(f"{url}/healthz", timeout=5)
-        except httpx2.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError("the simulator does not answer")
-
-
 async def _open_shops(house: House) -> tuple[Shop, Shop]:
     psp.plug_in()
-    opened = httpx2.post(f"{house.here.simulator_url}/_accounts", json={"name": "bench"}, timeout=10).raise_for_status().json()
+    opened = httpx2.post(f"{house.simulator}/_accounts", json={"name": "bench"}, timeout=10).raise_for_status().json()
     values = {
-        "api_base_url": house.here.simulator_url,
+        "api_base_url": house.simulator,
         "account": "bench",
         "secret_key": opened["secret_keys"][0],
         "webhook_secret": opened["webhook_secret"],
@@ -244,7 +175,7 @@ def verify(house: House, inside: Shop, outside: Shop) -> None:
     """Nothing fast counts unless payments, ledger and provider agree afterwards."""
     with psycopg.connect(house.superuser) as connection:
         counts = [_agreeing(connection, shop) for shop in (inside, outside)]
-    answer = httpx2.get(f"{house.here.simulator_url}/_charges", params={"account": "bench"}, timeout=60).raise_for_status()
+    answer = httpx2.get(f"{house.simulator}/_charges", params={"account": "bench"}, timeout=60).raise_for_status()
     charged = answer.json()["count"]
     if charged != counts[1]:
         raise RuntimeError(f"the simulator charged {charged} times, we captured {counts[1]} payments")

@@ -19,7 +19,6 @@ from app.core import db, outbound, secrets
 from app.core.actors import Actor, ActorKind
 from app.core.clock import now, today
 from app.core.db import unit_of_work
-from app.core.embedded import free_port
 from app.core.ids import ConnectionId, MerchantId, SellerId, new_id
 from app.core.money import Money
 from app.ledger import service as ledger
@@ -37,7 +36,7 @@ from app.sellers.service import bank_accounts
 from app.tenancy.domain import Role, permissions_of
 from bench.figures import Figure, table
 from bench.house import House, open_house, open_shop
-from bench.payin import check_books, wait_for_simulator
+from bench.payin import check_books
 
 FLOOR = "bare orders"
 AT_ONCE = flows.LANES * flows.CALLS_AT_ONCE
@@ -65,10 +64,7 @@ class Run(msgspec.Struct, kw_only=True):
 
 def run(house: House, *, count: int = 10_000) -> list[Figure]:
     """Fill a house, make one run, and look whether bank, payouts and books agree."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    wait_for_simulator(url, house.start("-m", "app.cli.main", "simulator", "--port", str(port)))
-    return asyncio.run(_run(house, url, count))
+    return asyncio.run(_run(house, house.simulator, count))
 
 
 async def _run(house: House, url: str, count: int) -> list[Figure]:

@@ -19,7 +19,7 @@ import psycopg
 
 from app.core.ids import new_id
 from bench.figures import Figure, percentile, table
-from bench.house import House, open_house
+from bench.house import House, open_house, stop
 from tests.support.rabbitmq import RabbitMissing, running_rabbit
 from workers import broker as brokers
 from workers.routes import Queue
@@ -93,10 +93,7 @@ class Brokers:
             parts = {self.name: self.server, "relay": started[0].pid, "worker": started[1].pid, "PostgreSQL": self.house.server.pid}
             yield {name: pid for name, pid in parts.items() if pid}
         finally:
-            for process in started:
-                process.terminate()
-            for process in started:
-                process.wait(30)
+            stop(*started)
 
     def _alone(self, count: int) -> float:
         """Seconds for messages through the broker without relay and count."""

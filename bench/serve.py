@@ -1,4 +1,4 @@
-"""Starts web workers as `countinghouse web` does, for any application: `python -m bench.serve bench.apps:bare_insert 8123 2`."""
+"""Starts web workers as `countinghouse web` does, for any application: `python -m bench.serve bench.floors:bare_insert 8123 2`."""
 
 import sys
 

@@ -13,7 +13,7 @@ SOME = ["payments, first page", "search by e-mail", "payment, newest"]
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
-    with open_house(workers=1) as opened:
+    with open_house(workers=1, only_web="bench.apps:both") as opened:
         yield opened
 
 
@@ -30,7 +30,7 @@ class TestTable:
 
 @pytest.mark.slow
 class TestParts:
-    """All on one house: some twenty seconds on a quiet machine."""
+    """All on one house, and with one web worker for all that opens the product: nobody looks at the speed."""
 
     def test_captures(self, house: House) -> None:
         figures = ledger.run(house, seconds=0.1, clients=(1,))
