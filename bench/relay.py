@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -63,9 +63,9 @@ class Brokers:
             name, per_second = f"{self.name} alone", count / floor
             figures = [Figure(part="relay", name=name, clients=1, per_second=per_second)]
             print(f"  {name}: {per_second:,.0f}/s", flush=True)
-            before = {part: _spent(pid) for part, pid in parts.items()}
+            before = {part: processor_seconds(pid) for part, pid in parts.items()}
             whole = count / self._burst(connection, count)
-            spent = {part: (_spent(pid) - before[part]) / count * 1e6 for part, pid in parts.items()}
+            spent = {part: (processor_seconds(pid) - before[part]) / count * 1e6 for part, pid in parts.items()}
             each = "µs of processor time an event: " + ", ".join(f"{part} {time:.0f}" for part, time in spent.items())
             took = self._steady(connection, single, pause=0.01)
         print(
@@ -140,11 +140,14 @@ class Brokers:
         _wait(done, f"{len(ids)} events over {self.name}")
 
 
-def _spent(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
     """Processor time of a process and its children so far, in seconds."""
-    process = psutil.Process(pid)
-    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-    return float(sum(each.user + each.system for each in times))
+    process, seconds = psutil.Process(pid), 0.0
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # PostgreSQL's helpers come and go
+            times = each.cpu_times()
+            seconds += times.user + times.system
+    return seconds
 
 
 def _count(connection: psycopg.Connection, ids: Sequence[UUID]) -> int:

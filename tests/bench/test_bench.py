@@ -1,7 +1,11 @@
 """The benchmark's parts still run, on tiny sizes: that they measure something, not what they measure."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from bench import ledger, lists, payin, payouts, recon, relay
@@ -26,6 +30,14 @@ class TestTable:
 
     def test_a_percentile_is_one_of_the_values(self) -> None:
         assert [percentile([1, 2, 3, 4], percent) for percent in (0, 50, 99, 100)] == [1, 3, 4, 4]
+
+
+class TestProcessorSeconds:
+    def test_a_child_that_ended_meanwhile_is_passed_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with subprocess.Popen([sys.executable, "-c", ""]) as process:
+            child = psutil.Process(process.pid)
+        monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [child])
+        assert relay.processor_seconds(os.getpid()) > 0
 
 
 @pytest.mark.slow
