@@ -75,15 +75,17 @@ async def show_wallet(
     request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
 ) -> Response[str]:
     """One wallet with its statement."""
-    asked = request.query_params
+    found, asked = _id(seller_id), request.query_params
     page = await queries.statement_page(
         session,
         merchant_id=actor.merchant,
-        seller_id=_id(seller_id),
+        seller_id=found,
         currency=asked.get("currency", ""),
         bucket=asked.get("bucket", ""),
         after=asked.get("after"),
     )
+    if page.wallet.owed.is_positive and actor.can("wallets.write_off"):
+        page.asked = await write_offs.requested(session, actor, seller_id=found, name=page.seller.name, currency=page.wallet.currency)
     return render(request, "wallets/show.html", page)
 
 
@@ -125,6 +127,20 @@ async def write_off(request: HttpRequest, seller_id: FromPath[str], actor: Named
     return redirect(request, page.path, toast=f"{form.amount.format()} {said}")
 
 
+@post(
+    "/wallets/{seller_id:str}/write-off/{write_off_id:str}/withdraw",
+    name="wallets:withdraw_write_off",
+    status_code=200,
+    guards=[requires("wallets.write_off")],
+)
+async def withdraw_write_off(
+    request: HttpRequest, seller_id: FromPath[str], write_off_id: FromPath[str], actor: NamedDependency[Actor]
+) -> Response[str]:
+    """Take back one's own request to write off a debt."""
+    currency = await write_offs.withdraw(actor, seller_id=_id(seller_id), item=write_off_id)
+    return redirect(request, f"/wallets/{seller_id}?currency={currency}", toast="Taken back; it is owed still")
+
+
 @get("/wallets/{seller_id:str}/summary", name="wallets:summary", guards=[requires("wallets.read")])
 async def wallet_summary(
     request: HttpRequest, seller_id: FromPath[str], session: NamedDependency[AsyncSession], actor: NamedDependency[Actor]
@@ -134,4 +150,7 @@ async def wallet_summary(
     return render(request, "wallets/summary.html", page, fragment="wallets/_summary.html")
 
 
-ROUTES = [list_wallets, export_wallets, policy_form, set_policy, show_wallet, export_statement, write_off_form, write_off, wallet_summary]
+ROUTES = [
+    *(list_wallets, export_wallets, policy_form, set_policy, show_wallet, export_statement),
+    *(write_off_form, write_off, withdraw_write_off, wallet_summary),
+]

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from app.approvals.domain import Waiting
 from app.core.clock import timezones
 from app.core.ids import public_id
 from app.core.money import Money, total
@@ -266,6 +267,7 @@ class StatementPage(msgspec.Struct, kw_only=True):
     history: list[float]
     change: Money
     policy: PolicyPage
+    asked: list[Waiting] = []
 
     @property
     def base(self) -> str:

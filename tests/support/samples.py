@@ -34,6 +34,7 @@ from app.tenancy.domain import Role
 from app.tenancy.invitations import service as invitations
 from app.tenancy.roles import service as roles
 from app.tenancy.sso import queries as sso
+from app.wallets.write_offs.service import instruction as write_off_instruction
 from app.web import sessions
 from tests.support.factories.api_access import make_client, make_key
 from tests.support.factories.bank_accounts import propose, somebody
@@ -60,6 +61,7 @@ PREFIXES = {
     "role_id": "rol",
     "item_id": "apr",
     "asked_id": "apr",
+    "write_off_id": "apr",
     "order_id": "ord",
     "payment_id": "pay",
     "attempt_id": "att",
@@ -136,6 +138,7 @@ async def furnish(psp: ScriptedPsp) -> tuple[Shop, dict[str, str]]:
             # asked for by somebody else, so that the owner may decide; and by the owner, who may take it back
             "item_id": await _approval(shop, somebody(shop.actor), captured.payment_id, 100),
             "asked_id": await _approval(shop, shop.actor, captured.payment_id, 200),
+            "write_off_id": await _write_off(shop),
         }
         | paying_out
         | await _routing(shop)
@@ -149,6 +152,16 @@ async def _approval(shop: Shop, actor: Actor, payment_id: PaymentId, minor: int)
         amount, told = Money(minor, "EUR"), {"keep_fee": False, "split": None, "reason": f"Goodwill {minor}"}
         row = await approvals.request_approval(
             session, actor, act=Act.REFUND, object_id=payment_id, instruction=told, amount=amount, reason="Goodwill"
+        )
+    return row.id
+
+
+async def _write_off(shop: Shop) -> UUID:
+    amount = Money(100, "EUR")
+    told = write_off_instruction(seller_id=shop.anna, amount=amount, reason="Gone")
+    async with unit_of_work(shop.merchant_id) as session:
+        row = await approvals.request_approval(
+            session, shop.actor, act=Act.WRITE_OFF, object_id=shop.anna, instruction=told, amount=amount, reason="Gone"
         )
     return row.id
 

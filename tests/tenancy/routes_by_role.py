@@ -384,5 +384,6 @@ ROUTES_BY_ROLE: dict[str, str] = {
     "wallets:show": "owner admin finance approver viewer +developer",
     "wallets:write_off": "owner finance",
     "wallets:write_off_form": "owner finance",
+    "wallets:withdraw_write_off": "owner finance",
     "wallets:summary": "owner admin finance approver viewer +developer",
 }

@@ -27,6 +27,7 @@ from tests.tenancy.routes_by_role import ROUTES_BY_ROLE
 # what moves no money, opens no door and can be taken back
 NEEDS_NO_FRESH_FACTOR = {
     "approvals:withdraw",
+    "wallets:withdraw_write_off",
     "connections:test",
     "orders:create",
     "psp_events:retry",

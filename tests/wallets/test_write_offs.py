@@ -161,6 +161,23 @@ class TestTwoPersons:
         assert superuser.execute("select status from approval").fetchone() == ("pending",)
         assert (await approver.post(link, {"digest": digest, "decision": "reject", "reason": "Repaid"})).status_code == 303
 
+    async def test_whoever_asked_takes_it_back(self, open_as: OpenAs, owner: Browser, shop: Shop, superuser: Connection) -> None:
+        await owes(shop, 5_000)
+        await owner.post(f"{path(shop.anna)}/write-off?currency=EUR", form(3_000))
+        finance = await open_as(shop.tenant, Role.FINANCE)
+        assert "You asked to write off" not in words(soup(await finance.get(path(shop.anna))))
+        aside = soup(await owner.get(path(shop.anna))).select_one("#wallet-balance")
+        assert "You asked to write off €30.00" in words(aside)
+        action = aside.select_one("form[action$='/withdraw']")["action"]
+        assert (await owner.post(action.replace(public_id("sel", shop.anna), public_id("sel", shop.bert)), {})).status_code == 404
+        assert (await finance.post(action, {})).status_code == 403, "only one's own"
+        assert (await owner.post(action, {})).headers["location"] == f"{path(shop.anna)}?currency=EUR"
+        assert superuser.execute("select status from approval").fetchone() == ("withdrawn",)
+        assert "You asked to write off" not in words(soup(await owner.get(path(shop.anna))))
+        assert (await owner.post(action, {})).status_code == 409
+        assert anna(shop, superuser) == (0, 5_000)
+        assert (await owner.post(f"{path(shop.anna)}/write-off?currency=EUR", form(3_000))).status_code == 303, "it can be asked for again"
+
     async def test_the_rules_are_set_on_their_page(self, owner: Browser, shop: Shop) -> None:
         sent = {"act": "write_off", "start": "10", "start_currency": "EUR", "approvers": "1"}
         assert (await owner.post("/team/approvals/rules", sent)).status_code == 303
@@ -213,6 +230,14 @@ class TestPage:
         assert "Debt written off" in statement.get_text() and WHY in statement.get_text()
         assert ("€20.00", "", "€0.00") in [(out, into, rest) for out, into, rest in lines(statement)]
         assert soup(await owner.get(path(shop.anna))).select_one(f"a[href='{where}']") is None
+
+    async def test_where_nothing_can_be_it_says_why(self, owner: Browser, shop: Shop) -> None:
+        await sells(shop, 1_000)
+        where = f"{path(shop.anna)}/write-off?currency=EUR"
+        said = soup(await owner.get(where)).select_one(".dlg")
+        assert "owes nothing in EUR" in words(said) and said.select_one("form") is None
+        refused = await owner.post(where, form(2_000))
+        assert refused.status_code == 409 and "owes nothing in EUR" in words(soup(refused).select_one(".dlg"))
 
     @pytest.mark.parametrize(("change", "code"), [({"amount": "20.01"}, 409), ({"amount": "x"}, 422), ({"reason": "short"}, 422)])
     async def test_what_cannot_be_is_said_in_the_dialog(self, owner: Browser, shop: Shop, change: dict[str, str], code: int) -> None:

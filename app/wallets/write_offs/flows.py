@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.approvals import queries as approvals
 from app.approvals import service as approval_service
-from app.approvals.domain import EVERYTHING, Act, ApprovalStatus, Asked, Part, Waiting
+from app.approvals.domain import EVERYTHING, Act, ApprovalNotFound, ApprovalStatus, Asked, Part, Waiting
 from app.core import idempotency
 from app.core.actors import Actor
 from app.core.db import unit_of_work
@@ -51,6 +51,23 @@ async def waiting(session: AsyncSession, actor: Actor, part: Part = EVERYTHING) 
     found = await approvals.waiting(session, actor, act=Act.WRITE_OFF, part=part)
     names = await sellers.seller_names(session, merchant_id=actor.merchant, ids={SellerId(asked.object_id) for asked in found})
     return [_shown(asked, names.get(SellerId(asked.object_id), "–")) for asked in found]
+
+
+async def requested(session: AsyncSession, actor: Actor, *, seller_id: SellerId, name: str, currency: str) -> list[Waiting]:
+    """Write-offs of this debt that this person asked others to agree to and that still wait."""
+    found = await approvals.waiting(session, actor, act=Act.WRITE_OFF, requested_by=actor.id)
+    return [_shown(asked, name) for asked in found if asked.object_id == seller_id and asked.amount.currency == currency]
+
+
+async def withdraw(actor: Actor, *, seller_id: SellerId, item: str) -> str:
+    """Take one's own request back; says in which currency it was."""
+    approval_id = approvals.approval_id(item)
+    async with unit_of_work(actor.merchant) as session:
+        asked = await approvals.asked(session, actor, approval_id=approval_id)
+        if asked.object_id != seller_id:
+            raise ApprovalNotFound()
+        await approval_service.withdraw(session, actor, approval_id=approval_id)
+    return asked.amount.currency
 
 
 def _shown(asked: Asked, seller: str) -> Waiting:
