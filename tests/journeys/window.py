@@ -71,6 +71,7 @@ class Window:
         await self.page.get_by_label("6-digit code").fill(person.code())
         await self.page.get_by_role("button", name="Verify").click()
         await expect(self.page).to_have_url(f"{self.house.url}{at}")
+        await self.page.wait_for_load_state()  # before that no script listens for a key
 
     async def step_up(self, person: Resident) -> None:
         """Confirm in the dialog that interrupts what was asked."""
