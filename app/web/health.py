@@ -4,14 +4,13 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from litestar import Response, get
 from sqlalchemy import text
 
 from app.core.db import call
 from app.web.guards import public
 
+_MIGRATIONS = Path(__file__).parents[2] / "migrations" / "versions"
 _SAFE_COMMIT = frozenset({"on", "remote_apply"})
 _QUESTION = text(
     "select current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes,"
@@ -30,10 +29,8 @@ class Readiness(msgspec.Struct, frozen=True):
 
 @cache
 def newest_migration() -> str:
-    """The migration this version of the program needs."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
-    return str(ScriptDirectory.from_config(config).get_current_head())
+    """The migration this version of the program needs: the last number. To ask Alembic would cost every worker 12 MB and a start 0.1 s."""
+    return max(file.name for file in _MIGRATIONS.glob("[0-9]*.py")).partition("_")[0]
 
 
 async def readiness() -> Readiness:

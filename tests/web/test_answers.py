@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from app.core.settings import settings
 from app.web.context import CSRF_HEADER
@@ -185,6 +188,13 @@ class TestReadiness:
 
         monkeypatch.setattr(health, "newest_migration", lambda: "9999")
         assert any("9999" in problem for problem in (await browser.get("/readyz")).json()["problems"])
+
+    def test_it_asks_for_the_newest_migration(self) -> None:
+        from app.web import health
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
+        assert health.newest_migration() == ScriptDirectory.from_config(config).get_current_head()
 
     async def test_the_process_lives_without_a_database(self, browser: Browser) -> None:
         assert (await browser.get("/healthz")).json() == {"status": "ok"}

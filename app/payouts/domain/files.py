@@ -9,7 +9,6 @@ from datetime import date, datetime
 import msgspec
 from sepaxml import SepaTransfer
 from sepaxml.validation import try_valid_xml
-from text_unidecode import unidecode
 
 from app.core.money import total
 from app.payouts.domain import MOST_IN_FILE, FundingAccountInvalid, Rail
@@ -82,7 +81,7 @@ def pain_001(*, reference: str, debtor: Debtor, orders: Sequence[BankOrder], val
 
 def sepa_text(text: str, most: int) -> str:
     """A text in the letters that every SEPA bank takes."""
-    plain = re.sub(r"[^A-Za-z0-9/\-?:().,'+ ]", " ", unidecode(text))
+    plain = re.sub(r"[^A-Za-z0-9/\-?:().,'+ ]", " ", _without_accents(text))
     return " ".join(plain.split())[:most] or "-"
 
 
@@ -124,8 +123,15 @@ def _entry(order: BankOrder, odfi: str, number: int) -> Iterator[str]:
 
 
 def _ach_text(text: str, width: int) -> str:
-    plain = re.sub(r"[^A-Za-z0-9 .,&/-]", " ", unidecode(text)).upper()
+    plain = re.sub(r"[^A-Za-z0-9 .,&/-]", " ", _without_accents(text)).upper()
     return f"{' '.join(plain.split()):<{width}.{width}}"
+
+
+def _without_accents(text: str) -> str:
+    # its tables are 5 MB that only a process needs which writes such a file
+    from text_unidecode import unidecode
+
+    return str(unidecode(text))
 
 
 COLUMNS = ("end_to_end_id", "value_date", "amount", "currency", "creditor", "account_kind", "number", "routing", "bic", "text")
