@@ -16,6 +16,7 @@ from tests.support import chromium
 
 PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/homebrew/sbin/rabbitmq-server", "/usr/local/sbin/rabbitmq-server")
 START_SECONDS = 60.0
+EPMD_SECONDS = 5.0
 
 
 class RabbitMissing(Exception):
@@ -97,6 +98,14 @@ def _epmd_port() -> int:
     return free_port()
 
 
+def _end_epmd() -> None:
+    """End the directory of nodes, which refuses while it has not noticed yet that the node is gone."""
+    deadline = time.monotonic() + EPMD_SECONDS
+    while not port_is_free(_epmd_port()) and time.monotonic() < deadline:
+        if subprocess.run(["epmd", "-port", str(_epmd_port()), "-kill"], capture_output=True, check=False).returncode:
+            time.sleep(0.05)
+
+
 @contextmanager
 def running_rabbit() -> Iterator[Rabbit]:
     """A fresh node, gone at the end."""
@@ -108,5 +117,5 @@ def running_rabbit() -> Iterator[Rabbit]:
     finally:
         if rabbit._process is not None:
             rabbit.kill()
-        subprocess.run(["epmd", "-port", str(_epmd_port()), "-kill"], capture_output=True, check=False)
+        _end_epmd()
         shutil.rmtree(directory, ignore_errors=True)
