@@ -207,7 +207,12 @@ class TestCall:
             return {row.pid for row in await asyncio.gather(*(call(backend, {}) for _ in range(3)))}
 
         try:
-            before = await three_at_once()
+            # lent at the same time, so that there are three, however long opening one takes
+            pool = await three.calls()
+            lent = [await pool.getconn() for _ in range(3)]
+            before = {one.info.backend_pid for one in lent}
+            for one in lent:
+                await pool.putconn(one)
             assert len(before) == 3
             superuser.execute("select pg_terminate_backend(pid, 2000) from unnest(%s::int[]) pid", (list(before),))
             with pytest.raises(OperationalError):
